@@ -1,0 +1,43 @@
+"""Where recordings and their captions come from. No Lightning here.
+
+A source is any object with ``prepare()``, which downloads or makes what is missing and may be called twice, and
+``clips(split)``, which lists the clips of ``"train"``, ``"val"`` or ``"test"``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording, or the part of one between `start` and `end`, and what people wrote about it.
+
+    Attributes:
+        name: identifies the clip within its split (the file's name as the metadata spells it).
+        path: the sound file.
+        captions: one or more sentences.
+        start: seconds from the file's beginning; None for the beginning.
+        end: seconds from the file's beginning; None for the end.
+    """
+
+    name: str
+    path: Path
+    captions: tuple[str, ...]
+    start: float | None = None
+    end: float | None = None
+
+
+class Source(Protocol):
+    """What every data set in this package offers."""
+
+    def prepare(self) -> None:
+        """Download or make what is missing. Safe to call again, and after an interruption."""
+
+    def clips(self, split: str) -> list[Clip]:
+        """The clips of ``"train"``, ``"val"`` or ``"test"``.
+
+        Raises:
+            FileNotFoundError: files are missing; the message lists them and says how to get them.
+            ValueError: the split is unknown, or the metadata can't be read.
+        """

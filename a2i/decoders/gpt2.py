@@ -1,0 +1,146 @@
+"""GPT-2 (Radford et al. 2019) with cross-attention to the sound.
+
+The weights and the layers are `transformers.GPT2LMHeadModel`'s. A checkpoint brings everything but the cross-attention, which
+starts random: 28 M weights in the base model.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
+
+from a2i.decoders import Decoding
+
+NEW = ("crossattention", "ln_cross_attn")  # parts of the names of the weights that no GPT-2 checkpoint has
+
+
+class GPT2Decoder(nn.Module):
+    """States + token ids → logits over the next token."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        pretrained: str | None = None,
+        config: dict[str, Any] | None = None,
+        revision: str | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        """Build from pretrained weights or from a configuration.
+
+        Args:
+            vocab_size: tokens that the tokenizer knows.
+            pretrained: Hub id or local folder of a GPT-2 checkpoint; None for random weights after `config`.
+            config: `transformers.GPT2Config`'s values, where they differ from GPT-2 base.
+            revision: branch, tag or commit on the Hub.
+            gradient_checkpointing: trade time for memory when training.
+
+        Raises:
+            ValueError: the checkpoint is no GPT-2, lacks weights, or has another vocabulary.
+        """
+        super().__init__()
+        if pretrained is not None and config is not None:
+            raise ValueError("got both pretrained and config; expected one: a checkpoint brings its own configuration")
+        if pretrained is None:
+            ends = {"bos_token_id": None, "eos_token_id": None}  # GPT-2's own lie outside a smaller vocabulary
+            values = {**ends, **(config or {}), "vocab_size": vocab_size, "add_cross_attention": True}
+            self.model = GPT2LMHeadModel(GPT2Config(**values))
+        else:
+            self.model = _load(pretrained, revision)
+            if self.model.config.vocab_size < vocab_size:
+                raise ValueError(
+                    f"{pretrained}: knows {self.model.config.vocab_size} tokens, the tokenizer {vocab_size}; expected a"
+                    " tokenizer and a checkpoint that belong together"
+                )
+        # BOS and EOS are the tokenizer's, given to every generation.
+        self.model.generation_config = GenerationConfig()
+        if gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        values = self.model.config.to_diff_dict()
+        return {"config": {key: value for key, value in values.items() if key not in ("vocab_size", "architectures")}}
+
+    @property
+    def width(self) -> int:
+        """D, the size of the states that it attends to."""
+        return int(self.model.config.n_embd)
+
+    def new_parameters(self) -> list[str]:
+        """Names of the weights that no pretraining has seen."""
+        return [name for name, _ in self.named_parameters() if any(part in name for part in NEW)]
+
+    def forward(self, inputs: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
+        """Teacher forcing.
+
+        Args:
+            inputs: (C, L) token ids, BOS first.
+            mask: (C, L) bool, True for real tokens.
+            states: (C, S, D).
+            states_mask: (C, S) bool, True for real states.
+
+        Returns:
+            logits (C, L, vocabulary); those at position i see `inputs[:, : i + 1]` and all real states.
+        """
+        output = self.model(
+            input_ids=inputs,
+            attention_mask=mask,
+            encoder_hidden_states=states,
+            encoder_attention_mask=states_mask.to(states.dtype),
+            use_cache=False,
+        )
+        logits: Tensor = output.logits
+        return logits
+
+    @torch.no_grad()
+    def generate(
+        self, states: Tensor, states_mask: Tensor, bos_id: int, eos_id: int, decoding: Decoding, use_cache: bool = True
+    ) -> Tensor:
+        """Find captions.
+
+        Returns:
+            token ids (C × num_candidates, L), BOS first, filled up with EOS; a clip's candidates stand together.
+        """
+        config = GenerationConfig(
+            bos_token_id=bos_id,
+            eos_token_id=eos_id,
+            pad_token_id=eos_id,
+            max_new_tokens=min(decoding.max_tokens + 1, self.model.config.n_positions - 1),
+            num_beams=decoding.num_beams,
+            num_return_sequences=decoding.num_candidates,
+            do_sample=decoding.do_sample,
+            min_new_tokens=1,
+            no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+            use_cache=use_cache,
+            **({"temperature": decoding.temperature, "top_p": decoding.top_p} if decoding.do_sample else {}),
+            **({"length_penalty": decoding.length_penalty} if decoding.num_beams > 1 else {}),
+        )
+        start = torch.full((len(states), 1), bos_id, device=states.device)
+        ids: Tensor = self.model.generate(
+            start,
+            attention_mask=torch.ones_like(start),
+            generation_config=config,
+            encoder_hidden_states=states,
+            encoder_attention_mask=states_mask.to(states.dtype),
+        )
+        return ids
+
+
+def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
+    try:
+        model, report = GPT2LMHeadModel.from_pretrained(
+            pretrained, revision=revision, output_loading_info=True, add_cross_attention=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{pretrained}: no GPT-2 checkpoint to be had there ({str(error).strip().splitlines()[0]}); expected a Hub id such"
+            " as openai-community/gpt2 (needs the network once) or a local folder with config.json and model.safetensors"
+        ) from error
+    missing = sorted(key for key in report["missing_keys"] if not any(part in key for part in NEW))
+    if missing:
+        raise ValueError(f"{pretrained}: lacks {len(missing)} of GPT-2's weights, {missing[0]} among them; expected GPT-2")
+    return model
+
+
+Decoder = GPT2Decoder

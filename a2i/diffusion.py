@@ -1,0 +1,133 @@
+"""Caption + seed → picture, through diffusers. No Lightning here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+EMBEDDED = Path(__file__).parent / "assets" / "painter"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture and how it came about.
+
+    Attributes:
+        image: RGB.
+        prompt: what the picture model was given.
+        flagged: the safety checker's verdict, None where the model has no checker. A flagged picture is black.
+    """
+
+    image: Image.Image
+    prompt: str
+    flagged: bool | None
+
+
+class Painter:
+    """A text-to-image pipeline with its settings: steps, guidance and licence belong to each model."""
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        steps: int = 50,
+        guidance_scale: float = 7.5,
+        width: int | None = None,
+        height: int | None = None,
+        prompt_template: str = "{caption}",
+        negative_prompt: str | None = None,
+        licence: str | None = None,
+        safety_checker: bool = True,
+        device: str | torch.device | None = None,
+    ) -> None:
+        """Load a pipeline.
+
+        Args:
+            model: Hub id or local folder in diffusers' format, or `embedded` for the small one that comes with a2i.
+            revision: branch, tag or commit on the Hub.
+            steps: denoising steps.
+            guidance_scale: of classifier-free guidance (Ho and Salimans 2022).
+            width: of the picture in pixels; None for the model's own.
+            height: likewise.
+            prompt_template: with `{caption}` where the caption goes.
+            negative_prompt: what the picture should not show.
+            licence: of the weights; shown with the model.
+            safety_checker: use the model's, if it has one.
+            device: None for CUDA where there is one, else the CPU.
+
+        Raises:
+            ValueError: a setting does not fit, or the model can't be had.
+        """
+        if steps < 1 or "{caption}" not in prompt_template:
+            raise ValueError(
+                f"got steps={steps}, prompt_template={prompt_template!r}; expected at least 1, and a template with {{caption}}"
+            )
+        for name, size in (("width", width), ("height", height)):
+            if size is not None and (size < 8 or size % 8):
+                raise ValueError(f"got {name}={size}; expected a multiple of 8 pixels")
+        self.model = model
+        self.name = "a2i-mini-painter" if model == "embedded" else model
+        self.licence = licence
+        self.steps, self.guidance_scale = steps, guidance_scale
+        self.width, self.height = width, height
+        self.prompt_template, self.negative_prompt = prompt_template, negative_prompt
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        source = str(EMBEDDED) if model == "embedded" else model
+        self.pipeline = _load(source, revision, safety_checker, device)
+
+    def draw(self, caption: str, seed: int = 0, show_progress: bool = False) -> Drawing:
+        """Draw a caption. The same caption, seed and settings give the same picture on the same kind of machine.
+
+        Args:
+            caption: a sentence.
+            seed: of the noise that the picture begins as.
+            show_progress: a bar over the denoising steps.
+        """
+        prompt = self.prompt_template.replace("{caption}", caption)
+        self.pipeline.set_progress_bar_config(disable=not show_progress, leave=False, desc="drawing")
+        arguments: dict[str, Any] = {"negative_prompt": self.negative_prompt, "width": self.width, "height": self.height}
+        output = self.pipeline(
+            prompt,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance_scale,
+            # On the CPU, so that a seed means the same noise with every device.
+            generator=torch.Generator("cpu").manual_seed(seed),
+            **{name: value for name, value in arguments.items() if value is not None},
+        )
+        flagged = getattr(output, "nsfw_content_detected", None)
+        return Drawing(output.images[0].convert("RGB"), prompt, flagged[0] if flagged else None)
+
+    def tokens_over(self, caption: str) -> int:
+        """Tokens of the caption's prompt that the text model will not see: most cut prompts, at 77 tokens, silently."""
+        tokenizer = getattr(self.pipeline, "tokenizer", None)
+        if tokenizer is None:
+            return 0
+        length = len(tokenizer(self.prompt_template.replace("{caption}", caption), truncation=False)["input_ids"])
+        return max(0, length - tokenizer.model_max_length)
+
+
+def _load(source: str, revision: str | None, safety_checker: bool, device: torch.device) -> Any:
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
+
+    if Path(source).is_dir() and not (Path(source) / "model_index.json").is_file():
+        raise ValueError(f"{source}: no model_index.json there; expected a folder in diffusers' format")
+    # Bars over the parts that load; ours says what is going on.
+    logging.disable_progress_bar()
+    off: dict[str, Any] = {} if safety_checker else {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            source,
+            revision=revision,
+            dtype=torch.float16 if device.type == "cuda" else torch.float32,
+            use_safetensors=True,
+            **off,
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{source}: no picture model to be had there ({str(error).strip().splitlines()[0]}); expected a Hub id, which"
+            " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
+        ) from error
+    return pipeline.to(device)

@@ -1,0 +1,154 @@
+"""`python -m a2i.infer audio=…`: caption sounds and draw the captions."""
+
+import glob
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig
+
+from a2i import audio
+from a2i.compose import CONF, clear_errors, plain, use_arguments
+
+if TYPE_CHECKING:
+    from a2i.pipeline import AudioToImage
+
+
+def find_sounds(sounds: str | list[str]) -> list[Path]:
+    """The files that `audio=` means: a file, a folder (with all below it), a glob pattern, a text file that lists one path a
+    line, or several of these as a list or with commas between.
+
+    Raises:
+        ValueError: nothing was asked for, or nothing was found. A single file that is missing is no error here: it becomes a
+            failed result, and the others go on.
+    """
+    if isinstance(sounds, list):
+        return [path for sound in sounds for path in find_sounds(str(sound))]
+    path = Path(sounds).expanduser()
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in audio.SUFFIXES and file.is_file())
+        if not found:
+            raise ValueError(f"{sounds}: no sound files in this folder; expected {', '.join(sorted(audio.SUFFIXES))}")
+        return found
+    if path.is_file() and path.suffix.lower() in (".txt", ".lst", ".list"):
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        if not any(lines):
+            raise ValueError(f"{sounds}: lists no files; expected one path a line")
+        return [found for line in lines if line for found in find_sounds(line)]
+    if path.exists():
+        return [path]
+    if any(sign in str(path) for sign in "*?["):
+        found = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
+        if found:
+            return found
+        raise ValueError(f"{sounds}: no file matches this pattern")
+    parts = [part.strip() for part in sounds.split(",") if part.strip()]
+    if len(parts) > 1:
+        return [found for part in parts for found in find_sounds(part)]
+    return [path]
+
+
+def output_names(sounds: list[Path]) -> list[str]:
+    """A file name without ending for each sound: its stem, with a number behind it where that is taken already."""
+    taken: set[str] = set()
+    names = []
+    for sound in sounds:
+        name, count = sound.stem, 1
+        # Some file systems take no notice of case.
+        while name.lower() in taken:
+            count += 1
+            name = f"{sound.stem}_{count}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def infer(a2i: "AudioToImage", sounds: list[Path], out: Path, seed: int, decoding: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Caption and draw each sound; one that fails gives an `error` and the others go on.
+
+    Yields:
+        one object for each sound, as it stands in `results.jsonl`, once its picture is on disk.
+    """
+    for sound, name in zip(sounds, output_names(sounds), strict=True):
+        began = time.perf_counter()
+        row: dict[str, Any] = {
+            "audio": str(sound),
+            "caption": None,
+            "candidates": [],
+            "image": None,
+            "seed": seed,
+            "captioner": a2i.name,
+            "image_model": a2i.painter.name if a2i.painter else None,
+        }
+        try:
+            result = a2i(sound, seed=seed, show_progress=len(sounds) == 1, **decoding)
+            row |= {
+                "caption": result.caption,
+                "candidates": list(result.candidates),
+                "log_probabilities": [round(value, 4) for value in result.log_probabilities],
+                "flagged": result.flagged,
+            }
+            if result.image is not None:
+                row["image"] = str(result.save(out / f"{name}.png"))
+            row["error"] = None
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            row["error"] = " ".join(str(error).split()) or type(error).__name__
+        row["seconds"] = round(time.perf_counter() - began, 3)
+        yield row
+
+
+def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> list[dict[str, Any]]:
+    """Write a line for each result as soon as it is there, so that an interruption loses none, with a progress bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    done = []
+    with path.open("w", encoding="utf-8") as file, Progress(*columns, disable=count < 2 or not sys.stderr.isatty()) as bar:
+        task = bar.add_task("listening and drawing", total=count)
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            done.append(row)
+            message = f"{row['audio']}: {row['caption']}" if row["error"] is None else f"{row['audio']}: error: {row['error']}"
+            style = None if row["error"] is None else "red"
+            bar.console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+            bar.advance(task)
+    return done
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="infer")
+def main(config: DictConfig) -> None:
+    """Entry point."""
+    with clear_errors():
+        if config.audio is None:
+            raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
+        settings = plain(config)
+        sounds = find_sounds(settings["audio"])
+        image = {key: value for key, value in settings["image"].items() if key != "_target_"} or None
+        from a2i.pipeline import AudioToImage
+
+        a2i = AudioToImage.load(settings["captioner"], image, settings["device"])
+        out = Path(settings["out"]).expanduser()
+        out.mkdir(parents=True, exist_ok=True)
+    if settings["captioner"] is None or (image or {}).get("model") == "embedded":
+        print("using the small embedded models; for full ones: captioner=FOLDER image=stable_diffusion")
+    if a2i.painter is not None and a2i.painter.licence:
+        print(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
+    try:
+        rows = write_results(infer(a2i, sounds, out, settings["seed"], settings["decoding"]), out / "results.jsonl", len(sounds))
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what was done is in {out / 'results.jsonl'}", file=sys.stderr)
+        sys.exit(130)
+    failed = sum(row["error"] is not None for row in rows)
+    print(f"{len(rows) - failed} of {len(rows)} done; results in {out / 'results.jsonl'}")
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    use_arguments(paths=("audio", "captioner", "out", "image.model"))
+    main()

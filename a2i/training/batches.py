@@ -1,0 +1,156 @@
+"""Clips → batches: which clips stand together, in which order, and what a batch holds."""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from a2i import audio
+from a2i.data import Clip
+from a2i.text import CaptionTokenizer, TokenBatch
+
+CaptionChoice = Literal["first", "random", "all"]
+POOL = 50  # batches that are sorted by length together
+
+
+@dataclass
+class Batch:
+    """B clips with C captions to learn.
+
+    Attributes:
+        names: (B) clips' names.
+        waveforms: (B, N) float32 at 16 kHz, zeros at the end.
+        lengths: (B,) samples of each.
+        tokens: of C captions.
+        clip_index: (C,) the clip that each caption is of.
+        references: (B) all captions of each clip.
+    """
+
+    names: list[str]
+    waveforms: Tensor
+    lengths: Tensor
+    tokens: TokenBatch
+    clip_index: Tensor
+    references: list[tuple[str, ...]]
+
+    def to(self, device: torch.device | str, **_: Any) -> "Batch":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in values.items()})
+
+
+class ClipDataset(Dataset):
+    """Items are keyed by (epoch, index), so that a random choice of captions is the same after resuming."""
+
+    def __init__(self, clips: Sequence[Clip], captions: CaptionChoice, seed: int) -> None:
+        if captions not in get_args(CaptionChoice):
+            raise ValueError(f"got captions={captions!r}; expected one of {', '.join(get_args(CaptionChoice))}")
+        self.clips, self.captions, self.seed = list(clips), captions, seed
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Clip, Tensor, tuple[str, ...]]:
+        epoch, index = key
+        clip = self.clips[index]
+        chosen = clip.captions
+        if self.captions == "first":
+            chosen = chosen[:1]
+        elif self.captions == "random":
+            chosen = (random.Random(f"{self.seed} {epoch} {index}").choice(chosen),)
+        return clip, torch.from_numpy(audio.load(clip.path, clip.start, clip.end)), chosen
+
+
+def collate(tokenizer: CaptionTokenizer) -> Callable[[list[tuple[Clip, Tensor, tuple[str, ...]]]], Batch]:
+    """What makes a batch of a dataset's items."""
+
+    def batch(items: list[tuple[Clip, Tensor, tuple[str, ...]]]) -> Batch:
+        clips, waveforms, captions = zip(*items, strict=True)
+        return Batch(
+            names=[clip.name for clip in clips],
+            waveforms=pad_sequence(list(waveforms), batch_first=True),
+            lengths=torch.tensor([len(waveform) for waveform in waveforms]),
+            tokens=tokenizer.encode([caption for some in captions for caption in some]),
+            clip_index=torch.tensor([index for index, some in enumerate(captions) for _ in some]),
+            references=[clip.captions for clip in clips],
+        )
+
+    return batch
+
+
+class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of clips of similar length, in an order that is a function of seed and epoch alone.
+
+    How many batches have been given is all of its state; Lightning's and torchdata's own ways to resume either can't
+    continue in the middle of an epoch, or lose one at an epoch's end.
+    """
+
+    def __init__(
+        self, seconds: Sequence[float], batch_size: int, shuffle: bool, seed: int = 0, rank: int = 0, ranks: int = 1
+    ) -> None:
+        """Arrange clips.
+
+        Args:
+            seconds: length of each clip.
+            batch_size: clips in a batch, on each rank.
+            shuffle: a new order every epoch; else by length, the longest first.
+            seed: of the order.
+            rank: of this process.
+            ranks: processes; each gets as many batches, which takes some clips twice at the end.
+
+        Raises:
+            ValueError: no clips, or a batch size below 1.
+        """
+        if not seconds or batch_size < 1:
+            raise ValueError(f"got {len(seconds)} clips and batch_size={batch_size}; expected at least 1 of each")
+        self.seconds, self.batch_size, self.shuffle, self.seed = list(seconds), batch_size, shuffle, seed
+        self.rank, self.ranks = rank, ranks
+        self.given = 0
+
+    def __len__(self) -> int:
+        """Batches of an epoch on each rank."""
+        return -(-(-(-len(self.seconds) // self.batch_size)) // self.ranks)
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """All of an epoch's batches on this rank, as clips' indices."""
+        random_ = random.Random(int.from_bytes(hashlib.sha256(f"{self.seed} {epoch}".encode()).digest()[:8]))
+        indices = list(range(len(self.seconds)))
+        if self.shuffle:
+            random_.shuffle(indices)
+        pool = self.batch_size * POOL if self.shuffle else len(indices)
+        pools = [indices[first : first + pool] for first in range(0, len(indices), pool)]
+        indices = [index for some in pools for index in sorted(some, key=lambda index: -self.seconds[index])]
+        batches = [indices[first : first + self.batch_size] for first in range(0, len(indices), self.batch_size)]
+        if self.shuffle:
+            random_.shuffle(batches)
+        batches += [batches[extra % len(batches)] for extra in range(-len(batches) % self.ranks)]
+        return batches[self.rank :: self.ranks]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, first = divmod(self.given, len(self)) if self.shuffle else (0, 0)
+        for batch in self.order(epoch)[first:]:
+            yield [(epoch, index) for index in batch]
+
+
+class ResumableLoader(DataLoader):
+    """A loader that goes on where it was. Batches count once they are handed over, not when a worker fetches them."""
+
+    def __init__(self, dataset: ClipDataset, sampler: LengthBatchSampler, **options: Any) -> None:
+        # With a generator of its own the loader leaves the global random state, on which dropout depends, alone.
+        super().__init__(dataset, batch_sampler=sampler, generator=torch.Generator(), **options)
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        for batch in super().__iter__():
+            self.batch_sampler.given += 1  # type: ignore[union-attr]
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"given": self.batch_sampler.given}  # type: ignore[union-attr]
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batch_sampler.given = state["given"]  # type: ignore[union-attr]

@@ -1,0 +1,123 @@
+"""What a run keeps beside its checkpoints: captions of every validation, a W&B table of them, the random states."""
+
+import csv
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from a2i import audio
+from a2i.features import HOP_LENGTH, LogMel
+from a2i.training.module import CaptionModule
+
+
+class CaptionFiles(Callback):
+    """Writes `captions/epoch_0003.csv` at each validation: a row a clip, with caption, references and BERTScore."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, CaptionModule)
+        if trainer.sanity_checking or not module.validation_rows:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        references = max(len(row["references"]) for row in module.validation_rows)
+        scores = [key for key in module.validation_rows[0] if key.startswith("bertscore_")]
+        header = ["file_name", "caption_predicted", *(f"caption_{i + 1}" for i in range(references)), *scores]
+        path = self.folder / f"epoch_{trainer.current_epoch:04d}.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for row in module.validation_rows:
+                captions = row["references"] + [""] * (references - len(row["references"]))
+                writer.writerow(
+                    [row["file_name"], row["caption_predicted"], *captions, *(f"{row[score]:.6f}" for score in scores)]
+                )
+
+
+class ValidationTable(Callback):
+    """Logs a table of sound, spectrogram, references and caption to Weights & Biases at each validation."""
+
+    def __init__(self, clips: int = 8) -> None:
+        """Set up.
+
+        Args:
+            clips: in the table, the same ones every time, spread over the split.
+        """
+        self.clips = clips
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, CaptionModule)
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        rows = sorted(module.validation_rows, key=lambda row: row["file_name"])
+        if trainer.sanity_checking or not loggers or not rows:
+            return
+        import wandb
+
+        paths = {clip.name: clip for clip in trainer.datamodule.clips["val"]}  # type: ignore[attr-defined]
+        table = wandb.Table(columns=["file", "sound", "spectrogram", "references", "caption", "bertscore_f1"])
+        for row in rows[:: max(1, len(rows) // self.clips)][: self.clips]:
+            clip = paths[row["file_name"]]
+            waveform = audio.load(clip.path, clip.start, clip.end)
+            table.add_data(
+                row["file_name"],
+                wandb.Audio(waveform, sample_rate=audio.SAMPLE_RATE),
+                wandb.Image(spectrogram_image(waveform)),
+                "\n".join(row["references"]),
+                row["caption_predicted"],
+                row.get("bertscore_f1"),
+            )
+        for logger in loggers:
+            logger.experiment.log({"val/captions": table}, commit=False)
+
+
+class RandomStates(Callback):
+    """Keeps the random states of torch, NumPy and Python in checkpoints; Lightning does not, and dropout depends on them."""
+
+    def __init__(self) -> None:
+        self.restored: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (libraries draw from it)
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+            "python": random.getstate(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.restored = state_dict
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Last before the first batch, so that setting up can't use the states up."""
+        if self.restored is None:
+            return
+        torch.set_rng_state(self.restored["torch"].cpu())
+        if len(self.restored["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in self.restored["cuda"]])
+        name, keys, *rest = self.restored["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+        version, state, gauss = self.restored["python"]
+        random.setstate((version, tuple(state), gauss))
+        self.restored = None
+
+
+def spectrogram_image(waveform: np.ndarray) -> np.ndarray:
+    """(samples,) at 16 kHz → RGB picture (128, T, 3) uint8 of its log-mel, low frequencies at the bottom."""
+    import matplotlib
+
+    log_mel, _ = LogMel()(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+    values = log_mel[0].T.flip(0).numpy()
+    # One column for every 40 ms is as fine as a table shows.
+    values = values[:, :: max(1, 640 // HOP_LENGTH)]
+    values = (values - values.min()) / max(float(np.ptp(values)), 1e-6)
+    return (matplotlib.colormaps["magma"](values)[..., :3] * 255).astype(np.uint8)

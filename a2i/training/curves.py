@@ -1,0 +1,44 @@
+"""The curves of a run as a picture, from the metrics that its CSV logger wrote."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+
+def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of every metric in a run folder, over all its starts: resuming begins another file."""
+    curves: dict[str, dict[int, float]] = defaultdict(dict)
+    files = (folder / "metrics").glob("version_*/metrics.csv")
+    for file in sorted(files, key=lambda path: int(path.parent.name.removeprefix("version_"))):
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                for name, value in row.items():
+                    if "/" in name and value:
+                        curves[name][int(row["step"])] = float(value)
+    return {name: sorted(points.items()) for name, points in curves.items()}
+
+
+def plot_curves(folder: Path) -> Path | None:
+    """Write `curves.png` into a run folder: losses and BERTScore over steps. None where there is nothing to plot."""
+    curves = read_metrics(folder)
+    panels = [
+        ("cross-entropy (nats per token)", ["train/loss", "val/loss"]),
+        ("BERTScore", ["val/bertscore_precision", "val/bertscore_recall", "val/bertscore_f1"]),
+    ]
+    panels = [(title, [name for name in names if name in curves]) for title, names in panels]
+    panels = [(title, names) for title, names in panels if names]
+    if not panels:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name in names:
+            steps, values = zip(*curves[name], strict=True)
+            axes.plot(steps, values, label=name, marker="." if len(steps) < 30 else None)
+        axes.set(xlabel="optimiser steps", title=title)
+        axes.legend()
+        axes.grid(alpha=0.3)
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=120)
+    return path

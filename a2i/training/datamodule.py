@@ -1,0 +1,104 @@
+"""Sources of clips → Lightning's loaders."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+
+from a2i import audio
+from a2i.data import Clip, Source
+from a2i.data.clotho import Clotho
+from a2i.text import CaptionTokenizer
+from a2i.training.batches import CaptionChoice, ClipDataset, LengthBatchSampler, ResumableLoader, collate
+
+
+class CaptionDataModule(LightningDataModule):
+    """Loads any source of captioned clips in batches of similar length."""
+
+    def __init__(
+        self,
+        source: Source,
+        tokenizer: CaptionTokenizer,
+        batch_size: int = 8,
+        captions: CaptionChoice = "first",
+        val_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Set up, without reading anything yet.
+
+        Args:
+            source: see `a2i.data`.
+            tokenizer: the captioner's.
+            batch_size: clips in a training batch, on each device.
+            captions: of a clip in an epoch: its `first` (as published), a `random` one, or `all`.
+            val_batch_size: clips in a validation batch; None for `batch_size`.
+            num_workers: processes that read sounds; 0 for none but this one.
+            seed: of the order and the choice of captions.
+        """
+        super().__init__()
+        self.source, self.tokenizer = source, tokenizer
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
+        self.captions, self.num_workers, self.seed = captions, num_workers, seed
+        self.clips: dict[str, list[Clip]] = {}
+
+    def prepare_data(self) -> None:
+        self.source.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the clips.
+
+        Raises:
+            FileNotFoundError: files are missing; the message says exactly which.
+        """
+        splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+        for split in splits.get(stage or "fit", ("train", "val")):
+            if split not in self.clips:
+                self.clips[split] = self.source.clips(split)
+
+    def train_dataloader(self) -> ResumableLoader:
+        return self._loader("train", self.batch_size, self.captions, shuffle=True)
+
+    def val_dataloader(self) -> ResumableLoader:
+        return self._loader("val", self.val_batch_size, "all", shuffle=False)
+
+    def test_dataloader(self) -> ResumableLoader:
+        return self._loader("test", self.val_batch_size, "all", shuffle=False)
+
+    def _loader(self, split: str, batch_size: int, captions: CaptionChoice, shuffle: bool) -> ResumableLoader:
+        clips = self.clips[split]
+        trainer = self.trainer
+        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        sampler = LengthBatchSampler([_seconds(clip) for clip in clips], batch_size, shuffle, self.seed, rank, ranks)
+        workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        return ResumableLoader(
+            ClipDataset(clips, captions, self.seed), sampler, collate_fn=collate(self.tokenizer), **workers
+        )
+
+
+class ClothoDataModule(CaptionDataModule):
+    """Clotho (Drossos, Lipping and Virtanen 2020) in its official layout."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        tokenizer: CaptionTokenizer,
+        version: str = "v2.1",
+        download: bool = False,
+        **options: Any,
+    ) -> None:
+        """Set up, without reading anything yet.
+
+        Args:
+            root: folder of the official layout; see `a2i.data.clotho`.
+            tokenizer: the captioner's.
+            version: `v1`, `v2` or `v2.1`.
+            download: fetch in `prepare_data` what is missing.
+            **options: of `CaptionDataModule`.
+        """
+        super().__init__(Clotho(root, version=version, download=download), tokenizer, **options)
+
+
+def _seconds(clip: Clip) -> float:
+    end = audio.duration(clip.path) if clip.end is None else clip.end
+    return end - (clip.start or 0.0)

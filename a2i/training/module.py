@@ -1,0 +1,166 @@
+"""The captioner in training: loss, optimiser, schedule, and BERTScore at validation."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from a2i.captioner import Captioner
+from a2i.metrics.bertscore import BERTScore
+from a2i.training.augment import SpecAugment
+from a2i.training.batches import Batch
+
+
+class CaptionModule(LightningModule):
+    """Trains a `Captioner`."""
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        optimizer: Callable[[Iterable[Any]], Optimizer],
+        schedule: str = "constant",
+        warmup: float = 0.0,
+        new_layers_rate: float | None = None,
+        encoder_rate: float | None = None,
+        freeze_encoder: bool = False,
+        label_smoothing: float = 0.0,
+        augment: SpecAugment | None = None,
+        bertscore: BERTScore | None = None,
+        decoding: dict[str, Any] | None = None,
+    ) -> None:
+        """Set up.
+
+        Args:
+            captioner: that learns.
+            optimizer: makes the optimiser of parameter groups, and brings the learning rate.
+            schedule: of the rates, by `transformers.get_scheduler`'s name: `constant`, `linear`, `cosine`, …
+            warmup: share of all steps in which the rates rise from 0.
+            new_layers_rate: learning rate of what no pretraining has seen (cross-attention and bridge); None for the same.
+            encoder_rate: learning rate of the encoder; None for the same.
+            freeze_encoder: leave the encoder as it is.
+            label_smoothing: share of the target's probability spread over the vocabulary.
+            augment: of training spectrograms; None for none.
+            bertscore: scores validation captions; None leaves BERTScore out.
+            decoding: changes of the captioner's decoding settings at validation.
+        """
+        super().__init__()
+        self.captioner = captioner
+        self.make_optimizer = optimizer
+        self.schedule, self.warmup = schedule, warmup
+        self.rates = {"new": new_layers_rate, "encoder": encoder_rate}
+        self.label_smoothing = label_smoothing
+        self.augment = augment
+        self.bertscore = bertscore
+        self.decoding = captioner.decoding.with_changes(**(decoding or {}))
+        self.freeze_encoder = freeze_encoder
+        if freeze_encoder:
+            captioner.encoder.requires_grad_(False)
+        self.validation_rows: list[dict[str, Any]] = []
+        self._heard: list[dict[str, Any]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self._set_modes()
+
+    def on_validation_model_train(self) -> None:
+        super().on_validation_model_train()
+        self._set_modes()
+
+    def _set_modes(self) -> None:
+        if self.freeze_encoder:
+            self.captioner.encoder.eval()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
+        if self.augment is not None:
+            log_mel = self.augment(log_mel, mask)
+        loss, _ = self.captioner.loss(log_mel, mask, batch.tokens, batch.clip_index, self.label_smoothing)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names))
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            if not group["name"].endswith("_undecayed"):
+                self.log(f"train/rate_{group['name']}", group["lr"])
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
+        loss, tokens = self.captioner.loss(log_mel, mask, batch.tokens, batch.clip_index)
+        captions = self.captioner.caption_features(log_mel, mask, self.decoding)
+        self._heard += [
+            {
+                "file_name": name,
+                "caption_predicted": candidates[0].caption,
+                "references": list(references),
+                "loss": float(loss),
+                "tokens": int(tokens) / len(batch.names),
+            }
+            for name, references, candidates in zip(batch.names, batch.references, captions, strict=True)
+        ]
+
+    def on_validation_epoch_end(self) -> None:
+        rows = {row["file_name"]: row for rank in self._gathered() for row in rank}
+        self._heard = []
+        self.validation_rows = list(rows.values())
+        if not rows:
+            return
+        tokens = sum(row["tokens"] for row in rows.values())
+        values = {
+            "val/loss": sum(row["loss"] * row["tokens"] for row in rows.values()) / tokens,
+            "val/distinct_captions": len({row["caption_predicted"] for row in rows.values()}) / len(rows),
+        }
+        if self.bertscore is not None:
+            values |= self._bertscore()
+        # Every rank has all rows and comes to the same values.
+        self.log_dict(values, prog_bar=True, rank_zero_only=False, sync_dist=False)
+
+    def _bertscore(self) -> dict[str, float]:
+        assert self.bertscore is not None
+        rows = self.validation_rows
+        scores = self.bertscore.score([row["caption_predicted"] for row in rows], [row["references"] for row in rows])
+        values = {}
+        for name in ("precision", "recall", "f1"):
+            each: Tensor = getattr(scores, name)
+            for row, value in zip(rows, each.tolist(), strict=True):
+                row[f"bertscore_{name}"] = value
+            values[f"val/bertscore_{name}"] = float(each.mean())
+        return values
+
+    def _gathered(self) -> list[list[dict[str, Any]]]:
+        if self.trainer.world_size == 1:
+            return [self._heard]
+        gathered: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(gathered, self._heard)
+        return gathered
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        from transformers import get_scheduler
+
+        optimizer = self.make_optimizer(self.parameter_groups())
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = get_scheduler(
+            self.schedule, optimizer, num_warmup_steps=round(self.warmup * steps), num_training_steps=steps
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The weights that learn as `encoder`, `decoder` and `new`, each with the rate that is set for it.
+
+        Biases and norms are spared weight decay.
+        """
+        new = {f"decoder.{name}" for name in self.captioner.decoder.new_parameters()}  # type: ignore[operator]
+        groups: dict[str, list[nn.Parameter]] = {}
+        for name, parameter in self.captioner.named_parameters():
+            if parameter.requires_grad:
+                part = "new" if name in new or name.startswith("bridge.") else name.split(".", 1)[0]
+                groups.setdefault(part if parameter.ndim > 1 else f"{part}_undecayed", []).append(parameter)
+        result = []
+        for name, parameters in groups.items():
+            group: dict[str, Any] = {"name": name, "params": parameters}
+            rate = self.rates.get(name.removesuffix("_undecayed"))
+            if rate is not None:
+                group["lr"] = rate
+            if name.endswith("_undecayed"):
+                group["weight_decay"] = 0.0
+            result.append(group)
+        return result

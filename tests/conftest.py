@@ -1,0 +1,144 @@
+"""Small real parts that the tests share: models with tiny random weights on disk, sounds made here."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_SILENT", "true")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from a2i.captioner import Captioner
+from a2i.decoders import Decoding
+from a2i.decoders.gpt2 import GPT2Decoder
+from a2i.encoders.ast import ASTEncoder
+from a2i.encoders.cnn import CNNEncoder
+from a2i.text import CaptionTokenizer
+
+# Several processes test at once; threads of each would only wait for the others'.
+torch.set_num_threads(1)
+
+SENTENCES = [
+    "A dog barks.",
+    "Rain falls on a roof while a bell rings.",
+    "Birds are singing in a forest.",
+    "A clock ticks slowly, and then thunder rolls.",
+    "Footsteps on gravel come closer.",
+]
+TINY_AST = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "num_mel_bins": 128,
+}
+TINY_GPT2 = {"n_embd": 48, "n_layer": 2, "n_head": 2, "n_positions": 40}
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings and captions."""
+    if not os.environ.get("A2I_REAL_DATA"):
+        pytest.skip("needs real recordings: set A2I_REAL_DATA to their folder")
+    return Path(os.environ["A2I_REAL_DATA"])
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> CaptionTokenizer:
+    return CaptionTokenizer.train(SENTENCES, 320, max_tokens=20)
+
+
+def make_captioner(tokenizer: CaptionTokenizer, encoder: str = "cnn", seed: int = 0) -> Captioner:
+    """A captioner with tiny random weights."""
+    torch.manual_seed(seed)
+    sound = ASTEncoder(config=TINY_AST) if encoder == "ast" else CNNEncoder(channels=[4, 8])
+    decoder = GPT2Decoder(len(tokenizer), config=TINY_GPT2)
+    decoding = Decoding(num_beams=2, num_candidates=2, max_tokens=8)
+    return Captioner(sound, decoder, tokenizer, decoding=decoding).eval()
+
+
+@pytest.fixture(params=["ast", "cnn"])
+def captioner(request: pytest.FixtureRequest, tokenizer: CaptionTokenizer) -> Captioner:
+    return make_captioner(tokenizer, request.param)
+
+
+@pytest.fixture(scope="session")
+def captioner_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: CaptionTokenizer) -> Path:
+    return make_captioner(tokenizer).save(tmp_path_factory.mktemp("models") / "captioner")
+
+
+@pytest.fixture(scope="session")
+def painter_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete Stable Diffusion pipeline with tiny random weights, drawing 32 px."""
+    return make_painter(tmp_path_factory.mktemp("models") / "painter")
+
+
+def make_painter(folder: Path) -> Path:
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    folder.mkdir(parents=True)
+    letters = [*"abcdefghijklmnopqrstuvwxyz.,"]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer(vocab={word: index for index, word in enumerate(words)}, merges=[], model_max_length=24)
+    text = CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=24,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    blocks = {"block_out_channels": (16, 16), "norm_num_groups": 4, "layers_per_block": 1}
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **blocks,
+    )
+    vae = AutoencoderKL(
+        latent_channels=4,
+        sample_size=32,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        **blocks,
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def tone(frequency: float, seconds: float, rate: int = 16_000) -> np.ndarray:
+    """(samples,) float32 sine of half full scale."""
+    time = np.arange(round(seconds * rate)) / rate
+    return (0.5 * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """A folder of three short sounds with a table of captions."""
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for name, frequency in (("low", 200.0), ("middle", 1000.0), ("high", 4000.0)):
+        soundfile.write(folder / f"{name}.wav", tone(frequency, 0.5), 16_000)
+    return folder

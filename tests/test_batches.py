@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from conftest import tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2i.data import Clip
+from a2i.text import CaptionTokenizer
+from a2i.training.batches import ClipDataset, LengthBatchSampler, ResumableLoader, collate
+
+lengths = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seconds=lengths, batch_size=st.integers(1, 9), ranks=st.integers(1, 4), seed=st.integers(0, 9), shuffle=st.booleans())
+def test_every_clip_is_taken_by_some_rank(
+    seconds: list[float], batch_size: int, ranks: int, seed: int, shuffle: bool
+) -> None:
+    samplers = [LengthBatchSampler(seconds, batch_size, shuffle, seed, rank, ranks) for rank in range(ranks)]
+    for epoch in range(2):
+        orders = [sampler.order(epoch) for sampler in samplers]
+        assert {len(order) for order in orders} == {len(samplers[0])}
+        taken = [index for order in orders for batch in order for index in batch]
+        assert set(taken) == set(range(len(seconds)))
+        if ranks == 1:
+            assert len(taken) == len(seconds)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seconds=lengths, batch_size=st.integers(1, 9), given_=st.integers(0, 40), seed=st.integers(0, 9))
+def test_resuming_anywhere_goes_on_in_the_same_order(
+    seconds: list[float], batch_size: int, given_: int, seed: int
+) -> None:
+    def batches(sampler: LengthBatchSampler, count: int) -> list[list[tuple[int, int]]]:
+        result: list[list[tuple[int, int]]] = []
+        while len(result) < count:
+            for batch in sampler:
+                sampler.given += 1
+                result.append(batch)
+                if len(result) == count:
+                    break
+        return result
+
+    whole = batches(LengthBatchSampler(seconds, batch_size, True, seed), given_ + 20)
+    resumed = LengthBatchSampler(seconds, batch_size, True, seed)
+    resumed.given = given_
+    assert batches(resumed, 20) == whole[given_:]
+
+
+def test_lengths_are_similar_within_a_batch_and_epochs_differ() -> None:
+    seconds = [float(i % 30) for i in range(300)]
+    sampler = LengthBatchSampler(seconds, 10, shuffle=True)
+    spread = [max(seconds[i] for i in batch) - min(seconds[i] for i in batch) for batch in sampler.order(0)]
+    assert max(spread) <= 1
+    assert sampler.order(0) != sampler.order(1)
+    assert LengthBatchSampler(seconds, 10, shuffle=True, seed=1).order(0) != sampler.order(0)
+    unshuffled = LengthBatchSampler(seconds, 10, shuffle=False).order(0)
+    assert [seconds[batch[0]] for batch in unshuffled] == sorted((seconds[b[0]] for b in unshuffled), reverse=True)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Clip]:
+    made = []
+    for index in range(7):
+        path = tmp_path / f"{index}.wav"
+        soundfile.write(path, tone(300 + index, 0.2 + 0.1 * index), 16_000)
+        made.append(Clip(path.name, path, tuple(f"Bell {index} {word}." for word in ("rings", "rang"))))
+    return made
+
+
+def loader(clips: list[Clip], tokenizer: CaptionTokenizer, workers: int = 0) -> ResumableLoader:
+    sampler = LengthBatchSampler([0.2 + 0.1 * i for i in range(7)], 3, shuffle=True)
+    options = {"num_workers": workers, "persistent_workers": workers > 0}
+    return ResumableLoader(ClipDataset(clips, "random", 0), sampler, collate_fn=collate(tokenizer), **options)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_resumes_in_the_middle_of_an_epoch(clips: list[Clip], tokenizer: CaptionTokenizer, workers: int) -> None:
+    """Also where workers have fetched batches ahead that nobody has had yet; the choice of captions goes on too."""
+    whole = loader(clips, tokenizer)
+    expected = [(batch.names, batch.tokens.inputs.tolist()) for _ in range(3) for batch in whole]
+    first = loader(clips, tokenizer, workers)
+    given_ = [batch for batch, _ in zip(first, range(2), strict=False)]
+    assert len(given_) == 2
+    second = loader(clips, tokenizer, workers)
+    second.load_state_dict(first.state_dict())
+    iter(second)  # creating an iterator gives nothing out
+    rest = [(batch.names, batch.tokens.inputs.tolist()) for _ in range(3) for batch in second]
+    # `zip` took a third batch before it saw that there was enough.
+    assert rest[: 9 - first.state_dict()["given"]] == expected[first.state_dict()["given"] :]
+
+
+def test_a_batch(clips: list[Clip], tokenizer: CaptionTokenizer) -> None:
+    dataset = ClipDataset(clips, "all", 0)
+    batch = collate(tokenizer)([dataset[0, 4], dataset[0, 1]])
+    assert batch.names == ["4.wav", "1.wav"]
+    assert batch.lengths.tolist() == [9_600, 4_800]
+    assert batch.waveforms.shape == (2, 9_600)
+    assert not batch.waveforms[1, 4_800:].any()
+    assert batch.clip_index.tolist() == [0, 0, 1, 1]
+    assert batch.references[1] == clips[1].captions
+    assert tokenizer.decode(batch.tokens.inputs[3].tolist()) == clips[1].captions[1]
+    moved = batch.to("meta")
+    assert moved.waveforms.device == moved.tokens.inputs.device == torch.device("meta")
+
+
+def test_choice_of_captions(clips: list[Clip]) -> None:
+    def chosen(choice: str, epoch: int) -> list[tuple[str, ...]]:
+        dataset = ClipDataset(clips, choice, 0)  # type: ignore[arg-type]
+        return [dataset[epoch, index][2] for index in range(len(clips))]
+
+    assert chosen("first", 3) == [clip.captions[:1] for clip in clips]
+    assert chosen("all", 3) == [clip.captions for clip in clips]
+    assert chosen("random", 0) == chosen("random", 0)
+    assert any(chosen("random", 0) != chosen("random", epoch) for epoch in range(1, 4))
+    with pytest.raises(ValueError, match="expected one of first, random, all"):
+        chosen("second", 0)
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(ValueError, match="at least 1 of each"):
+        LengthBatchSampler([], 3, shuffle=True)

@@ -1,0 +1,176 @@
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
+
+from a2i.captioner import Captioner
+from a2i.decoders.gpt2 import GPT2Decoder
+from a2i.encoders.ast import ASTEncoder
+from a2i.text import CaptionTokenizer
+
+SOUNDS = [tone(300, 1.2), tone(2000, 0.4), np.random.default_rng(0).normal(0, 0.1, 12 * 16_000).astype(np.float32)]
+
+
+def features(captioner: Captioner, sounds: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.tensor([len(sound) for sound in sounds])
+    padded = torch.zeros(len(sounds), int(lengths.max()))
+    for row, sound in zip(padded, sounds, strict=True):
+        row[: len(sound)] = torch.from_numpy(sound)
+    return captioner.log_mel(padded, lengths)
+
+
+@torch.no_grad()
+def test_loss_equals_a_step_by_step_reference(captioner: Captioner) -> None:
+    """Each token's probability from the prefix alone, one clip, one caption, one step at a time."""
+    tokens = captioner.tokenizer.encode(SENTENCES)
+    clip_index = torch.tensor([0, 0, 1, 2, 2])
+    log_mel, mask = features(captioner, SOUNDS)
+    loss, count = captioner.loss(log_mel, mask, tokens, clip_index)
+    surprises = []
+    for caption, clip in zip(SENTENCES, clip_index.tolist(), strict=True):
+        states, states_mask = captioner.encode(*features(captioner, [SOUNDS[clip]]))
+        ids = captioner.tokenizer.tokenizer(caption, add_special_tokens=False)["input_ids"]
+        prefix = [captioner.tokenizer.bos_id]
+        for target in [*ids, captioner.tokenizer.eos_id]:
+            ones = torch.ones(1, len(prefix), dtype=torch.bool)
+            logits = captioner.decoder(torch.tensor([prefix]), ones, states, states_mask)
+            surprises.append(-float(logits[0, -1].log_softmax(-1)[target]))
+            prefix.append(target)
+    assert int(count) == len(surprises)
+    assert float(loss) == pytest.approx(sum(surprises) / len(surprises), abs=1e-5)
+
+
+def test_first_loss_is_that_of_chance(captioner: Captioner) -> None:
+    log_mel, mask = features(captioner, SOUNDS[:1])
+    loss, _ = captioner.loss(log_mel, mask, captioner.tokenizer.encode(SENTENCES[:1]), torch.tensor([0]))
+    assert abs(float(loss) - math.log(len(captioner.tokenizer))) < 0.5
+
+
+def test_every_weight_learns(captioner: Captioner) -> None:
+    captioner.train()
+    log_mel, mask = features(captioner, SOUNDS)
+    captioner.loss(log_mel, mask, captioner.tokenizer.encode(SENTENCES[:3]), torch.arange(3))[0].backward()
+    still = [name for name, weight in captioner.named_parameters() if weight.grad is None or not weight.grad.any()]
+    # A key's bias shifts all scores of a query alike.
+    assert [name for name in still if not name.endswith("k_proj.bias")] == []
+
+
+def test_batch_equals_one_by_one(captioner: Captioner) -> None:
+    together = captioner.caption(SOUNDS)
+    for sound, candidates in zip(SOUNDS, together, strict=True):
+        alone = captioner.caption([sound])[0]
+        assert [candidate.caption for candidate in alone] == [candidate.caption for candidate in candidates]
+        for one, other in zip(alone, candidates, strict=True):
+            assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
+
+
+def test_candidates_are_scored_as_the_loss_would(captioner: Captioner) -> None:
+    (candidate, *others) = captioner.caption(SOUNDS[:1], num_beams=4, num_candidates=4, max_tokens=6)[0]
+    assert len({candidate.caption, *(other.caption for other in others)}) == 1 + len(others)
+    log_mel, mask = features(captioner, SOUNDS[:1])
+    states, states_mask = captioner.encode(log_mel, mask)
+    ids = captioner.decoder.generate(
+        states, states_mask, captioner.tokenizer.bos_id, captioner.tokenizer.eos_id,
+        captioner.decoding.with_changes(num_beams=4, max_tokens=6, num_candidates=1),
+    )  # fmt: skip
+    row = ids[0].tolist()
+    row = row[: row.index(captioner.tokenizer.eos_id, 1) + 1] if captioner.tokenizer.eos_id in row[1:] else row
+    logits = captioner.decoder(torch.tensor([row[:-1]]), torch.ones(1, len(row) - 1, dtype=torch.bool), states, states_mask)
+    chosen = logits[0].log_softmax(-1)[torch.arange(len(row) - 1), torch.tensor(row[1:])]
+    assert candidate.log_probability == pytest.approx(float(chosen.mean()), abs=1e-4)
+
+
+def test_sampled_candidates_come_best_first(captioner: Captioner) -> None:
+    torch.manual_seed(0)
+    candidates = captioner.caption(SOUNDS[:1], num_beams=1, do_sample=True, num_candidates=6)[0]
+    scores = [candidate.log_probability for candidate in candidates]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_save_and_load_give_identical_captions(captioner: Captioner, tmp_path: Path, dtype: torch.dtype) -> None:
+    expected = captioner.caption(SOUNDS)
+    folder = captioner.save(tmp_path / "captioner", card="# mine\n", dtype=dtype)
+    loaded = Captioner.load(folder)
+    captions = [[candidate.caption for candidate in clip] for clip in loaded.caption(SOUNDS)]
+    if dtype == torch.float32:
+        assert loaded.caption(SOUNDS) == expected
+    else:
+        again = Captioner.load(loaded.save(tmp_path / "again"))
+        assert captions == [[candidate.caption for candidate in clip] for clip in again.caption(SOUNDS)]
+    assert not loaded.training
+    assert next(loaded.parameters()).dtype == torch.float32
+    assert (folder / "README.md").read_text() == "# mine\n"
+    assert {file.name for file in folder.iterdir()} == {"README.md", "captioner.json", "model.safetensors", "tokenizer"}
+
+
+def test_saving_replaces_a_captioner_and_nothing_else(captioner: Captioner, tmp_path: Path) -> None:
+    folder = captioner.save(tmp_path / "captioner")
+    captioner.save(folder, card="second")
+    assert (folder / "README.md").read_text() == "second"
+    assert [file.name for file in tmp_path.iterdir()] == ["captioner"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="no captioner"):
+        captioner.save(other)
+    assert (other / "thesis.txt").read_text() == "precious"
+
+
+def test_a_folder_that_is_no_captioner(captioner_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no captioner\.json there"):
+        Captioner.load(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(captioner_folder, copy)
+    settings = json.loads((copy / "captioner.json").read_text())
+    (copy / "captioner.json").write_text(json.dumps({**settings, "format": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        Captioner.load(copy)
+    settings["encoder"]["settings"]["channels"] = [4, 16]
+    (copy / "captioner.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="weights don't fit"):
+        Captioner.load(copy)
+
+
+def test_full_size_parts_load_from_folders_in_the_hubs_format(tmp_path: Path, real_data: Path) -> None:
+    """AST and GPT-2 of the published shapes in all but depth and width, with the real tokenizer."""
+    from transformers import ASTConfig, ASTForAudioClassification, GPT2Config, GPT2LMHeadModel
+
+    ASTForAudioClassification(ASTConfig(**TINY_AST, num_labels=527)).save_pretrained(tmp_path / "ast")
+    GPT2LMHeadModel(GPT2Config(**TINY_GPT2)).save_pretrained(tmp_path / "gpt2")
+    tokenizer = CaptionTokenizer.load(real_data / "gpt2")
+    encoder = ASTEncoder(pretrained=str(tmp_path / "ast"))
+    decoder = GPT2Decoder(len(tokenizer), pretrained=str(tmp_path / "gpt2"))
+    captioner = Captioner(encoder, decoder, tokenizer).eval()
+    caption = captioner.caption(SOUNDS[:1], num_beams=1, max_tokens=5)[0][0].caption
+    assert caption
+    assert Captioner.load(captioner.save(tmp_path / "captioner")).caption(SOUNDS[:1], num_beams=1, max_tokens=5)
+
+
+@pytest.mark.slow
+def test_the_full_size_captioner_is_built_from_folders(tmp_path: Path, real_data: Path) -> None:
+    """AST-base and GPT-2 base at full size: every key loaded but the cross-attention."""
+    from transformers import ASTConfig, ASTForAudioClassification, GPT2Config, GPT2LMHeadModel
+
+    ASTForAudioClassification(ASTConfig(num_labels=527)).save_pretrained(tmp_path / "ast")
+    GPT2LMHeadModel(GPT2Config()).save_pretrained(tmp_path / "gpt2")
+    tokenizer = CaptionTokenizer.load(real_data / "gpt2")
+    captioner = Captioner(
+        ASTEncoder(pretrained=str(tmp_path / "ast")),
+        GPT2Decoder(len(tokenizer), pretrained=str(tmp_path / "gpt2")),
+        tokenizer,
+    ).eval()
+    new = sum(captioner.decoder.get_parameter(name).numel() for name in captioner.decoder.new_parameters())
+    assert 28e6 < new < 29e6
+    assert captioner.bridge.kind == "identity"
+    expected = captioner.caption(SOUNDS[:2], num_beams=1, max_tokens=4)
+    assert Captioner.load(captioner.save(tmp_path / "captioner")).caption(SOUNDS[:2], num_beams=1, max_tokens=4) == expected
+
+
+def test_an_encoder_of_another_width_is_projected(tokenizer: CaptionTokenizer) -> None:
+    assert make_captioner(tokenizer, "ast").bridge.kind == "projection"

@@ -1,0 +1,65 @@
+"""Several sources as one."""
+
+from pathlib import Path
+
+import hydra.utils
+import pytest
+from omegaconf import OmegaConf
+
+from a2i.data import Clip
+from a2i.data.combined import Combined
+from a2i.data.folder import Folder
+
+
+def write_folder(root: Path, rows: str) -> Folder:
+    root.mkdir()
+    (root / "captions.csv").write_text(f"file_name,caption,split\n{rows}")
+    for row in rows.splitlines():
+        (root / row.split(",")[0]).touch()
+    return Folder(root)
+
+
+def test_clips_follow_one_another_with_their_source_in_front(tmp_path: Path) -> None:
+    first = write_folder(tmp_path / "first", "a.wav,one,train\nb.wav,two,train\nc.wav,three,val\n")
+    second = write_folder(tmp_path / "second", "a.wav,four,train\nd.wav,five,val\n")
+    both = Combined({"x": first, "y": second})
+    both.prepare()
+    assert both.clips("train") == [
+        Clip("x/a.wav", tmp_path / "first/a.wav", ("one",)),
+        Clip("x/b.wav", tmp_path / "first/b.wav", ("two",)),
+        Clip("y/a.wav", tmp_path / "second/a.wav", ("four",)),
+    ]
+    assert [clip.name for clip in both.clips("val")] == ["x/c.wav", "y/d.wav"]
+
+
+def test_a_source_without_the_split_says_so(tmp_path: Path) -> None:
+    first = write_folder(tmp_path / "first", "a.wav,one,train\nb.wav,two,test\n")
+    second = write_folder(tmp_path / "second", "a.wav,four,train\n")
+    with pytest.raises(ValueError, match=r"second/captions\.csv has no row for 'test'"):
+        Combined({"x": first, "y": second}).clips("test")
+    (tmp_path / "second/a.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.wav"):
+        Combined({"x": first, "y": second}).prepare()
+    with pytest.raises(ValueError, match="no source"):
+        Combined({})
+
+
+def test_hydra_builds_it_from_nested_targets(tmp_path: Path) -> None:
+    write_folder(tmp_path / "first", "a.wav,one,train\n")
+    config = {
+        "_target_": "a2i.data.combined.Combined",
+        "_convert_": "all",
+        "sources": {"x": {"_target_": "a2i.data.folder.Folder", "root": str(tmp_path / "first")}},
+    }
+    source = hydra.utils.instantiate(OmegaConf.create(config))
+    assert type(source.sources) is dict
+    assert [clip.name for clip in source.clips("train")] == ["x/a.wav"]
+
+
+def test_the_mini_configuration_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A2I_REAL_DATA", raising=False)
+    monkeypatch.setenv("A2I_DATA", str(tmp_path))
+    config = OmegaConf.load(Path(__file__).parents[1] / "conf/data/mini.yaml")
+    source = hydra.utils.instantiate(config)
+    assert list(source.sources) == ["esc10", "foley"]
+    assert source.sources["esc10"].root == tmp_path / "esc10"

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import ASTFeatureExtractor
+
+from a2i import audio
+from a2i.features import LogMel, frame_count
+
+LOG_MEL = LogMel()
+
+
+def batch(waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    padded = torch.zeros(len(waveforms), int(lengths.max()))
+    for row, waveform in zip(padded, waveforms, strict=True):
+        row[: len(waveform)] = torch.from_numpy(waveform)
+    return padded, lengths
+
+
+def assert_equal_to_the_extractor(waveforms: list[np.ndarray], tolerance: float) -> None:
+    """Real frames and the padding after them against `transformers`, clip by clip."""
+    log_mel, mask = LOG_MEL(*batch(waveforms))
+    extractor = ASTFeatureExtractor(max_length=log_mel.shape[1])
+    for waveform, features, real in zip(waveforms, log_mel, mask, strict=True):
+        expected = torch.tensor(np.asarray(extractor(waveform, sampling_rate=16_000)["input_values"][0]))
+        assert int(real.sum()) == int(frame_count(torch.tensor(len(waveform))))
+        assert (features - expected).abs().max() < tolerance
+
+
+def test_made_sounds_equal_the_stock_extractor() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
+    assert_equal_to_the_extractor([tone(440, 1.0), noise, np.zeros(16_000, np.float32), noise[:400]], 1e-4)
+
+
+def test_real_recordings_equal_the_stock_extractor(real_data: Path) -> None:
+    clotho = sorted((real_data / "clotho" / "evaluation").glob("*.wav"))
+    esc10 = sorted((real_data / "esc10").glob("*/*.ogg"))[::8]
+    assert len(clotho) == 5
+    assert len(esc10) == 40
+    for files in (clotho, esc10):
+        assert_equal_to_the_extractor([audio.load(file) for file in files], 1e-4)
+
+
+def test_long_clips_are_framed_in_pieces_without_a_seam() -> None:
+    waveform = np.random.default_rng(1).normal(0, 0.1, 61 * 16_000).astype(np.float32)
+    assert_equal_to_the_extractor([waveform], 1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(1, 5_000), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_batch_equals_one_by_one(lengths: list[int], seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    waveforms = [generator.normal(0, 0.1, length).astype(np.float32) for length in lengths]
+    log_mel, mask = LOG_MEL(*batch(waveforms))
+    assert log_mel.shape[:2] == mask.shape
+    for waveform, features, real in zip(waveforms, log_mel, mask, strict=True):
+        alone, _ = LOG_MEL(*batch([waveform]))
+        assert torch.allclose(features[real], alone[0], atol=1e-5)
+        assert torch.all(features[~real] == LOG_MEL.settings.padding)
+
+
+def test_what_lies_beyond_the_length_changes_nothing() -> None:
+    padded, lengths = batch([tone(300, 0.5), tone(900, 1.0)])
+    before, _ = LOG_MEL(padded, lengths)
+    padded[0, 8_000:] = 0.9
+    assert torch.equal(LOG_MEL(padded, lengths)[0], before)
+
+
+def test_physics() -> None:
+    """A louder tone is louder, a higher one higher, and silence lies at the floor."""
+    quiet, loud, high = (LOG_MEL(*batch([sound]))[0][0] for sound in (0.1 * tone(500, 1), tone(500, 1), tone(5000, 1)))
+    assert loud.max() > quiet.max()
+    assert high.mean(0).argmax() > loud.mean(0).argmax()
+    silence = LOG_MEL(*batch([np.zeros(16_000, np.float32)]))[0]
+    assert torch.allclose(silence, torch.tensor(-1.2776), atol=1e-3)
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match=r"expected \(B, N\)"):
+        LOG_MEL(torch.zeros(100), torch.tensor([100]))
+    with pytest.raises(ValueError, match="expected 1 to 100 samples"):
+        LOG_MEL(torch.zeros(2, 100), torch.tensor([0, 101]))
+
+
+@pytest.mark.gpu
+def test_gpu_equals_cpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    padded, lengths = batch([tone(440, 1.0), tone(2000, 0.3)])
+    on_gpu, _ = LogMel().cuda()(padded.cuda(), lengths.cuda())
+    assert torch.allclose(on_gpu.cpu(), LOG_MEL(padded, lengths)[0], atol=1e-3)

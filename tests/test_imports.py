@@ -1,0 +1,82 @@
+"""The house's rules, read from the code itself."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import a2i
+
+ROOT = Path(a2i.__file__).parent
+# What flows, in its order; a module may import from those before it.
+ORDER = [
+    "audio", "text", "diffusion", "features", "encoders", "bridge", "decoders", "captioner", "metrics", "data", "compose",
+    "pipeline", "training", "prepare", "train", "evaluate", "infer",
+]  # fmt: skip
+# Rooms that know nothing of others but these.
+ONLY = {
+    "audio": set(),
+    "text": set(),
+    "diffusion": set(),
+    "features": {"audio"},
+    "encoders": {"audio", "features"},
+    "bridge": set(),
+    "decoders": set(),
+    "metrics": set(),
+    "data": {"audio"},
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Everything that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+FILES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_way(path: Path) -> None:
+    own = room(path)
+    rooms = {name.split(".")[1] for name in imports(path) if name.startswith("a2i.")}
+    rooms = {name for name in rooms if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file()} - {own}
+    later = {name for name in rooms if ORDER.index(name) > ORDER.index(own)}
+    assert not later, f"{own} imports what comes after it in the flow: {later}"
+    assert rooms <= ONLY.get(own, set(ORDER)), f"{own} imports {rooms - ONLY[own]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lightning_behind_one_door(path: Path) -> None:
+    if room(path) not in ("training", "train"):
+        assert not {name for name in imports(path) if name.split(".")[0] in ("lightning", "pytorch_lightning")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_hydra_stops_at_the_entry_points(path: Path) -> None:
+    if room(path) not in ("compose", "train", "evaluate", "infer", "prepare"):
+        assert not {name for name in imports(path) if name.split(".")[0] in ("hydra", "omegaconf")}
+
+
+@pytest.mark.parametrize("module", ["infer", "pipeline", "diffusion", "evaluate"])
+def test_using_a_captioner_loads_no_lightning(module: str) -> None:
+    code = f"import a2i.{module}, sys; print({{'lightning', 'pytorch_lightning'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_no_room_for_leftovers() -> None:
+    assert not [path for path in FILES if path.stem in ("utils", "common", "helpers", "misc")]

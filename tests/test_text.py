@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+from conftest import SENTENCES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2i.text import IGNORE, CaptionTokenizer
+
+
+def test_one_shift_by_hand(real_data: Path) -> None:
+    """'Birds' is B|irds in the real GPT-2 vocabulary: 33, 11049."""
+    tokenizer = CaptionTokenizer.load(real_data / "gpt2")
+    batch = tokenizer.encode(["Birds", "Birds sing"])
+    assert tokenizer.bos_id == tokenizer.eos_id == 50256
+    assert batch.inputs.tolist() == [[50256, 33, 11049, 50256], [50256, 33, 11049, 1702]]
+    assert batch.targets.tolist() == [[33, 11049, 50256, IGNORE], [33, 11049, 1702, 50256]]
+    assert batch.mask.tolist() == [[True, True, True, False], [True] * 4]
+    assert len(tokenizer) == 50257
+
+
+def test_real_captions_survive(real_data: Path) -> None:
+    import csv
+
+    tokenizer = CaptionTokenizer.load(real_data / "gpt2")
+    with (real_data / "clotho" / "clotho_captions_evaluation.csv").open(encoding="utf-8", newline="") as file:
+        captions = [row["caption_1"] for row in csv.DictReader(file)]
+    batch = tokenizer.encode(captions)
+    for caption, row in zip(captions, batch.targets.tolist(), strict=True):
+        assert tokenizer.decode(row[: row.index(tokenizer.eos_id)]) == " ".join(caption.split())
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(st.text(min_size=1, max_size=30).filter(lambda text: text.strip()), min_size=1, max_size=4))
+def test_any_text_comes_back(tokenizer: CaptionTokenizer, texts: list[str]) -> None:
+    long = CaptionTokenizer(tokenizer.tokenizer, max_tokens=500)
+    texts = [text.encode("utf-8", "ignore").decode() or "x" for text in texts]
+    texts = [text if text.strip() else "x" for text in texts]
+    batch = long.encode(texts)
+    for text, inputs, targets, mask in zip(texts, batch.inputs, batch.targets, batch.mask, strict=True):
+        real = int(mask.sum())
+        assert inputs[0] == long.bos_id
+        assert targets[real - 1] == long.eos_id
+        assert targets[: real - 1].tolist() == inputs[1:real].tolist()
+        assert (targets[real:] == IGNORE).all()
+        assert long.decode(inputs.tolist()) == " ".join(text.split())
+
+
+def test_what_is_too_long_is_cut_without_an_end(tokenizer: CaptionTokenizer) -> None:
+    batch = CaptionTokenizer(tokenizer.tokenizer, max_tokens=3).encode([SENTENCES[1], "Rain."])
+    assert batch.mask.sum(1).tolist() == [3, 4]
+    assert tokenizer.eos_id not in batch.targets[0].tolist()
+    assert tokenizer.eos_id in batch.targets[1].tolist()
+
+
+def test_decoding_stops_at_the_first_end(tokenizer: CaptionTokenizer) -> None:
+    row = tokenizer.encode(["A dog barks."]).inputs[0].tolist()
+    assert tokenizer.decode([*row, tokenizer.eos_id, *row[1:]]) == "A dog barks."
+    assert tokenizer.decode([tokenizer.bos_id, tokenizer.eos_id]) == ""
+
+
+def test_save_and_load(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer")
+    loaded = CaptionTokenizer.load(tmp_path / "tokenizer", max_tokens=20)
+    assert loaded.encode(SENTENCES).inputs.tolist() == tokenizer.encode(SENTENCES).inputs.tolist()
+    assert len(loaded) == len(tokenizer)
+
+
+def test_a_space_before_the_first_word_makes_it_the_same_token(tokenizer: CaptionTokenizer) -> None:
+    first, second = (tokenizer.encode([text]).targets[0].tolist() for text in ("bell", "a bell"))
+    assert first == second[-len(first) :]
+
+
+def test_bad_input(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of them blank"):
+        tokenizer.encode(["A dog barks.", "  "])
+    with pytest.raises(ValueError, match="at least one"):
+        tokenizer.encode([])
+    with pytest.raises(ValueError, match="at least 257"):
+        CaptionTokenizer.train(SENTENCES, 100)
+    with pytest.raises(ValueError, match="no tokenizer found"):
+        CaptionTokenizer.load(tmp_path)

