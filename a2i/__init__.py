@@ -1,11 +1,11 @@
 """a2i hears a sound, says what it heard, and draws it.
 
-    from a2i import AudioToImage
+from a2i import AudioToImage
 
-    a2i = AudioToImage.load()
-    result = a2i("dog.wav")
-    print(result.caption)
-    result.image.save("dog.png")
+a2i = AudioToImage.load()
+result = a2i("dog.wav")
+print(result.caption)
+result.image.save("dog.png")
 """
 
 from typing import TYPE_CHECKING, Any

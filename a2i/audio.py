@@ -11,8 +11,9 @@ import numpy as np
 
 SAMPLE_RATE = 16_000  # Hz, what AST was trained on
 SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .caf .w64 .rf64 .m4a .mp4 .aac .wma .webm .mka .amr".split()
-)
+    {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
+     ".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr"}
+)  # fmt: skip
 
 
 class AudioError(ValueError):
@@ -112,13 +113,13 @@ def _decode_with_av(path: Path, first_error: Exception) -> tuple[np.ndarray, int
             stream = container.streams.audio[0]
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
             blocks = [
-                block.to_ndarray()
-                for frame in [*container.decode(stream), None]
-                for block in resampler.resample(frame)
+                block.to_ndarray() for frame in [*container.decode(stream), None] for block in resampler.resample(frame)
             ]
             rate = int(stream.rate)
     except av.FFmpegError as error:
-        raise AudioError(f"{path}: can't be read as sound ({error}); expected wav, flac, mp3, ogg, opus, m4a …") from error
+        raise AudioError(
+            f"{path}: can't be read as sound ({error}); expected wav, flac, mp3, ogg, opus, m4a …"
+        ) from error
     return (np.concatenate(blocks, axis=1).T if blocks else np.zeros((0, 1), np.float32)), rate
 
 

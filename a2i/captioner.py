@@ -23,7 +23,12 @@ from a2i.features import FeatureSettings, LogMel
 from a2i.text import IGNORE, CaptionTokenizer, TokenBatch
 
 FORMAT = 1
-SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = "captioner.json", "model.safetensors", "tokenizer", "README.md"
+SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
+    "captioner.json",
+    "model.safetensors",
+    "tokenizer",
+    "README.md",
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,8 @@ class Captioner(nn.Module):
         decoding = self.decoding.with_changes(**changes)
         batch = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        return self.caption_features(*self.log_mel(batch.to(self.device), lengths.to(self.device)), decoding)
+        log_mel, mask = self.log_mel(batch.to(self.device), lengths.to(self.device))
+        return self.caption_features(log_mel, mask, decoding)
 
     @torch.no_grad()
     def caption_features(self, log_mel: Tensor, mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:

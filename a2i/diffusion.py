@@ -87,7 +87,11 @@ class Painter:
         """
         prompt = self.prompt_template.replace("{caption}", caption)
         self.pipeline.set_progress_bar_config(disable=not show_progress, leave=False, desc="drawing")
-        arguments: dict[str, Any] = {"negative_prompt": self.negative_prompt, "width": self.width, "height": self.height}
+        arguments: dict[str, Any] = {
+            "negative_prompt": self.negative_prompt,
+            "width": self.width,
+            "height": self.height,
+        }
         output = self.pipeline(
             prompt,
             num_inference_steps=self.steps,

@@ -38,7 +38,9 @@ def read_captions(path: str | Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
         numbered = [name for name in columns if name.startswith("caption_") and name.removeprefix("caption_").isdigit()]
-        missing = [name for name in ("file_name", PREDICTED) if name not in columns] + ([] if numbered else ["caption_1"])
+        missing = [name for name in ("file_name", PREDICTED) if name not in columns] + (
+            [] if numbered else ["caption_1"]
+        )
         if missing:
             raise ValueError(f"{path}: no column {', '.join(missing)}; got {', '.join(columns) or 'nothing'}")
         rows: dict[str, dict[str, Any]] = {}
@@ -47,7 +49,9 @@ def read_captions(path: str | Path) -> list[dict[str, Any]]:
             if not references:
                 raise ValueError(f"{path}, line {reader.line_num}: no reference; expected one in {', '.join(numbered)}")
             if row["file_name"] in rows:
-                raise ValueError(f"{path}, line {reader.line_num}: {row['file_name']} is there twice; expected one row a clip")
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: {row['file_name']} is there twice; expected one row a clip"
+                )
             caption = (row[PREDICTED] or "").strip()
             rows[row["file_name"]] = {"file_name": row["file_name"], PREDICTED: caption, "references": references}
     if not rows:

@@ -67,7 +67,9 @@ def output_names(sounds: list[Path]) -> list[str]:
     return names
 
 
-def infer(a2i: "AudioToImage", sounds: list[Path], out: Path, seed: int, decoding: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def infer(
+    a2i: "AudioToImage", sounds: list[Path], out: Path, seed: int, decoding: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Caption and draw each sound; one that fails gives an `error` and the others go on.
 
     Yields:
@@ -107,13 +109,20 @@ def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> lis
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done = []
-    with path.open("w", encoding="utf-8") as file, Progress(*columns, disable=count < 2 or not sys.stderr.isatty()) as bar:
+    with (
+        path.open("w", encoding="utf-8") as file,
+        Progress(*columns, disable=count < 2 or not sys.stderr.isatty()) as bar,
+    ):
         task = bar.add_task("listening and drawing", total=count)
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             done.append(row)
-            message = f"{row['audio']}: {row['caption']}" if row["error"] is None else f"{row['audio']}: error: {row['error']}"
+            message = (
+                f"{row['audio']}: {row['caption']}"
+                if row["error"] is None
+                else f"{row['audio']}: error: {row['error']}"
+            )
             style = None if row["error"] is None else "red"
             bar.console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
             bar.advance(task)
@@ -139,7 +148,9 @@ def main(config: DictConfig) -> None:
     if a2i.painter is not None and a2i.painter.licence:
         print(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
     try:
-        rows = write_results(infer(a2i, sounds, out, settings["seed"], settings["decoding"]), out / "results.jsonl", len(sounds))
+        rows = write_results(
+            infer(a2i, sounds, out, settings["seed"], settings["decoding"]), out / "results.jsonl", len(sounds)
+        )
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {out / 'results.jsonl'}", file=sys.stderr)
         sys.exit(130)

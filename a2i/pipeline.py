@@ -112,7 +112,9 @@ class AudioToImage:
         name = "a2i-mini-captioner" if captioner is None else str(captioner)
         return cls(heard, _painter(image, device), name)
 
-    def __call__(self, sound: str | Path | np.ndarray, seed: int = 0, show_progress: bool = False, **decoding: Any) -> Result:
+    def __call__(
+        self, sound: str | Path | np.ndarray, seed: int = 0, show_progress: bool = False, **decoding: Any
+    ) -> Result:
         """Caption a sound and draw the caption.
 
         Args:
@@ -146,7 +148,9 @@ class AudioToImage:
 
 def _waveform(samples: np.ndarray) -> np.ndarray:
     if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
-        raise ValueError(f"got a waveform of shape {samples.shape}; expected (samples,), finite, at 16 kHz, at least one")
+        raise ValueError(
+            f"got a waveform of shape {samples.shape}; expected (samples,), finite, at 16 kHz, at least one"
+        )
     return np.clip(samples.astype(np.float32), -1.0, 1.0)
 
 

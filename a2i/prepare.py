@@ -19,8 +19,12 @@ def main(config: DictConfig) -> None:
         source = prepared(plain(config.data))
         for split in config.splits:
             clips = source.clips(split)
-            seconds = sum((audio.duration(clip.path) if clip.end is None else clip.end) - (clip.start or 0) for clip in clips)
-            table.add_row(split, str(len(clips)), str(sum(len(clip.captions) for clip in clips)), f"{seconds / 3600:.2f}")
+            seconds = sum(
+                (audio.duration(clip.path) if clip.end is None else clip.end) - (clip.start or 0) for clip in clips
+            )
+            table.add_row(
+                split, str(len(clips)), str(sum(len(clip.captions) for clip in clips)), f"{seconds / 3600:.2f}"
+            )
     Console().print(table)
 
 

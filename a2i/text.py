@@ -50,7 +50,9 @@ class CaptionTokenizer:
                 that a decoder does not learn to stop in the middle of a sentence.
         """
         if tokenizer.eos_token_id is None:
-            raise ValueError(f"{tokenizer.name_or_path}: tokenizer has no EOS token; expected one that marks captions' ends")
+            raise ValueError(
+                f"{tokenizer.name_or_path}: tokenizer has no EOS token; expected one that marks captions' ends"
+            )
         if max_tokens < 1:
             raise ValueError(f"got max_tokens={max_tokens}; expected at least 1")
         self.tokenizer = tokenizer
@@ -89,7 +91,7 @@ class CaptionTokenizer:
             row = row[1:]
         if self.eos_id in row:
             row = row[: row.index(self.eos_id)]
-        text = self.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = str(self.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False))
         return " ".join(text.split())
 
     def save(self, folder: str | Path) -> None:

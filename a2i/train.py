@@ -59,7 +59,10 @@ def loggers(settings: dict[str, Any], folder: Path) -> list[Any]:
             id_file = folder / WANDB_FILE
             if not os.environ.get("WANDB_MODE") and not _has_wandb_account():
                 os.environ["WANDB_MODE"] = "offline"
+            if os.environ.get("WANDB_MODE") == "offline":
                 os.environ.setdefault("WANDB_SILENT", "true")
+                # The sounds and pictures of tables wait there to be sent; by default that is outside the run's folder.
+                os.environ["WANDB_DATA_DIR"] = str(folder / "wandb")
             if id_file.exists():
                 values |= {"id": id_file.read_text(encoding="utf-8").strip(), "resume": "allow"}
         result.append(build(values))
@@ -199,13 +202,17 @@ def _finish(
     from a2i.training.curves import plot_curves
 
     plot_curves(folder)
-    print(f"captioner in {folder / 'captioner'}; try it: python -m a2i.infer audio=FILE captioner={folder / 'captioner'}")
+    print(
+        f"captioner in {folder / 'captioner'}; try it: python -m a2i.infer audio=FILE captioner={folder / 'captioner'}"
+    )
 
 
 def _resumed(folder: Path, overrides: list[str]) -> DictConfig:
     """The configuration of a run, with the changes that were given on top."""
     if not (folder / OVERRIDES_FILE).exists():
-        raise FileNotFoundError(f"{folder}: no {OVERRIDES_FILE} there; expected resume=RUN, the folder of a training run")
+        raise FileNotFoundError(
+            f"{folder}: no {OVERRIDES_FILE} there; expected resume=RUN, the folder of a training run"
+        )
     before = yaml.safe_load((folder / OVERRIDES_FILE).read_text(encoding="utf-8"))
     merged = {override.partition("=")[0].lstrip("+~"): override for override in [*before, *overrides]}
     return hydra.compose("train", list(merged.values()))
@@ -220,7 +227,9 @@ def _check_launch(devices: Any, overrides: list[str]) -> None:
             " Set trainer.devices=1, or start each job's ranks from outside (torchrun)"
         )
     if "TORCHELASTIC_RUN_ID" in os.environ and not any(item.startswith("hydra.run.dir=") for item in overrides):
-        raise ValueError("under torchrun every rank would choose a run folder by its own clock; set hydra.run.dir=FOLDER")
+        raise ValueError(
+            "under torchrun every rank would choose a run folder by its own clock; set hydra.run.dir=FOLDER"
+        )
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")

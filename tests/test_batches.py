@@ -15,7 +15,13 @@ lengths = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
 
 
 @settings(max_examples=60, deadline=None)
-@given(seconds=lengths, batch_size=st.integers(1, 9), ranks=st.integers(1, 4), seed=st.integers(0, 9), shuffle=st.booleans())
+@given(
+    seconds=lengths,
+    batch_size=st.integers(1, 9),
+    ranks=st.integers(1, 4),
+    seed=st.integers(0, 9),
+    shuffle=st.booleans(),
+)
 def test_every_clip_is_taken_by_some_rank(
     seconds: list[float], batch_size: int, ranks: int, seed: int, shuffle: bool
 ) -> None:
@@ -78,7 +84,9 @@ def loader(clips: list[Clip], tokenizer: CaptionTokenizer, workers: int = 0) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_loader_resumes_in_the_middle_of_an_epoch(clips: list[Clip], tokenizer: CaptionTokenizer, workers: int) -> None:
+def test_the_loader_resumes_in_the_middle_of_an_epoch(
+    clips: list[Clip], tokenizer: CaptionTokenizer, workers: int
+) -> None:
     """Also where workers have fetched batches ahead that nobody has had yet; the choice of captions goes on too."""
     whole = loader(clips, tokenizer)
     expected = [(batch.names, batch.tokens.inputs.tolist()) for _ in range(3) for batch in whole]

@@ -45,6 +45,7 @@ def test_loss_equals_a_step_by_step_reference(captioner: Captioner) -> None:
     assert float(loss) == pytest.approx(sum(surprises) / len(surprises), abs=1e-5)
 
 
+@torch.no_grad()
 def test_first_loss_is_that_of_chance(captioner: Captioner) -> None:
     log_mel, mask = features(captioner, SOUNDS[:1])
     loss, _ = captioner.loss(log_mel, mask, captioner.tokenizer.encode(SENTENCES[:1]), torch.tensor([0]))
@@ -80,7 +81,9 @@ def test_candidates_are_scored_as_the_loss_would(captioner: Captioner) -> None:
     )  # fmt: skip
     row = ids[0].tolist()
     row = row[: row.index(captioner.tokenizer.eos_id, 1) + 1] if captioner.tokenizer.eos_id in row[1:] else row
-    logits = captioner.decoder(torch.tensor([row[:-1]]), torch.ones(1, len(row) - 1, dtype=torch.bool), states, states_mask)
+    logits = captioner.decoder(
+        torch.tensor([row[:-1]]), torch.ones(1, len(row) - 1, dtype=torch.bool), states, states_mask
+    )
     chosen = logits[0].log_softmax(-1)[torch.arange(len(row) - 1), torch.tensor(row[1:])]
     assert candidate.log_probability == pytest.approx(float(chosen.mean()), abs=1e-4)
 
@@ -169,7 +172,10 @@ def test_the_full_size_captioner_is_built_from_folders(tmp_path: Path, real_data
     assert 28e6 < new < 29e6
     assert captioner.bridge.kind == "identity"
     expected = captioner.caption(SOUNDS[:2], num_beams=1, max_tokens=4)
-    assert Captioner.load(captioner.save(tmp_path / "captioner")).caption(SOUNDS[:2], num_beams=1, max_tokens=4) == expected
+    assert (
+        Captioner.load(captioner.save(tmp_path / "captioner")).caption(SOUNDS[:2], num_beams=1, max_tokens=4)
+        == expected
+    )
 
 
 def test_an_encoder_of_another_width_is_projected(tokenizer: CaptionTokenizer) -> None:

@@ -36,7 +36,11 @@ def test_file_names_arrive_as_they_are(name: str) -> None:
     assert read(argument) == name
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1).filter(lambda name: name[0] not in "'\"[$"))
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1).filter(
+        lambda name: name[0] not in "'\"[$"
+    )
+)
 def test_any_name_arrives_as_it_is(name: str) -> None:
     if name == "null":
         return
@@ -45,7 +49,14 @@ def test_any_name_arrives_as_it_is(name: str) -> None:
 
 
 def test_hydras_own_values_stay(tmp_path: Path) -> None:
-    for argument in ("audio=[a.wav,b.wav]", "audio='a b.wav'", "captioner=null", "audio=${oc.env:HOME}", "--multirun", "seed=1,2"):
+    for argument in (
+        "audio=[a.wav,b.wav]",
+        "audio='a b.wav'",
+        "captioner=null",
+        "audio=${oc.env:HOME}",
+        "--multirun",
+        "seed=1,2",
+    ):
         assert arguments([argument], paths=("audio", "captioner")) == [argument]
     strange = tmp_path / "[brackets].wav"
     strange.touch()
@@ -75,7 +86,9 @@ def test_plain_holds_no_configuration() -> None:
     assert plain(OmegaConf.create({"a": [1, {"b": "${a.0}"}]})) == {"a": [1, {"b": 1}]}
 
 
-def test_errors_of_the_input_end_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_input_end_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     with pytest.raises(SystemExit) as stopped, clear_errors():
         raise ValueError("got 3; expected 4")

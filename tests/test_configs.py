@@ -11,7 +11,9 @@ import yaml
 from a2i.compose import ALLOWED, CONF, plain
 
 CHOICES = [
-    f"{path.parent.relative_to(CONF)}={path.stem}" for path in sorted(CONF.glob("*/**/*.yaml")) if path.parent.name not in ("image", "decoding")
+    f"{path.parent.relative_to(CONF)}={path.stem}"
+    for path in sorted(CONF.glob("*/**/*.yaml"))
+    if path.parent.name not in ("image", "decoding")
 ]
 
 

@@ -50,7 +50,9 @@ def test_padded_tokens_change_nothing_before_them(decoder: GPT2Decoder) -> None:
     inputs = torch.randint(0, VOCABULARY, (3, 5))
     tokens = torch.arange(5) < torch.tensor([5, 3, 2])[:, None]
     logits = decoder(inputs, tokens, sound, mask)
-    assert torch.allclose(decoder(inputs.masked_fill(~tokens, 7), tokens, sound, mask)[tokens], logits[tokens], atol=1e-6)
+    assert torch.allclose(
+        decoder(inputs.masked_fill(~tokens, 7), tokens, sound, mask)[tokens], logits[tokens], atol=1e-6
+    )
 
 
 def greedy_by_hand(decoder: GPT2Decoder, sound: torch.Tensor, mask: torch.Tensor, eos: int, steps: int) -> list[int]:
@@ -92,7 +94,9 @@ def test_beams_find_nothing_less_likely_than_greedy(decoder: GPT2Decoder) -> Non
     assert greedy.shape == beams.shape == (3, 6)
     assert (likelihood(beams) >= likelihood(greedy) - 1e-4).all()
     cached = decoder.generate(sound, mask, BOS, eos, Decoding(num_beams=4, num_candidates=4, max_tokens=6))
-    uncached = decoder.generate(sound, mask, BOS, eos, Decoding(num_beams=4, num_candidates=4, max_tokens=6), use_cache=False)
+    uncached = decoder.generate(
+        sound, mask, BOS, eos, Decoding(num_beams=4, num_candidates=4, max_tokens=6), use_cache=False
+    )
     assert cached.shape[0] == 12
     assert torch.equal(cached, uncached)
 

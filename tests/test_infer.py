@@ -29,13 +29,30 @@ def test_one_bad_file_never_stops_the_others(
     (sounds / "broken.mp3").write_text("no sound")
     (sounds / "notes.md").write_text("not for listening")
     out = tmp_path / "my out"
-    done = run(f"audio={sounds}", f"captioner={captioner_folder}", f"image={painter_folder}", "image.steps=1", f"out={out}", "seed=3")
+    done = run(
+        f"audio={sounds}",
+        f"captioner={captioner_folder}",
+        f"image={painter_folder}",
+        "image.steps=1",
+        f"out={out}",
+        "seed=3",
+    )
     assert done.returncode == 1, done.stderr
     assert "3 of 4 done" in done.stdout
     rows = {Path(str(row["audio"])).name: row for row in results(out)}
     assert set(rows) == {"Rain, wind & (it's) = 50% [take 2].wav", "broken.mp3", "low.wav", "middle.wav"}
     for name, row in rows.items():
-        assert {"audio", "caption", "candidates", "image", "seed", "captioner", "image_model", "seconds", "error"} <= set(row)
+        assert {
+            "audio",
+            "caption",
+            "candidates",
+            "image",
+            "seed",
+            "captioner",
+            "image_model",
+            "seconds",
+            "error",
+        } <= set(row)
         assert row["seed"] == 3
         assert row["captioner"] == str(captioner_folder)
         assert row["image_model"] == str(painter_folder)
@@ -56,7 +73,14 @@ def test_one_bad_file_never_stops_the_others(
 def test_captions_alone_of_one_awkward_name(sounds: Path, captioner_folder: Path, tmp_path: Path) -> None:
     awkward = sounds / "a=b, c (d).wav"
     (sounds / "low.wav").rename(awkward)
-    done = run(f"audio={awkward}", f"captioner={captioner_folder}", "image=none", f"out={tmp_path / 'out'}", "decoding.num_beams=3", "decoding.num_candidates=3")
+    done = run(
+        f"audio={awkward}",
+        f"captioner={captioner_folder}",
+        "image=none",
+        f"out={tmp_path / 'out'}",
+        "decoding.num_beams=3",
+        "decoding.num_candidates=3",
+    )
     assert done.returncode == 0, done.stderr
     (row,) = results(tmp_path / "out")
     assert row["image"] is None
@@ -65,7 +89,12 @@ def test_captions_alone_of_one_awkward_name(sounds: Path, captioner_folder: Path
 
 
 def test_a_list_with_a_missing_file(sounds: Path, captioner_folder: Path, tmp_path: Path) -> None:
-    done = run(f"audio=[{sounds / 'low.wav'},{sounds / 'gone.wav'}]", f"captioner={captioner_folder}", "image=none", f"out={tmp_path}")
+    done = run(
+        f"audio=[{sounds / 'low.wav'},{sounds / 'gone.wav'}]",
+        f"captioner={captioner_folder}",
+        "image=none",
+        f"out={tmp_path}",
+    )
     assert done.returncode == 1
     assert [row["error"] is None for row in results(tmp_path)] == [True, False]
 
@@ -92,7 +121,16 @@ def test_bad_input_ends_in_a_clear_line(
 def test_no_file_is_left_half_written_by_an_interruption(sounds: Path, captioner_folder: Path, tmp_path: Path) -> None:
     listing = tmp_path / "many.txt"
     listing.write_text("\n".join([str(sounds / "low.wav")] * 3000))
-    command = [sys.executable, "-m", "a2i.infer", "device=cpu", f"audio={listing}", f"captioner={captioner_folder}", "image=none", f"out={tmp_path / 'out'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "a2i.infer",
+        "device=cpu",
+        f"audio={listing}",
+        f"captioner={captioner_folder}",
+        "image=none",
+        f"out={tmp_path / 'out'}",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     file = tmp_path / "out" / "results.jsonl"
@@ -124,9 +162,9 @@ def test_what_audio_means(sounds: Path, tmp_path: Path) -> None:
     comma = sounds / "rain, wind.wav"
     comma.touch()
     assert find_sounds(str(comma)) == [comma]
+    empty = tmp_path / "empty"
+    empty.mkdir()
     with pytest.raises(ValueError, match="no sound files in this folder"):
-        empty = tmp_path / "empty"
-        empty.mkdir()
         find_sounds(str(empty))
 
 

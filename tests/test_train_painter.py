@@ -46,7 +46,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(data: Path, out: Path, unet_steps: int, *more: str) -> list[str]:
-    settings = {"data": data, "concepts": data / "concepts.tsv", "out": out, "vae-steps": 2, "unet-steps": unet_steps}
+    settings = {
+        "data": data,
+        "concepts": data / "concepts.tsv",
+        "out": out,
+        "vae-steps": 2,
+        "text-steps": 2,
+        "unet-steps": unet_steps,
+    }
     settings |= {"batch": 2, "vae-batch": 4, "threads": 1, "precision": "no"}
     return [text for key, value in settings.items() for text in (f"--{key}", str(value))] + list(more)
 

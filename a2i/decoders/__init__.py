@@ -61,7 +61,9 @@ class Decoding:
         """
         unknown = sorted(set(changes) - set(self.__dataclass_fields__))
         if unknown:
-            raise ValueError(f"got decoding setting {unknown[0]!r}; expected some of {', '.join(self.__dataclass_fields__)}")
+            raise ValueError(
+                f"got decoding setting {unknown[0]!r}; expected some of {', '.join(self.__dataclass_fields__)}"
+            )
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 

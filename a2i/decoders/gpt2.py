@@ -117,7 +117,8 @@ class GPT2Decoder(nn.Module):
             **({"length_penalty": decoding.length_penalty} if decoding.num_beams > 1 else {}),
         )
         start = torch.full((len(states), 1), bos_id, device=states.device)
-        ids: Tensor = self.model.generate(
+        model: Any = self.model
+        ids: Tensor = model.generate(
             start,
             attention_mask=torch.ones_like(start),
             generation_config=config,
@@ -129,8 +130,9 @@ class GPT2Decoder(nn.Module):
 
 def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
     try:
-        model, report = GPT2LMHeadModel.from_pretrained(
-            pretrained, revision=revision, output_loading_info=True, add_cross_attention=True
+        load: Any = GPT2LMHeadModel.from_pretrained
+        model, report = load(
+            pretrained, revision=revision or "main", output_loading_info=True, add_cross_attention=True
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
@@ -139,7 +141,9 @@ def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
         ) from error
     missing = sorted(key for key in report["missing_keys"] if not any(part in key for part in NEW))
     if missing:
-        raise ValueError(f"{pretrained}: lacks {len(missing)} of GPT-2's weights, {missing[0]} among them; expected GPT-2")
+        raise ValueError(
+            f"{pretrained}: lacks {len(missing)} of GPT-2's weights, {missing[0]} among them; expected GPT-2"
+        )
     return model
 
 

@@ -175,8 +175,9 @@ def _of_time(size: int | list[int] | tuple[int, int]) -> int:
 
 def _load(pretrained: str, revision: str | None) -> ASTModel:
     try:
-        model, report = ASTModel.from_pretrained(
-            pretrained, revision=revision, output_loading_info=True, attn_implementation="sdpa"
+        load: Any = ASTModel.from_pretrained
+        model, report = load(
+            pretrained, revision=revision or "main", output_loading_info=True, attn_implementation="sdpa"
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(

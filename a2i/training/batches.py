@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from math import ceil
 from typing import Any, Literal, get_args
 
 import torch
@@ -114,7 +115,7 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
 
     def __len__(self) -> int:
         """Batches of an epoch on each rank."""
-        return -(-(-(-len(self.seconds) // self.batch_size)) // self.ranks)
+        return ceil(ceil(len(self.seconds) / self.batch_size) / self.ranks)
 
     def order(self, epoch: int) -> list[list[int]]:
         """All of an epoch's batches on this rank, as clips' indices."""

@@ -86,7 +86,8 @@ class RandomStates(Callback):
         self.restored: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (libraries draw from it)
+        numpy: Any = np.random.get_state()
+        name, keys, position, has_gauss, gauss = numpy
         return {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -105,7 +106,7 @@ class RandomStates(Callback):
         if len(self.restored["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in self.restored["cuda"]])
         name, keys, *rest = self.restored["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
         version, state, gauss = self.restored["python"]
         random.setstate((version, tuple(state), gauss))
         self.restored = None

@@ -41,6 +41,8 @@ class CaptionDataModule(LightningDataModule):
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.captions, self.num_workers, self.seed = captions, num_workers, seed
         self.clips: dict[str, list[Clip]] = {}
+        self._given = 0
+        self._train_loader: ResumableLoader | None = None
 
     def prepare_data(self) -> None:
         self.source.prepare()
@@ -57,13 +59,27 @@ class CaptionDataModule(LightningDataModule):
                 self.clips[split] = self.source.clips(split)
 
     def train_dataloader(self) -> ResumableLoader:
-        return self._loader("train", self.batch_size, self.captions, shuffle=True)
+        loader = self._loader("train", self.batch_size, self.captions, shuffle=True)
+        loader.load_state_dict({"given": self._given})
+        self._train_loader = loader
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches given in all. Lightning restores a loader's own state in the middle of an epoch, but not at its end."""
+        return {"given": self._given} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._given = state_dict["given"]
 
     def val_dataloader(self) -> ResumableLoader:
         return self._loader("val", self.val_batch_size, "all", shuffle=False)
 
     def test_dataloader(self) -> ResumableLoader:
         return self._loader("test", self.val_batch_size, "all", shuffle=False)
+
+    def train_batches(self) -> int:
+        """Of an epoch, on each device."""
+        return len(self._loader("train", self.batch_size, self.captions, shuffle=True))
 
     def _loader(self, split: str, batch_size: int, captions: CaptionChoice, shuffle: bool) -> ResumableLoader:
         clips = self.clips[split]

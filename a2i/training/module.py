@@ -133,15 +133,29 @@ class CaptionModule(LightningModule):
         torch.distributed.all_gather_object(gathered, self._heard)
         return gathered
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         from transformers import get_scheduler
 
         optimizer = self.make_optimizer(self.parameter_groups())
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self._optimizer_steps()
         scheduler = get_scheduler(
             self.schedule, optimizer, num_warmup_steps=round(self.warmup * steps), num_training_steps=steps
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _optimizer_steps(self) -> int:
+        """Of the whole run.
+
+        Lightning's `estimated_stepping_batches` sets the loader up before a checkpoint is read, whose place in the epoch is
+        then never restored.
+        """
+        trainer = self.trainer
+        if trainer.max_steps > 0:
+            return trainer.max_steps
+        batches = trainer.datamodule.train_batches()  # type: ignore[attr-defined]
+        limit = trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 0.0))
+        return max(1, -(-batches // trainer.accumulate_grad_batches) * (trainer.max_epochs or 1))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The weights that learn as `encoder`, `decoder` and `new`, each with the rate that is set for it.

@@ -89,6 +89,8 @@ def export_pipeline(
     """Writes the pipeline in float16 to `folder`, replacing what is there in one move."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
+    for key in ("is_local", "local_files_only"):  # how it was loaded is no part of what it is
+        tokenizer.init_kwargs.pop(key, None)
 
     def half(model: Any, fresh: Any) -> Any:
         fresh.load_state_dict(model.state_dict())

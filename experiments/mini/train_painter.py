@@ -2,9 +2,9 @@
 
     python experiments/mini/train_painter.py --out RUN --vae-minutes 12 --unet-minutes 40 [--resume]
 
-Two stages: an autoencoder on all the emoji, then a UNet with its text model on the latents of the concepts in
-``painter_concepts.tsv``. Every checkpoint of the second stage also writes ``RUN/painter``, a folder that
-``diffusers.StableDiffusionPipeline.from_pretrained`` loads.
+Three stages: an autoencoder on all the emoji; a text model that learns to tell the concepts of
+``painter_concepts.tsv`` apart; a UNet, with that text model, on their latents. Every checkpoint of the last stage also
+writes ``RUN/painter``, a folder that ``diffusers.StableDiffusionPipeline.from_pretrained`` loads.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from painter_model import (
 )
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 CAPTION_DROPOUT = 0.12
 LATENT_NOISE = 0.1  # so that the decoder forgives small errors of the UNet
@@ -147,20 +147,37 @@ def vae_loss(vae: AutoencoderKL, pictures: torch.Tensor, favoured: torch.Tensor,
     return functional.l1_loss(drawn, pixels) + 0.5 * (across.abs().mean() + down.abs().mean()) + 1e-3 * kl
 
 
-def unet_loss(
-    modules: dict[str, Any], tokenizer: CLIPTokenizer, scheduler: DDIMScheduler, concepts: list[Concept],
-    latents: torch.Tensor, args: Any, step: int,
-) -> torch.Tensor:  # fmt: skip
-    """Mean squared error of v on a batch of (caption, latent), with captions dropped now and then."""
+def batch_of(
+    concepts: list[Concept], tokenizer: CLIPTokenizer, args: Any, step: int, dropout: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Concept numbers (B,) and token ids (B, MAX_LENGTH) of one batch; a part `dropout` of the captions is empty."""
     rng = random.Random(f"{args.seed} {step}")
     index = rng.choices(range(len(concepts)), [concept.weight for concept in concepts], k=args.batch)
-    texts = ["" if rng.random() < CAPTION_DROPOUT else caption(concepts, i, rng) for i in index]
-    device = latents.device
+    texts = ["" if rng.random() < dropout else caption(concepts, i, rng) for i in index]
     tokens = tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
-    states = modules["text_model"](tokens.input_ids.to(device)).last_hidden_state
-    clean = latents[torch.tensor(index, device=device)]
+    return torch.tensor(index), tokens.input_ids
+
+
+def text_loss(modules: dict[str, Any], index: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the concept, read by a linear head from the end of the text and from the padding after it.
+
+    With only the picture to learn from, the text model takes long to tell concepts apart.
+    """
+    device = next(modules["text_model"].parameters()).device
+    states = modules["text_model"](ids.to(device)).last_hidden_state
+    ended = ids == modules["text_model"].config.eos_token_id
+    labels = index[:, None].expand_as(ids)[ended].to(device)
+    return functional.cross_entropy(modules["head"](states[ended.to(device)]).float(), labels)
+
+
+def unet_loss(
+    modules: dict[str, Any], scheduler: DDIMScheduler, latents: torch.Tensor, index: torch.Tensor, ids: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared error of v on a batch of latents with their captions."""
+    states = modules["text_model"](ids.to(latents.device)).last_hidden_state
+    clean = latents[index.to(latents.device)]
     noise = torch.randn_like(clean)
-    times = torch.randint(scheduler.config.num_train_timesteps, (len(index),), device=device)
+    times = torch.randint(scheduler.config.num_train_timesteps, (len(clean),), device=clean.device)
     noisy = scheduler.add_noise(clean, noise, times)
     predicted = modules["unet"](noisy, times, states).sample
     return functional.mse_loss(predicted.float(), scheduler.get_velocity(clean, noise, times))
@@ -180,24 +197,38 @@ def train_vae(args: Any, accelerator: Accelerator, pictures: torch.Tensor, favou
     return vae
 
 
+def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, concepts: list[Concept]) -> CLIPTextModel:
+    """The text model, first taught to tell the concepts apart."""
+    torch.manual_seed(args.seed)
+    text_model = build_text_model(tokenizer)
+    modules = {"text_model": text_model, "head": torch.nn.Linear(text_model.config.hidden_size, len(concepts))}
+    stage = Stage("text", modules, accelerator, args)
+    if args.resume and stage.resume():
+        accelerator.print(f"text: resumed at step {stage.step}")
+    stage.run(lambda step: text_loss(stage.modules, *batch_of(concepts, tokenizer, args, step, dropout=0)))
+    return accelerator.unwrap_model(stage.modules["text_model"])
+
+
 def train_unet(
-    args: Any, accelerator: Accelerator, vae: AutoencoderKL, tokenizer: CLIPTokenizer, concepts: list[Concept],
-    pictures: torch.Tensor,
+    args: Any, accelerator: Accelerator, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_model: CLIPTextModel,
+    concepts: list[Concept], pictures: torch.Tensor,
 ) -> None:  # fmt: skip
     """The UNet and the text model, jointly; `args.out/painter` is written at every checkpoint."""
     torch.manual_seed(args.seed)
-    text_model = build_text_model(tokenizer)
     models = {"unet": build_unet(text_model.config.hidden_size), "text_model": text_model}
     stage = Stage("unet", models, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"unet: resumed at step {stage.step}")
     latents, scheduler = encode(vae, pictures) * vae.config.scaling_factor, build_scheduler()
 
+    def loss(step: int) -> torch.Tensor:
+        return unet_loss(stage.modules, scheduler, latents, *batch_of(concepts, tokenizer, args, step, CAPTION_DROPOUT))
+
     def export(stage: Stage) -> None:
         trained = {key: accelerator.unwrap_model(module) for key, module in stage.modules.items()}
         export_pipeline(Path(args.out) / "painter", vae, trained["text_model"], tokenizer, trained["unet"])
 
-    stage.run(lambda step: unet_loss(stage.modules, tokenizer, scheduler, concepts, latents, args, step), export)
+    stage.run(loss, export)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -207,7 +238,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=default, help="png/ and names.tsv; default $A2I_REAL_DATA/emoji")
     parser.add_argument("--concepts", type=Path, default=Path(__file__).with_name("painter_concepts.tsv"))
     parser.add_argument("--out", type=Path, required=True, help="checkpoints and the pipeline folder `painter`")
-    for name, minutes in (("vae", 12.0), ("unet", 40.0)):
+    for name, minutes in (("vae", 12.0), ("text", 2.0), ("unet", 40.0)):
         parser.add_argument(f"--{name}-minutes", type=float, default=minutes)
         parser.add_argument(f"--{name}-steps", type=int, default=0, help="if given, this and not the minutes")
     parser.add_argument("--batch", type=int, default=32)
@@ -226,7 +257,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Trains both stages, or what is left of them."""
+    """Trains the stages, or what is left of them."""
     args = parse(argv)
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)  # several times as fast on a CPU in the first steps
@@ -245,7 +276,8 @@ def main(argv: list[str] | None = None) -> None:
         texts = tokenizer_texts(concepts, names.values(), args.seed)
         train_tokenizer(texts, vocab_size=2048, max_length=MAX_LENGTH).save_pretrained(folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
-    train_unet(args, accelerator, vae, tokenizer, concepts, pictures[favoured])
+    text_model = train_text(args, accelerator, tokenizer, concepts)
+    train_unet(args, accelerator, vae, tokenizer, text_model, concepts, pictures[favoured])
 
 
 if __name__ == "__main__":
