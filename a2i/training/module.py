@@ -150,12 +150,12 @@ class CaptionModule(LightningModule):
         then never restored.
         """
         trainer = self.trainer
-        if trainer.max_steps > 0:
-            return trainer.max_steps
         batches = trainer.datamodule.train_batches()  # type: ignore[attr-defined]
         limit = trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 0.0))
-        return max(1, -(-batches // trainer.accumulate_grad_batches) * (trainer.max_epochs or 1))
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit))
+        steps = -(-batches // trainer.accumulate_grad_batches) * (trainer.max_epochs or -1)
+        bounds = [bound for bound in (steps, trainer.max_steps) if bound > 0]
+        return min(bounds, default=1)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The weights that learn as `encoder`, `decoder` and `new`, each with the rate that is set for it.

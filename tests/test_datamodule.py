@@ -1,0 +1,52 @@
+import csv
+from pathlib import Path
+
+import pytest
+from conftest import SENTENCES
+
+from a2i.data.folder import Folder
+from a2i.text import CaptionTokenizer
+from a2i.training.datamodule import CaptionDataModule, ClothoDataModule
+
+
+@pytest.fixture
+def folder(sounds: Path) -> Path:
+    with (sounds / "captions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file_name", "caption_1", "caption_2", "split"])
+        for name, split in (("low", "train"), ("middle", "train"), ("high", "val")):
+            writer.writerow([f"{name}.wav", *SENTENCES[:2], split])
+    return sounds
+
+
+def test_loaders_of_any_source(folder: Path, tokenizer: CaptionTokenizer) -> None:
+    data = CaptionDataModule(Folder(folder), tokenizer, batch_size=1, captions="random", val_batch_size=4)
+    data.prepare_data()
+    data.setup("fit")
+    assert data.train_batches() == 2
+    assert sorted(name for batch in data.train_dataloader() for name in batch.names) == ["low.wav", "middle.wav"]
+    (batch,) = data.val_dataloader()
+    assert batch.names == ["high.wav"]
+    assert batch.references == [tuple(SENTENCES[:2])]
+    assert len(batch.tokens.inputs) == 2, "validation takes all captions"
+
+
+def test_its_state_is_how_many_batches_were_given(folder: Path, tokenizer: CaptionTokenizer) -> None:
+    data = CaptionDataModule(Folder(folder), tokenizer, batch_size=1)
+    data.setup("fit")
+    assert data.state_dict() == {"given": 0}
+    first = data.train_dataloader()
+    seen = [batch.names for batch in first]
+    assert data.state_dict() == {"given": 2}
+    again = CaptionDataModule(Folder(folder), tokenizer, batch_size=1)
+    again.load_state_dict({"given": 1})
+    again.setup("fit")
+    assert [batch.names for batch in again.train_dataloader()] == seen[1:]
+
+
+def test_missing_files_are_told_exactly(tmp_path: Path, tokenizer: CaptionTokenizer, real_data: Path) -> None:
+    data = ClothoDataModule(real_data / "clotho", tokenizer, version="v1")
+    with pytest.raises(FileNotFoundError) as missing:
+        data.setup("test")
+    assert len(missing.value.missing) == 1040  # type: ignore[attr-defined]
+    assert "Santa Motor.wav" in str(missing.value)

@@ -1,0 +1,124 @@
+import functools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import SENTENCES, make_captioner
+
+from a2i.text import CaptionTokenizer
+from a2i.training.batches import Batch
+from a2i.training.module import CaptionModule
+
+ADAM = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
+
+
+def module(tokenizer: CaptionTokenizer, **settings: object) -> CaptionModule:
+    return CaptionModule(make_captioner(tokenizer), ADAM, **settings)  # type: ignore[arg-type]
+
+
+def batch(tokenizer: CaptionTokenizer) -> Batch:
+    waveforms = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (2, 8_000)).astype(np.float32))
+    return Batch(
+        names=["a", "b"],
+        waveforms=waveforms,
+        lengths=torch.tensor([8_000, 5_000]),
+        tokens=tokenizer.encode(SENTENCES[:3]),
+        clip_index=torch.tensor([0, 0, 1]),
+        references=[tuple(SENTENCES[:2]), (SENTENCES[2],)],
+    )
+
+
+def test_every_weight_is_in_one_group_with_its_rate(tokenizer: CaptionTokenizer) -> None:
+    learner = module(tokenizer, new_layers_rate=5e-3, encoder_rate=2e-4)
+    optimizer = learner.make_optimizer(learner.parameter_groups())
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    assert set(groups) == {f"{part}{end}" for part in ("encoder", "decoder", "new") for end in ("", "_undecayed")}
+    rates = {"encoder": 2e-4, "decoder": 1e-3, "new": 5e-3}
+    for name, group in groups.items():
+        part, _, undecayed = name.partition("_")
+        assert group["lr"] == rates[part]
+        assert group["weight_decay"] == (0.0 if undecayed else 0.1)
+        assert all((weight.ndim == 1) is bool(undecayed) for weight in group["params"])
+    placed = [id(weight) for group in groups.values() for weight in group["params"]]
+    assert sorted(placed) == sorted(id(weight) for weight in learner.captioner.parameters())
+    names = {id(weight): name for name, weight in learner.captioner.named_parameters()}
+    new = {names[id(weight)] for name in ("new", "new_undecayed") for weight in groups[name]["params"]}
+    assert all("cross" in name or name.startswith("bridge.") for name in new)
+
+
+def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics(tokenizer: CaptionTokenizer) -> None:
+    learner = module(tokenizer, freeze_encoder=True)
+    assert not any(group["name"].startswith("encoder") for group in learner.parameter_groups())
+    before = {name: value.clone() for name, value in learner.captioner.encoder.state_dict().items()}
+    learner.train()
+    learner.on_train_epoch_start()
+    data = batch(tokenizer)
+    log_mel, mask = learner.captioner.log_mel(data.waveforms, data.lengths)
+    learner.captioner.loss(log_mel, mask, data.tokens, data.clip_index)[0].backward()
+    for name, value in learner.captioner.encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(weight.grad is None for weight in learner.captioner.encoder.parameters())
+    assert learner.captioner.bridge.projection.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"max_steps": 7, "max_epochs": -1}, 7),
+        ({"max_steps": 7, "max_epochs": 3}, 7),
+        ({"max_steps": 70, "max_epochs": 3}, 30),
+        ({"max_epochs": 3}, 30),
+        ({"max_epochs": 3, "accumulate_grad_batches": 4}, 9),
+        ({"max_epochs": 3, "limit_train_batches": 4}, 12),
+        ({"max_epochs": 2, "limit_train_batches": 0.5}, 10),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:The 'train_dataloader' does not have many workers")
+def test_steps_of_the_whole_run(tokenizer: CaptionTokenizer, settings: dict[str, object], steps: int) -> None:
+    """Against Lightning's own count, which can't be asked in a run because it sets the loader up too early."""
+    from lightning.pytorch import LightningDataModule, Trainer
+
+    class Ten(LightningDataModule):
+        def train_batches(self) -> int:
+            return 10
+
+        def train_dataloader(self) -> torch.utils.data.DataLoader:
+            return torch.utils.data.DataLoader(range(10), batch_size=1)
+
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = Trainer(**quiet, **settings)  # type: ignore[arg-type]
+    learner = module(tokenizer)
+    learner.trainer = trainer
+    trainer.datamodule = Ten()  # type: ignore[attr-defined]
+    trainer.strategy.connect(learner)
+    trainer._data_connector.attach_data(learner, datamodule=trainer.datamodule)  # type: ignore[attr-defined]
+    assert learner._optimizer_steps() == steps == int(trainer.estimated_stepping_batches)
+
+
+def test_validation_scores_each_clip_once(tokenizer: CaptionTokenizer) -> None:
+    """Loss weighted by tokens equals that of one big batch; a clip that two ranks had counts once."""
+    learner = module(tokenizer, decoding={"num_beams": 1, "num_candidates": 1}).eval()
+    learner.trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
+    logged: dict[str, float] = {}
+    learner.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign, assignment]
+    whole = batch(tokenizer)
+    log_mel, mask = learner.captioner.log_mel(whole.waveforms, whole.lengths)
+    expected, _ = learner.captioner.loss(log_mel, mask, whole.tokens, whole.clip_index)
+    with torch.no_grad():
+        for clips, captions in (([0], [0, 1]), ([1], [2]), ([1], [2])):
+            learner.validation_step(
+                Batch(
+                    names=[whole.names[clip] for clip in clips],
+                    waveforms=whole.waveforms[clips],
+                    lengths=whole.lengths[clips],
+                    tokens=tokenizer.encode([SENTENCES[caption] for caption in captions]),
+                    clip_index=torch.zeros(len(captions), dtype=torch.long),
+                    references=[whole.references[clip] for clip in clips],
+                ),
+                0,
+            )
+        learner.on_validation_epoch_end()
+    assert [row["file_name"] for row in learner.validation_rows] == ["a", "b"]
+    assert logged["val/loss"] == pytest.approx(float(expected.detach()), abs=1e-4)
+    assert 0 < logged["val/distinct_captions"] <= 1
