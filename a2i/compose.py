@@ -17,10 +17,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from a2i.data import Source
+from a2i.places import CONF
 
-PACKAGE = Path(__file__).parent
-# Inside a wheel the configuration travels in the package; in a checkout it stands beside it.
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build
 
 

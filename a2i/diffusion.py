@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-EMBEDDED = Path(__file__).parent / "assets" / "painter"
+from a2i.places import MINI_PAINTER
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Painter:
         self.width, self.height = width, height
         self.prompt_template, self.negative_prompt = prompt_template, negative_prompt
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        source = str(EMBEDDED) if model == "embedded" else model
+        source = str(MINI_PAINTER) if model == "embedded" else model
         self.pipeline = _load(source, revision, safety_checker, device)
 
     def draw(self, caption: str, seed: int = 0, show_progress: bool = False) -> Drawing:
@@ -115,11 +115,15 @@ class Painter:
 def _load(source: str, revision: str | None, safety_checker: bool, device: torch.device) -> Any:
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     if Path(source).is_dir() and not (Path(source) / "model_index.json").is_file():
         raise ValueError(f"{source}: no model_index.json there; expected a folder in diffusers' format")
-    # Bars over the parts that load; ours says what is going on.
+    # Bars over the parts that load, and a remark that torchvision, which nothing here needs, is not installed.
     logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
     off: dict[str, Any] = {} if safety_checker else {"safety_checker": None, "requires_safety_checker": False}
     try:
         pipeline = DiffusionPipeline.from_pretrained(
@@ -134,4 +138,6 @@ def _load(source: str, revision: str | None, safety_checker: bool, device: torch
             f"{source}: no picture model to be had there ({str(error).strip().splitlines()[0]}); expected a Hub id, which"
             " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
         ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     return pipeline.to(device)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from a2i.compose import CONF, clear_errors, plain, prepared, use_arguments
+from a2i.compose import clear_errors, plain, prepared, use_arguments
+from a2i.places import CONF
 
 if TYPE_CHECKING:
     from a2i.data import Clip

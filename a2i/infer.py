@@ -12,7 +12,8 @@ import hydra
 from omegaconf import DictConfig
 
 from a2i import audio
-from a2i.compose import CONF, clear_errors, plain, use_arguments
+from a2i.compose import clear_errors, plain, use_arguments
+from a2i.places import CONF
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage

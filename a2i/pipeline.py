@@ -14,8 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from a2i import audio
 from a2i.captioner import Captioner
 from a2i.diffusion import Painter
-
-EMBEDDED = Path(__file__).parent / "assets" / "captioner"
+from a2i.places import CONF, MINI_CAPTIONER
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class AudioToImage:
             ValueError: a model does not fit or can't be had.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        heard = Captioner.load(EMBEDDED if captioner is None else captioner, device)
+        heard = Captioner.load(MINI_CAPTIONER if captioner is None else captioner, device)
         name = "a2i-mini-captioner" if captioner is None else str(captioner)
         return cls(heard, _painter(image, device), name)
 
@@ -159,8 +158,6 @@ def _painter(image: str | Path | dict[str, Any] | Painter | None, device: torch.
         return None if image == "none" else image  # type: ignore[return-value]
     if isinstance(image, dict):
         return Painter(**image, device=device)
-    from a2i.compose import CONF
-
     named = CONF / "image" / f"{image}.yaml"
     if not isinstance(image, Path) and "/" not in image and named.is_file():
         settings = yaml.safe_load(named.read_text(encoding="utf-8"))

@@ -3,7 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from a2i.compose import CONF, clear_errors, plain, prepared, use_arguments
+from a2i.compose import clear_errors, plain, prepared, use_arguments
+from a2i.places import CONF
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="prepare")

@@ -12,15 +12,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from a2i.compose import CONF, build, clear_errors, plain, prepared, use_arguments
+from a2i.compose import build, clear_errors, plain, prepared, use_arguments
+from a2i.places import CONF
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback, Trainer
+    from lightning.pytorch import Trainer
 
     from a2i.captioner import Captioner
     from a2i.training.module import CaptionModule
 
-CONFIG_FILE, OVERRIDES_FILE, WANDB_FILE = "config.yaml", "overrides.yaml", "wandb_run.txt"
+CONFIG_FILE, OVERRIDES_FILE = "config.yaml", "overrides.yaml"
 
 
 def build_captioner(model: dict[str, Any], captions: list[str]) -> "Captioner":
@@ -48,57 +49,6 @@ def build_captioner(model: dict[str, Any], captions: list[str]) -> "Captioner":
         features=FeatureSettings(**model["features"]),
         decoding=Decoding(**model["decoding"]),
     )
-
-
-def loggers(settings: dict[str, Any], folder: Path) -> list[Any]:
-    """The loggers of a run. Without an account Weights & Biases works offline; resuming goes on in the same W&B run."""
-    result = []
-    for logger in settings.values():
-        values = {**logger, "save_dir": str(folder)}
-        if values["_target_"].endswith("WandbLogger"):
-            id_file = folder / WANDB_FILE
-            if not os.environ.get("WANDB_MODE") and not _has_wandb_account():
-                os.environ["WANDB_MODE"] = "offline"
-            if os.environ.get("WANDB_MODE") == "offline":
-                os.environ.setdefault("WANDB_SILENT", "true")
-                # The sounds and pictures of tables wait there to be sent; by default that is outside the run's folder.
-                os.environ["WANDB_DATA_DIR"] = str(folder / "wandb")
-            if id_file.exists():
-                values |= {"id": id_file.read_text(encoding="utf-8").strip(), "resume": "allow"}
-        result.append(build(values))
-    return result
-
-
-def _has_wandb_account() -> bool:
-    import netrc
-
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return any("wandb" in host for host in netrc.netrc().hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-def callbacks(config: dict[str, Any], folder: Path) -> list["Callback"]:
-    """Checkpoints, early stopping, progress bar, and what `a2i.training.callbacks` has."""
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar, TQDMProgressBar
-
-    from a2i.training.callbacks import CaptionFiles, RandomStates, ValidationTable
-
-    monitor, mode = config["monitor"], config["monitor_mode"]
-    if config["bertscore"] is None and monitor.startswith("val/bertscore"):
-        monitor, mode = "val/loss", "min"
-    keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
-    # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
-    # interrupted in the best one's place.
-    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
-    found: list[Callback] = [RandomStates(), CaptionFiles(folder / "captions"), ValidationTable(config["table_clips"])]
-    if config["patience"] is not None:
-        found.append(EarlyStopping(monitor=monitor, mode=mode, patience=config["patience"]))
-    found.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50))
-    return [*found, best, last]
 
 
 def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[str, float]:
@@ -141,6 +91,13 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
     return values
 
 
+def monitored(config: dict[str, Any]) -> tuple[str, str]:
+    """The logged value by which the best checkpoint is chosen, and whether more or less of it is better."""
+    if config["bertscore"] is None and config["monitor"].startswith("val/bertscore"):
+        return "val/loss", "min"
+    return config["monitor"], config["monitor_mode"]
+
+
 def _quieten() -> None:
     """Leave the libraries' words on warnings and errors; each of Lightning's would come twice beside Hydra's log."""
     import logging
@@ -157,6 +114,8 @@ def _quieten() -> None:
 
 def _assemble(config: dict[str, Any], captioner: "Captioner", folder: Path) -> tuple["CaptionModule", "Trainer"]:
     from a2i.metrics.bertscore import BERTScore
+    from a2i.training.callbacks import run_callbacks
+    from a2i.training.loggers import logger_settings, remember_run
     from a2i.training.module import CaptionModule
 
     settings = dict(config["training"])
@@ -168,15 +127,13 @@ def _assemble(config: dict[str, Any], captioner: "Captioner", folder: Path) -> t
         bertscore=bertscore,
         **settings,
     )
-    kept = loggers(config["logger"], folder)
-    trainer = build(config["trainer"], logger=kept or False, callbacks=callbacks(config, folder))
+    kept = [build(values) for values in logger_settings(config["logger"], folder)]
+    callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"])
+    trainer = build(config["trainer"], logger=kept or False, callbacks=callbacks)
     for logger in kept:
         logger.log_hyperparams({**config, "bertscore": bertscore.settings if bertscore else None})
     if trainer.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        for logger in kept:
-            if type(logger).__name__ == "WandbLogger":
-                (folder / WANDB_FILE).write_text(f"{logger.experiment.id}\n", encoding="utf-8")
+        remember_run(kept, folder)
     return module, trainer
 
 
@@ -195,7 +152,7 @@ def _finish(
         f"# {config['name']}\n\nA captioner trained by a2i: `python -m a2i.train` with the configuration in `{CONFIG_FILE}`"
         f" of its run.\n\n- data: `{config['data']['_target_']}`\n- epochs: {trainer.current_epoch}\n"
         f"- last validation: {scores or 'none'}\n- weights: of the {'best' if best.exists() else 'last'} checkpoint"
-        f" by `{config['monitor']}`\n"
+        f" by `{monitored(config)[0]}`\n"
     )
     captioner.save(folder / "captioner", card)
     (folder / "values.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -251,22 +208,13 @@ def main(config: DictConfig) -> float | None:
             (folder / OVERRIDES_FILE).write_text(yaml.safe_dump(overrides), encoding="utf-8")
         (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     print(f"run folder: {folder}")
+    from a2i.training.loggers import close_wandb
+
     try:
         values = train(settings, folder, resume)
     finally:
-        _close_wandb(folder)
-    return values.get(settings["monitor"])
-
-
-def _close_wandb(folder: Path) -> None:
-    """End the W&B run, without which the jobs of a sweep would share one, and say how to send an offline one."""
-    wandb = sys.modules.get("wandb")
-    if wandb is None or wandb.run is None:
-        return
-    offline, files = wandb.run.settings._offline, Path(wandb.run.dir).parent
-    wandb.finish()
-    if offline:
-        print(f"W&B was offline; to send this run: wandb sync {files}")
+        close_wandb()
+    return values.get(monitored(settings)[0])
 
 
 if __name__ == "__main__":

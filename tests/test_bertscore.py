@@ -34,9 +34,9 @@ from a2i.metrics.bertscore import (
     BERTScore,
     Embedded,
     Scores,
-    _recommended_layer,
     greedy_match,
     offline_model_folder,
+    recommended_layer,
 )
 
 TOLERANCE = 1e-5
@@ -366,7 +366,7 @@ def test_missing_model_says_what_to_do(tmp_path, monkeypatch):
         BERTScore(tmp_path, batch_size=0)
 
 
-def test_known_models_have_their_recommended_layer():
-    assert _recommended_layer("roberta-large") == _recommended_layer("FacebookAI/roberta-large") == 17
-    assert _recommended_layer("microsoft/deberta-xlarge-mnli") == 40
-    assert _recommended_layer("someone/roberta-large") is None
+def test_known_models_have_theirrecommended_layer():
+    assert recommended_layer("roberta-large") == recommended_layer("FacebookAI/roberta-large") == 17
+    assert recommended_layer("microsoft/deberta-xlarge-mnli") == 40
+    assert recommended_layer("someone/roberta-large") is None

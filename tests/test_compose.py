@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from a2i.compose import CONF, PACKAGE, arguments, build, clear_errors, image_names, plain
+from a2i.compose import arguments, build, clear_errors, image_names, plain
+from a2i.places import CONF, PACKAGE
 
 NAMES = [
     "01 A pug struggles to breathe 1_14_2008.wav",

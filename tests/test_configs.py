@@ -8,7 +8,8 @@ import hydra
 import pytest
 import yaml
 
-from a2i.compose import ALLOWED, CONF, plain
+from a2i.compose import ALLOWED, plain
+from a2i.places import CONF
 
 CHOICES = [
     f"{path.parent.relative_to(CONF)}={path.stem}"

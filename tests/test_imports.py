@@ -12,14 +12,15 @@ import a2i
 ROOT = Path(a2i.__file__).parent
 # What flows, in its order; a module may import from those before it.
 ORDER = [
-    "audio", "text", "diffusion", "features", "encoders", "bridge", "decoders", "captioner", "metrics", "data", "compose",
-    "pipeline", "training", "prepare", "train", "evaluate", "infer",
-]  # fmt: skip
+    *("places", "audio", "text", "diffusion", "features", "encoders", "bridge", "decoders", "captioner", "metrics"),
+    *("data", "compose", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
+]
 # Rooms that know nothing of others but these.
 ONLY = {
+    "places": set(),
     "audio": set(),
     "text": set(),
-    "diffusion": set(),
+    "diffusion": {"places"},
     "features": {"audio"},
     "encoders": {"audio", "features"},
     "bridge": set(),

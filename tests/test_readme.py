@@ -9,7 +9,8 @@ import hydra
 import pytest
 
 import a2i
-from a2i.compose import CONF, arguments
+from a2i.compose import arguments
+from a2i.places import CONF
 
 ROOT = Path(a2i.__file__).parents[1]
 README = ROOT / "README.md"

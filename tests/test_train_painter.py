@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "experiments" / "mini"))
 
 import painter_data  # noqa: E402
+import painter_model  # noqa: E402
 import train_painter  # noqa: E402
 
 SHIPPED = ROOT / "a2i" / "assets" / "painter"
@@ -79,7 +80,9 @@ def draw(pipeline: StableDiffusionPipeline, text: str, seed: int, steps: int = 2
     return np.asarray(images[0], np.float32)
 
 
-def test_the_folder_loads_offline_and_draws_deterministically(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_loads_offline_and_draws_deterministically(
+    run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     pipeline = StableDiffusionPipeline.from_pretrained(run / "painter", dtype=torch.float32)
     config = pipeline.text_encoder.config
@@ -89,6 +92,9 @@ def test_the_folder_loads_offline_and_draws_deterministically(run: Path, monkeyp
     )
     assert pipeline.scheduler.config.rescale_betas_zero_snr
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    pictures = [painter_data.load_picture(file, 64) for file in sorted(data.glob("png/*.png"))]
+    latents = painter_model.encode(pipeline.vae, torch.stack(pictures)) * pipeline.vae.config.scaling_factor
+    assert latents.std() == pytest.approx(1, abs=0.02)
     first = draw(pipeline, "a dog barks", 0)
     assert first.shape == (64, 64, 3)
     assert np.array_equal(first, draw(pipeline, "a dog barks", 0))

@@ -2,18 +2,42 @@
 
 import csv
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from a2i import audio
 from a2i.features import HOP_LENGTH, LogMel
 from a2i.training.module import CaptionModule
+
+
+def run_callbacks(folder: Path, monitor: str, mode: str, patience: int | None, table_clips: int) -> list[Callback]:
+    """Checkpoints (best and last), early stopping, a progress bar, and what this file has.
+
+    Args:
+        folder: of the run.
+        monitor: the logged value by which the best checkpoint is chosen.
+        mode: `max` or `min`.
+        patience: validations without progress after which training stops; None for never.
+        table_clips: in the table of each validation.
+    """
+    keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
+    # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
+    # interrupted in the best one's place.
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
+    found: list[Callback] = [RandomStates(), CaptionFiles(folder / "captions"), ValidationTable(table_clips)]
+    if patience is not None:
+        found.append(EarlyStopping(monitor=monitor, mode=mode, patience=patience))
+    found.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50))
+    return [*found, best, last]
 
 
 class CaptionFiles(Callback):

@@ -96,8 +96,11 @@ def export_pipeline(
         fresh.load_state_dict(model.state_dict())
         return fresh.to("cpu", torch.float16)
 
+    small_vae = half(vae, AutoencoderKL.from_config(vae.config))
+    # from_config takes a value registered later for the default, and drops it.
+    small_vae.register_to_config(scaling_factor=vae.config.scaling_factor)
     StableDiffusionPipeline(
-        vae=half(vae, AutoencoderKL.from_config(vae.config)),
+        vae=small_vae,
         text_encoder=half(text_model, CLIPTextModel(text_model.config)),
         tokenizer=tokenizer,
         unet=half(unet, UNet2DConditionModel.from_config(unet.config)),
