@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check clean
+.PHONY: setup demo test check clean
 
 # A stamp with the hash of what is installed: a changed dependency installs again, a touched file does not.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -22,7 +22,7 @@ demo: $(STAMP) ## make sounds, caption and draw them: offline, no account, no GP
 	$(RUN) -m a2i.infer audio=demo/sounds out=demo
 
 test: $(STAMP) ## the default tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2
 
 check: $(STAMP) ## linter and type checker
 	$(RUN) -m ruff check .

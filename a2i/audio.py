@@ -4,12 +4,16 @@ soundfile (libsndfile) reads wav, flac, mp3, ogg and opus with nothing else inst
 and the other formats that FFmpeg knows.
 """
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 SAMPLE_RATE = 16_000  # Hz, what AST was trained on
+RATES = (1_000, 1_000_000)  # Hz, of files that are taken for sound
+UNKNOWN = 1 << 48  # samples; headers without a length give more
+BLOCK = 1 << 20  # samples of each channel that are decoded at once
 SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
      ".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr"}
@@ -37,13 +41,16 @@ def load(path: str | Path, start: float | None = None, end: float | None = None)
         AudioError: it is a folder, no sound file, holds no samples in the asked range, or samples that are no numbers.
     """
     path = _existing(path)
-    if start is not None and end is not None and end <= start:
-        raise AudioError(f"{path}: asked for {start} s to {end} s, which is no time at all; the end must come later")
+    if (start or 0) < 0 or (end is not None and end <= (start or 0)):
+        raise AudioError(
+            f"{path}: asked for {start or 0} s to {end} s; expected 0 or later, and an end after the start"
+        )
     waveform, rate = _decode(path, start or 0.0, end)
     if waveform.size == 0:
         span = "" if start is None and end is None else f" between {start or 0} s and {end if end else 'the end'}"
         raise AudioError(f"{path}: holds no samples{span}; expected at least one. Is the file complete?")
-    waveform = waveform.mean(axis=1, dtype=np.float32)
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"{path}: says it has {rate} samples a second; expected {RATES[0]:,} to {RATES[1]:,}")
     if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: some samples are not numbers (NaN or infinite); export the file again")
     if rate != SAMPLE_RATE:
@@ -66,8 +73,10 @@ def duration(path: str | Path) -> float:
 
     path = _existing(path)
     try:
-        return float(soundfile.info(str(path)).duration)
-    except soundfile.LibsndfileError as error:
+        info = soundfile.info(os.fsencode(path))
+        # A stream that was never closed does not say how long it is.
+        return float(info.duration) if info.frames < UNKNOWN else len(load(path)) / SAMPLE_RATE
+    except (soundfile.LibsndfileError, TypeError) as error:
         if find_spec("av") is None:
             raise _unreadable(path, error) from error
         waveform, rate = _decode_with_av(path, error)
@@ -86,17 +95,26 @@ def _existing(path: str | Path) -> Path:
 
 
 def _decode(path: Path, start: float, end: float | None) -> tuple[np.ndarray, int]:
-    """(frames, channels) float32 and its sample rate in Hz."""
+    """(samples,) float32, channels averaged, and the sample rate in Hz."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             rate = file.samplerate
             first = min(round(start * rate), file.frames)
             file.seek(first)
-            frames = -1 if end is None else max(round(end * rate) - first, 0)
-            return file.read(frames, dtype="float32", always_2d=True), rate
-    except soundfile.LibsndfileError as error:
+            left = None if end is None else max(round(end * rate) - first, 0)
+            blocks = []
+            # Block by block: the length in a header may be unknown or a lie, and an hour in stereo need not lie in memory.
+            while left is None or left > 0:
+                block = file.read(BLOCK if left is None else min(BLOCK, left), dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                blocks.append(block.mean(axis=1, dtype=np.float32))
+                left = None if left is None else left - len(block)
+            return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
+    # A TypeError: raw samples, which say neither rate nor format.
+    except (soundfile.LibsndfileError, TypeError) as error:
         waveform, rate = _decode_with_av(path, error)
         return waveform[round(start * rate) : None if end is None else round(end * rate)], rate
 
@@ -113,14 +131,16 @@ def _decode_with_av(path: Path, first_error: Exception) -> tuple[np.ndarray, int
             stream = container.streams.audio[0]
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
             blocks = [
-                block.to_ndarray() for frame in [*container.decode(stream), None] for block in resampler.resample(frame)
+                block.to_ndarray().mean(axis=0, dtype=np.float32)
+                for frame in [*container.decode(stream), None]
+                for block in resampler.resample(frame)
             ]
             rate = int(stream.rate)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, UnicodeError) as error:
         raise AudioError(
             f"{path}: can't be read as sound ({error}); expected wav, flac, mp3, ogg, opus, m4a …"
         ) from error
-    return (np.concatenate(blocks, axis=1).T if blocks else np.zeros((0, 1), np.float32)), rate
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
 
 
 def _unreadable(path: Path, error: Exception) -> AudioError:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ class Captioner(nn.Module):
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
             clips = [sorted(clip, key=lambda candidate: -candidate.log_probability) for clip in clips]
-        return [list({candidate.caption: candidate for candidate in reversed(clip)}.values())[::-1] for clip in clips]
+        return [_distinct(clip) for clip in clips]
 
     def _log_probabilities(self, ids: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
         """(C × n, L) generated ids → (C × n,) mean log-probability of the tokens up to the first EOS."""
@@ -199,7 +199,7 @@ class Captioner(nn.Module):
             },
             "max_tokens": self.tokenizer.max_tokens,
             "decoding": asdict(self.decoding),
-            "versions": {name: version(name) for name in ("a2i", "torch", "transformers")},
+            "versions": {name: _version(name) for name in ("a2i", "torch", "transformers")},
         }
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         (folder / CARD_FILE).write_text(card or "# An a2i captioner\n", encoding="utf-8")
@@ -222,23 +222,52 @@ class Captioner(nn.Module):
                     f"{folder}: no {file} there; expected a captioner folder, such as the one that training writes at its"
                     " end (RUN/captioner)"
                 )
-        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        if settings.get("format") != FORMAT:
-            raise ValueError(f"{folder}: captioner format {settings.get('format')}; this version of a2i reads {FORMAT}")
-        encoder, decoder = settings["encoder"], settings["decoder"]
-        captioner = cls(
-            encoder=encoders.build(encoder["name"], encoder["settings"]),
-            decoder=decoders.build(decoder["name"], decoder["vocab_size"], decoder["settings"]),
-            tokenizer=CaptionTokenizer.load(folder / TOKENIZER_FOLDER, settings["max_tokens"]),
-            bridge=settings["bridge"],
-            features=FeatureSettings(**settings["features"]),
-            decoding=Decoding(**settings["decoding"]),
-        )
+        captioner = cls._built(folder)
         try:
             load_model(captioner, str(folder / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
             raise ValueError(f"{folder}: the weights don't fit the settings ({str(error).splitlines()[0]})") from error
         return captioner.to(device).eval()
+
+    @classmethod
+    def _built(cls, folder: Path) -> "Captioner":
+        """With random weights, from a folder's settings alone: nothing that they name is downloaded or run."""
+        try:
+            settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+            if settings["format"] != FORMAT:
+                raise ValueError(f"captioner format {settings['format']}; this version of a2i reads {FORMAT}")
+            encoder, decoder = settings["encoder"], settings["decoder"]
+            foreign = [
+                name for part in (encoder, decoder) for name in part["settings"] if name in ("pretrained", "revision")
+            ]
+            if foreign:
+                raise ValueError(f"names {foreign[0]!r}; expected settings that need no other weights than its own")
+            return cls(
+                encoder=encoders.build(encoder["name"], encoder["settings"]),
+                decoder=decoders.build(decoder["name"], decoder["vocab_size"], decoder["settings"]),
+                tokenizer=CaptionTokenizer.load(folder / TOKENIZER_FOLDER, settings["max_tokens"]),
+                bridge=settings["bridge"],
+                features=FeatureSettings(**settings["features"]),
+                decoding=Decoding(**settings["decoding"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            said = f"no {error} in {SETTINGS_FILE}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{folder}: {said}. Expected a captioner folder as a2i writes it") from error
+
+
+def _distinct(candidates: list[Candidate]) -> list[Candidate]:
+    """Each caption once, where it first stands."""
+    seen: dict[str, Candidate] = {}
+    for candidate in candidates:
+        seen.setdefault(candidate.caption, candidate)
+    return list(seen.values())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a2i itself, when it runs from a checkout that is not installed
+        return None
 
 
 def _file_name(part: nn.Module) -> str:

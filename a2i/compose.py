@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from a2i.data import Source
 from a2i.places import CONF
@@ -30,18 +31,46 @@ def plain(config: Any) -> Any:
 def build(config: DictConfig | dict[str, Any], **more: Any) -> Any:
     """Build what a configuration's `_target_` names, and all targets within.
 
+    Not Hydra's `instantiate`, which calls whatever can be imported and resolves what was resolved already.
+
     Args:
-        config: with a `_target_`.
+        config: with a `_target_`; everything else are its arguments.
         **more: further arguments for the outermost target.
 
     Raises:
-        ValueError: a target lies outside the allow-list; building it could run anything.
+        ValueError: a target is no class of the allow-list (building it could run anything), or refuses its arguments.
     """
-    values = plain(config)
-    for target in _targets(values):
-        if not isinstance(target, str) or not target.startswith(ALLOWED):
-            raise ValueError(f"got _target_ {target!r}; expected one that begins with {', '.join(ALLOWED)}")
-    return instantiate(values, _convert_="all", **more)
+    values = {**plain(config), **more}
+    arguments = {name: _built(value) for name, value in values.items() if name != "_target_"}
+    try:
+        return target_class(values.get("_target_"))(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{values['_target_']}: {error}") from error
+
+
+def target_class(target: Any) -> Callable[..., Any]:
+    """The class that a `_target_` names.
+
+    Raises:
+        ValueError: it is no class, or was not defined below one of `ALLOWED`, wherever it can be reached.
+    """
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        raise ValueError(f"got _target_ {target!r}; expected one that begins with {', '.join(ALLOWED)}")
+    try:
+        found = get_object(target)
+    except (ImportError, ValueError, HydraException) as error:
+        raise ValueError(f"got _target_ {target!r}, which can't be found: {error}") from error
+    if not isinstance(found, type) or not f"{found.__module__}.".startswith(ALLOWED):
+        raise ValueError(f"got _target_ {target!r}; expected a class that is defined below {', '.join(ALLOWED)}")
+    return found
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_built(item) for item in value]
+    if isinstance(value, dict):
+        return build(value) if "_target_" in value else {name: _built(item) for name, item in value.items()}
+    return value
 
 
 def prepared(data: dict[str, Any]) -> Source:
@@ -53,16 +82,6 @@ def prepared(data: dict[str, Any]) -> Source:
     with FileLock(Path(tempfile.gettempdir()) / f"a2i-prepare-{os.getuid()}-{key}.lock"):
         source.prepare()
     return source
-
-
-def _targets(values: Any) -> Iterator[Any]:
-    if isinstance(values, dict):
-        if "_target_" in values:
-            yield values["_target_"]
-        values = list(values.values())
-    if isinstance(values, list):
-        for value in values:
-            yield from _targets(value)
 
 
 def image_names() -> list[str]:
@@ -84,15 +103,16 @@ def arguments(argv: Sequence[str], paths: Sequence[str] = ()) -> list[str]:
     for argument in argv:
         key, equals, value = argument.partition("=")
         if key == "image" and equals and value not in image_names() and Path(value).is_dir():
-            result += ["image=folder", f"image.model={_quoted(value)}"]
+            result += ["image=folder", f"image.model={quoted(value)}"]
         elif key in paths and equals and value and not _is_grammar(value):
-            result.append(f"{key}={_quoted(value)}")
+            result.append(f"{key}={quoted(value)}")
         else:
             result.append(argument)
     return result
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """A value as a quoted string in Hydra's grammar."""
     # In Hydra's quoted strings a backslash escapes only before a quote, so that those before one are doubled.
     escaped = re.sub(r"(\\*)'", lambda found: found.group(1) * 2 + r"\'", value)
     escaped = re.sub(r"(\\+)$", lambda found: found.group(1) * 2, escaped)
@@ -125,8 +145,9 @@ def clear_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
             raise
-        print(f"error: {error}\n(HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {message}\n(HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         sys.exit(2)

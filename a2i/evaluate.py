@@ -14,6 +14,7 @@ import hydra
 from omegaconf import DictConfig
 
 from a2i.compose import clear_errors, plain, prepared, use_arguments
+from a2i.data.folder import read_table
 from a2i.places import CONF
 
 if TYPE_CHECKING:
@@ -33,28 +34,17 @@ def read_captions(path: str | Path) -> list[dict[str, Any]]:
         ValueError: a column is missing, or a row has no reference or a name that another has.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a CSV of captions")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        numbered = [name for name in columns if name.startswith("caption_") and name.removeprefix("caption_").isdigit()]
-        missing = [name for name in ("file_name", PREDICTED) if name not in columns] + (
-            [] if numbered else ["caption_1"]
-        )
-        if missing:
-            raise ValueError(f"{path}: no column {', '.join(missing)}; got {', '.join(columns) or 'nothing'}")
-        rows: dict[str, dict[str, Any]] = {}
-        for row in reader:
-            references = [row[name].strip() for name in numbered if (row[name] or "").strip()]
-            if not references:
-                raise ValueError(f"{path}, line {reader.line_num}: no reference; expected one in {', '.join(numbered)}")
-            if row["file_name"] in rows:
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: {row['file_name']} is there twice; expected one row a clip"
-                )
-            caption = (row[PREDICTED] or "").strip()
-            rows[row["file_name"]] = {"file_name": row["file_name"], PREDICTED: caption, "references": references}
+    table = read_table(path, ["file_name", PREDICTED, "caption_1"])
+    rows: dict[str, dict[str, Any]] = {}
+    for number, row in table:
+        numbered = [name for name in row if name.startswith("caption_") and name.removeprefix("caption_").isdigit()]
+        references = [row[name].strip() for name in numbered if row[name].strip()]
+        if not references:
+            raise ValueError(f"{path}, row {number}: no reference; expected one in {', '.join(numbered)}")
+        if row["file_name"] in rows:
+            raise ValueError(f"{path}, row {number}: {row['file_name']} is there twice; expected one row a clip")
+        caption = row[PREDICTED].strip()
+        rows[row["file_name"]] = {"file_name": row["file_name"], PREDICTED: caption, "references": references}
     if not rows:
         raise ValueError(f"{path}: no rows; expected one a clip")
     return list(rows.values())
@@ -64,14 +54,14 @@ def predict(
     captioner_folder: str, clips: list["Clip"], batch_size: int, device: str | None, decoding: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Caption clips with a captioner folder, the longest first, a progress bar over them; rows as in `read_captions`."""
-    import torch
     from rich.progress import track
 
     from a2i import audio
     from a2i.captioner import Captioner
+    from a2i.pipeline import find_device
 
-    captioner = Captioner.load(captioner_folder, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    clips = sorted(clips, key=lambda clip: -audio.duration(clip.path))
+    captioner = Captioner.load(captioner_folder, find_device(device))
+    clips = sorted(clips, key=lambda clip: -clip.seconds())
     batches = [clips[first : first + batch_size] for first in range(0, len(clips), batch_size)]
     for batch in track(batches, description="captioning", disable=not sys.stderr.isatty()):
         waveforms = [audio.load(clip.path, clip.start, clip.end) for clip in batch]
@@ -124,6 +114,9 @@ def main(config: DictConfig) -> None:
     """Entry point."""
     with clear_errors():
         settings = plain(config)
+        out = Path(settings["out"]).expanduser()
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"got out={out}, which is a file; expected a folder, or a name that is free")
         if (settings["captioner"] is None) == (settings["captions"] is None):
             raise ValueError("expected either captioner=FOLDER data=NAME, or captions=FILE.csv (--help tells more)")
         if settings["captions"] is not None:
@@ -134,7 +127,6 @@ def main(config: DictConfig) -> None:
                 predict(settings["captioner"], clips, settings["batch_size"], settings["device"], settings["decoding"])
             )
         scores = score(rows, settings["bertscore"])
-        out = Path(settings["out"])
         write(sorted(rows, key=lambda row: row["file_name"]) if settings["captions"] is None else rows, scores, out)
     for metric, values in scores.items():
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, float | int))

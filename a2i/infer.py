@@ -20,37 +20,61 @@ if TYPE_CHECKING:
 
 
 def find_sounds(sounds: str | list[str]) -> list[Path]:
-    """The files that `audio=` means: a file, a folder (with all below it), a glob pattern, a text file that lists one path a
-    line, or several of these as a list or with commas between.
+    """The files that `audio=` means: a file, a folder (with all below it), a glob pattern, a text file that lists one path
+    a line, or several of these as a list or with commas between.
 
     Raises:
-        ValueError: nothing was asked for, or nothing was found. A single file that is missing is no error here: it becomes a
-            failed result, and the others go on.
+        ValueError: nothing was asked for, or nothing was found. A file that is missing is no error here, nor is a pattern
+            or folder without sounds among others: it becomes a failed result, and the others go on.
     """
     if isinstance(sounds, list):
-        return [path for sound in sounds for path in find_sounds(str(sound))]
+        return _each(sounds)
     path = Path(sounds).expanduser()
-    if path.is_dir():
+    kind = _kind(path)
+    if kind == "file" and path.suffix.lower() in (".txt", ".lst", ".list"):
+        return _each(_listed(path))
+    if kind == "file":
+        return [path]
+    if kind == "folder":
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in audio.SUFFIXES and file.is_file())
         if not found:
             raise ValueError(f"{sounds}: no sound files in this folder; expected {', '.join(sorted(audio.SUFFIXES))}")
         return found
-    if path.is_file() and path.suffix.lower() in (".txt", ".lst", ".list"):
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        if not any(lines):
-            raise ValueError(f"{sounds}: lists no files; expected one path a line")
-        return [found for line in lines if line for found in find_sounds(line)]
-    if path.exists():
-        return [path]
     if any(sign in str(path) for sign in "*?["):
         found = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
         if found:
             return found
         raise ValueError(f"{sounds}: no file matches this pattern")
     parts = [part.strip() for part in sounds.split(",") if part.strip()]
-    if len(parts) > 1:
-        return [found for part in parts for found in find_sounds(part)]
-    return [path]
+    return _each(parts) if len(parts) > 1 else [path]
+
+
+def _kind(path: Path) -> str | None:
+    try:
+        return "folder" if path.is_dir() else "file" if path.exists() else None
+    except OSError:  # too long for a name: several with commas between
+        return None
+
+
+def _each(sounds: list[str]) -> list[Path]:
+    """What each of several means; a list within a list is a file like any other."""
+    found: list[Path] = []
+    for sound in map(str, sounds):
+        try:
+            found += [Path(sound)] if _kind(Path(sound).expanduser()) == "file" else find_sounds(sound)
+        except ValueError:
+            found.append(Path(sound))
+    return found
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is no list in UTF-8; save it again as one, with a path a line") from error
+    if not any(lines):
+        raise ValueError(f"{path}: lists no files; expected one path a line")
+    return [line for line in lines if line]
 
 
 def output_names(sounds: list[Path]) -> list[str]:
@@ -94,12 +118,16 @@ def infer(
                 "candidates": list(result.candidates),
                 "log_probabilities": [round(value, 4) for value in result.log_probabilities],
                 "flagged": result.flagged,
+                "unseen_tokens": result.unseen_tokens,
             }
             if result.image is not None:
                 row["image"] = str(result.save(out / f"{name}.png"))
             row["error"] = None
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            row["error"] = " ".join(str(error).split()) or type(error).__name__
+        # Whatever a file does to a decoder or a model, the others go on.
+        except Exception as error:
+            known = isinstance(error, OSError | ValueError)
+            message = " ".join(str(error).split()) or type(error).__name__
+            row["error"] = message if known else f"{type(error).__name__}: {message}"
         row["seconds"] = round(time.perf_counter() - began, 3)
         yield row
 
@@ -116,7 +144,7 @@ def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> lis
     ):
         task = bar.add_task("listening and drawing", total=count)
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row) + "\n")
             file.flush()
             done.append(row)
             message = (
@@ -124,6 +152,8 @@ def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> lis
                 if row["error"] is None
                 else f"{row['audio']}: error: {row['error']}"
             )
+            # A file's name may be no text at all.
+            message = message.encode("utf-8", "replace").decode()
             style = None if row["error"] is None else "red"
             bar.console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
             bar.advance(task)
@@ -137,14 +167,18 @@ def main(config: DictConfig) -> None:
         if config.audio is None:
             raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
         settings = plain(config)
+        if not isinstance(settings["seed"], int):
+            raise ValueError(f"got seed={settings['seed']!r}; expected a whole number")
         sounds = find_sounds(settings["audio"])
-        image = {key: value for key, value in settings["image"].items() if key != "_target_"} or None
+        out = Path(settings["out"]).expanduser()
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"got out={out}, which is a file; expected a folder, or a name that is free")
         from a2i.pipeline import AudioToImage
 
-        a2i = AudioToImage.load(settings["captioner"], image, settings["device"])
-        out = Path(settings["out"]).expanduser()
+        a2i = AudioToImage.load(settings["captioner"], settings["image"] or None, settings["device"])
+        a2i.captioner.decoding.with_changes(**settings["decoding"])
         out.mkdir(parents=True, exist_ok=True)
-    if settings["captioner"] is None or (image or {}).get("model") == "embedded":
+    if settings["captioner"] is None or settings["image"].get("model") == "embedded":
         print("using the small embedded models; for full ones: captioner=FOLDER image=stable_diffusion")
     if a2i.painter is not None and a2i.painter.licence:
         print(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")

@@ -30,6 +30,7 @@ class Result:
         captioner: name or folder.
         image_model: name, Hub id or folder; None without a picture model.
         flagged: the picture model's safety checker's verdict; None where it has none.
+        unseen_tokens: of the prompt's end, beyond what the picture model's text model takes (77 in Stable Diffusion).
         seconds: that it took.
     """
 
@@ -41,6 +42,7 @@ class Result:
     captioner: str
     image_model: str | None
     flagged: bool | None
+    unseen_tokens: int
     seconds: float
 
     def save(self, path: str | Path) -> Path:
@@ -106,7 +108,7 @@ class AudioToImage:
             FileNotFoundError: there is no captioner in the folder.
             ValueError: a model does not fit or can't be had.
         """
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = find_device(device)
         heard = Captioner.load(MINI_CAPTIONER if captioner is None else captioner, device)
         name = "a2i-mini-captioner" if captioner is None else str(captioner)
         return cls(heard, _painter(image, device), name)
@@ -128,8 +130,10 @@ class AudioToImage:
         """
         began = time.perf_counter()
         waveform = _waveform(sound) if isinstance(sound, np.ndarray) else audio.load(sound)
-        torch.manual_seed(seed)
-        candidates = self.captioner.caption([waveform], **decoding)[0]
+        # Sampling draws from torch's own state: seeded here, and given back as it was.
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            candidates = self.captioner.caption([waveform], **decoding)[0]
         caption = candidates[0].caption
         drawing = None if self.painter is None else self.painter.draw(caption, seed, show_progress)
         return Result(
@@ -141,8 +145,23 @@ class AudioToImage:
             captioner=self.name,
             image_model=None if self.painter is None else self.painter.name,
             flagged=None if drawing is None else drawing.flagged,
+            unseen_tokens=0 if self.painter is None else self.painter.tokens_over(caption),
             seconds=time.perf_counter() - began,
         )
+
+
+def find_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name; None for CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: there is none of that name, or not here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"got device={name!r}, which can't be used here; expected cpu, cuda or cuda:N") from error
+    return device
 
 
 def _waveform(samples: np.ndarray) -> np.ndarray:
@@ -157,9 +176,9 @@ def _painter(image: str | Path | dict[str, Any] | Painter | None, device: torch.
     if image is None or image == "none" or isinstance(image, Painter):
         return None if image == "none" else image  # type: ignore[return-value]
     if isinstance(image, dict):
-        return Painter(**image, device=device)
+        return Painter(**{key: value for key, value in image.items() if key != "_target_"}, device=device)
     named = CONF / "image" / f"{image}.yaml"
     if not isinstance(image, Path) and "/" not in image and named.is_file():
         settings = yaml.safe_load(named.read_text(encoding="utf-8"))
-        return Painter(**{key: value for key, value in settings.items() if key != "_target_"}, device=device)
+        return _painter(settings, device)
     return Painter(str(image), device=device)

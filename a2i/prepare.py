@@ -13,19 +13,14 @@ def main(config: DictConfig) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from a2i import audio
-
     table = Table("split", "clips", "captions", "hours")
     with clear_errors():
         source = prepared(plain(config.data))
         for split in config.splits:
             clips = source.clips(split)
-            seconds = sum(
-                (audio.duration(clip.path) if clip.end is None else clip.end) - (clip.start or 0) for clip in clips
-            )
-            table.add_row(
-                split, str(len(clips)), str(sum(len(clip.captions) for clip in clips)), f"{seconds / 3600:.2f}"
-            )
+            seconds = sum(clip.seconds() for clip in clips)
+            captions = sum(len(clip.captions) for clip in clips)
+            table.add_row(split, str(len(clips)), str(captions), f"{seconds / 3600:.2f}")
     Console().print(table)
 
 

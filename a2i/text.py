@@ -110,7 +110,7 @@ class CaptionTokenizer:
         folder = Path(name)
         bare = (folder / "vocab.json").exists() and not (folder / "tokenizer_config.json").exists()
         try:
-            tokenizer = (GPT2Tokenizer if bare else AutoTokenizer).from_pretrained(str(name))
+            tokenizer = (GPT2Tokenizer if bare else AutoTokenizer).from_pretrained(str(name), trust_remote_code=False)
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(
                 f"{name}: no tokenizer found ({_first_line(error)}); expected a Hub id or a folder with tokenizer.json, or"

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from a2i.compose import build, clear_errors, plain, prepared, use_arguments
+from a2i.compose import build, clear_errors, plain, prepared, quoted, target_class, use_arguments
 from a2i.places import CONF
 
 if TYPE_CHECKING:
@@ -65,37 +66,49 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
     import torch
     from lightning.pytorch import seed_everything
 
+    from a2i.training.datamodule import CaptionDataModule
+
     _quieten()
+    last = folder / "checkpoints" / "last.ckpt"
     with clear_errors():
+        if resume and not last.exists():
+            raise FileNotFoundError(f"{last}: no such checkpoint, so nothing to resume; start the experiment anew")
         torch.set_float32_matmul_precision(config["matmul_precision"])
         seed_everything(config["seed"], workers=True, verbose=False)
         source = prepared(config["data"])
         captions = [caption for clip in source.clips("train") for caption in clip.captions]
         captioner = build_captioner(config["model"], captions)
+        datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **config["loader"])
+        datamodule.setup("fit")
+        datamodule.train_batches()  # says now what is wrong with the loader's settings
         module, trainer = _assemble(config, captioner, folder)
-    from a2i.training.datamodule import CaptionDataModule
-
-    datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **config["loader"])
-    last = folder / "checkpoints" / "last.ckpt"
-    if resume and not last.exists():
-        raise FileNotFoundError(f"{last}: no such checkpoint; nothing to resume. Start the experiment anew")
     try:
         trainer.fit(module, datamodule, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
         print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
         sys.exit(130)
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    if trainer.is_global_zero:
+    if not values:
+        print(f"nothing left to train in {folder}: it has had its epochs; a larger trainer.max_epochs goes on")
+    elif trainer.is_global_zero:
         _finish(config, module, trainer, folder, values)
     trainer.strategy.barrier()
     return values
 
 
 def monitored(config: dict[str, Any]) -> tuple[str, str]:
-    """The logged value by which the best checkpoint is chosen, and whether more or less of it is better."""
-    if config["bertscore"] is None and config["monitor"].startswith("val/bertscore"):
-        return "val/loss", "min"
-    return config["monitor"], config["monitor_mode"]
+    """The logged value by which the best checkpoint is chosen, and whether `max` or `min` of it is best.
+
+    Raises:
+        ValueError: nothing of that name is logged at validation.
+    """
+    modes = {"val/loss": "min", "val/distinct_captions": "max"}
+    if config["bertscore"] is not None:
+        modes |= {f"val/bertscore_{name}": "max" for name in ("precision", "recall", "f1")}
+    name = config["monitor"] or ("val/loss" if config["bertscore"] is None else "val/bertscore_f1")
+    if name not in modes:
+        raise ValueError(f"got monitor={name}; expected one of {', '.join(modes)}")
+    return name, modes[name]
 
 
 def _quieten() -> None:
@@ -119,10 +132,12 @@ def _assemble(config: dict[str, Any], captioner: "Captioner", folder: Path) -> t
     from a2i.training.module import CaptionModule
 
     settings = dict(config["training"])
+    optimizer = dict(settings.pop("optimizer"))
+    optimizer_class = target_class(optimizer.pop("_target_"))
     bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])
     module = CaptionModule(
         captioner,
-        optimizer=build({**settings.pop("optimizer"), "_partial_": True}),
+        optimizer=partial(optimizer_class, **optimizer),
         augment=build(augment) if (augment := settings.pop("augment")) else None,
         bertscore=bertscore,
         **settings,
@@ -178,7 +193,8 @@ def _resumed(folder: Path, overrides: list[str]) -> DictConfig:
 def _check_launch(devices: Any, overrides: list[str]) -> None:
     job = HydraConfig.get()
     launched = "WORLD_SIZE" in os.environ
-    if job.mode == RunMode.MULTIRUN and devices not in (1, "1", [0]) and not launched:
+    several = len(devices) > 1 if isinstance(devices, list) else str(devices) != "1"
+    if job.mode == RunMode.MULTIRUN and several and not launched:
         raise ValueError(
             f"got trainer.devices={devices} in a sweep: Lightning would start the whole sweep anew on every other device."
             " Set trainer.devices=1, or start each job's ranks from outside (torchrun)"
@@ -204,19 +220,34 @@ def main(config: DictConfig) -> float | None:
         _check_launch(plain(config.trainer.devices), [*job.overrides.hydra, *overrides])
         settings = plain(config)
         if not resume:
+            # Ranks that Lightning starts come here too, when the first one has begun.
+            if (folder / "checkpoints").exists() and "LOCAL_RANK" not in os.environ:
+                raise ValueError(
+                    f"{folder}: holds a run already; give another hydra.run.dir, or go on: resume={folder}"
+                )
             folder.mkdir(parents=True, exist_ok=True)
             (folder / OVERRIDES_FILE).write_text(yaml.safe_dump(overrides), encoding="utf-8")
         (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     print(f"run folder: {folder}")
     from a2i.training.loggers import close_wandb
 
+    failed = True
     try:
         values = train(settings, folder, resume)
+        failed = False
     finally:
-        close_wandb()
+        close_wandb(failed)
     return values.get(monitored(settings)[0])
 
 
+def _use_run_folder() -> None:
+    """Resuming a run, Hydra too writes into its folder and begins no other."""
+    folders = [item.partition("=")[2].strip("'") for item in sys.argv[1:] if item.startswith("resume=")]
+    if folders and Path(folders[0]).is_dir() and not any(item.startswith("hydra.run.dir=") for item in sys.argv):
+        sys.argv.append(f"hydra.run.dir={quoted(folders[0])}")
+
+
 if __name__ == "__main__":
-    use_arguments(paths=("resume", "data.root", "hydra.run.dir"))
+    _use_run_folder()
+    use_arguments(paths=("resume", "data.root"))
     main()

@@ -1,6 +1,7 @@
 """Small real parts that the tests share: models with tiny random weights on disk, sounds made here."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -126,6 +127,11 @@ def make_painter(folder: Path) -> Path:
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def listen_to_ctrl_c() -> None:
+    """For a child process: what a shell starts in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def tone(frequency: float, seconds: float, rate: int = 16_000) -> np.ndarray:

@@ -48,7 +48,7 @@ def test_a_short_clip_equals_transformers_with_its_mask() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("frames", [(1, 700), (1025, 40), (2949, 1500, 300)])
+@pytest.mark.parametrize("frames", [(1, 700), (1025, 40), (2949, 1500, 300), (2500, 1020, 1016, 1024)])
 def test_batch_equals_one_by_one(mode: str, frames: tuple[int, ...]) -> None:
     model = encoder(mode)
     log_mel, mask = batch(*frames)
@@ -74,6 +74,17 @@ def test_what_comes_after_ten_seconds(mode: str, hears: bool) -> None:
     before = model(log_mel, mask)[0]
     log_mel[:, 2000:2100] += 3.0
     assert torch.equal(model(log_mel, mask)[0], before) is not hears
+
+
+def test_many_windows_are_encoded_in_groups() -> None:
+    """An hour's windows never lie in memory together; the last group may hold nothing but a short one."""
+    model = encoder("window")
+    log_mel, mask = batch(16 * 1016 + 30, 2000)
+    with torch.no_grad():
+        grouped, grouped_mask = model(log_mel, mask)
+    at_once, at_once_mask = model(log_mel, mask)
+    assert torch.equal(grouped_mask, at_once_mask)
+    assert torch.allclose(grouped, at_once, atol=1e-5)
 
 
 def test_windows_leave_no_frame_between_them() -> None:

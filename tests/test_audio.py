@@ -91,8 +91,9 @@ def test_start_and_end(tmp_path: Path) -> None:
     assert abs(dominant_frequency(audio.load(path, end=1.0)) - 200) < 3
     assert len(audio.load(path, 0.5, 1.25)) == 12_000
     assert len(audio.load(path, 1.5, 9.0)) == 8_000
-    with pytest.raises(audio.AudioError, match="the end must come later"):
-        audio.load(path, 1.0, 1.0)
+    for start, end in ((1.0, 1.0), (-1.0, None), (None, 0.0)):
+        with pytest.raises(audio.AudioError, match="an end after the start"):
+            audio.load(path, start, end)
     with pytest.raises(audio.AudioError, match="holds no samples between 5"):
         audio.load(path, start=5.0)
 
@@ -109,6 +110,18 @@ def test_a_single_sample_is_a_sound(tmp_path: Path) -> None:
     path = tmp_path / "click.wav"
     soundfile.write(path, np.array([0.5]), 48_000)
     assert len(audio.load(path)) >= 1
+
+
+def test_a_stream_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:
+    """FLAC as a pipe leaves it: zero total samples in its header."""
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, tone(440, 1.0), 16_000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits of STREAMINFO's total samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert len(audio.load(path)) == 16_000
+    assert audio.duration(path) == pytest.approx(1.0)
 
 
 def test_bad_input(tmp_path: Path) -> None:
@@ -130,6 +143,14 @@ def test_bad_input(tmp_path: Path) -> None:
     soundfile.write(silent, np.zeros(0), 16_000)
     with pytest.raises(audio.AudioError, match="holds no samples"):
         audio.load(silent)
+    raw = tmp_path / "samples.raw"
+    raw.write_bytes(bytes(1000))
+    with pytest.raises(audio.AudioError, match=r"can't be read as sound|no audio stream"):
+        audio.load(raw)
+    slow = tmp_path / "slow.wav"
+    soundfile.write(slow, np.zeros(100), 1)
+    with pytest.raises(audio.AudioError, match="1 samples a second"):
+        audio.load(slow)
     broken = tmp_path / "nan.wav"
     soundfile.write(broken, np.array([0.0, np.nan]), 16_000, subtype="FLOAT")
     with pytest.raises(audio.AudioError, match="not numbers"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
-from a2i.captioner import Captioner
+from a2i.captioner import Candidate, Captioner, _distinct
 from a2i.decoders.gpt2 import GPT2Decoder
 from a2i.encoders.ast import ASTEncoder
 from a2i.text import CaptionTokenizer
@@ -70,6 +70,7 @@ def test_batch_equals_one_by_one(captioner: Captioner) -> None:
             assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
 
 
+@torch.no_grad()
 def test_candidates_are_scored_as_the_loss_would(captioner: Captioner) -> None:
     (candidate, *others) = captioner.caption(SOUNDS[:1], num_beams=4, num_candidates=4, max_tokens=6)[0]
     assert len({candidate.caption, *(other.caption for other in others)}) == 1 + len(others)
@@ -88,11 +89,21 @@ def test_candidates_are_scored_as_the_loss_would(captioner: Captioner) -> None:
     assert candidate.log_probability == pytest.approx(float(chosen.mean()), abs=1e-4)
 
 
-def test_sampled_candidates_come_best_first(captioner: Captioner) -> None:
-    torch.manual_seed(0)
-    candidates = captioner.caption(SOUNDS[:1], num_beams=1, do_sample=True, num_candidates=6)[0]
-    scores = [candidate.log_probability for candidate in candidates]
-    assert scores == sorted(scores, reverse=True)
+@pytest.mark.parametrize("length", [1, 6])
+def test_sampled_candidates_come_best_first(captioner: Captioner, length: int) -> None:
+    """Also where one caption is drawn several times, as short ones are."""
+    sampled = {"num_beams": 1, "do_sample": True, "num_candidates": 40, "max_tokens": length, "temperature": 0.3}
+    for seed in range(3):
+        torch.manual_seed(seed)
+        candidates = captioner.caption(SOUNDS[:1], **sampled)[0]
+        scores = [candidate.log_probability for candidate in candidates]
+        assert scores == sorted(scores, reverse=True)
+        assert len({candidate.caption for candidate in candidates}) == len(candidates)
+
+
+def test_equal_captions_count_once_where_the_best_stands() -> None:
+    candidates = [Candidate("a dog", -1.0), Candidate("a cat", -2.0), Candidate("a dog", -3.0)]
+    assert _distinct(candidates) == candidates[:2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -134,6 +145,14 @@ def test_a_folder_that_is_no_captioner(captioner_folder: Path, tmp_path: Path) -
     (copy / "captioner.json").write_text(json.dumps({**settings, "format": 99}))
     with pytest.raises(ValueError, match="format 99"):
         Captioner.load(copy)
+    for change in ({"encoder": {"name": "ast", "settings": {"pretrained": "some/repository"}}}, {"bridge": None}):
+        (copy / "captioner.json").write_text(json.dumps({**settings, **change}))
+        with pytest.raises(ValueError, match="Expected a captioner folder as a2i writes it"):
+            Captioner.load(copy)
+    for text in ("{", '{"format": 1}'):
+        (copy / "captioner.json").write_text(text)
+        with pytest.raises(ValueError, match=str(copy)):
+            Captioner.load(copy)
     settings["encoder"]["settings"]["channels"] = [4, 16]
     (copy / "captioner.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="weights don't fit"):

@@ -10,12 +10,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import hydra.utils
 import numpy as np
 import pytest
 import soundfile
 from omegaconf import OmegaConf
 
+from a2i.compose import build
 from a2i.data import clotho
 from a2i.data.clotho import Clotho, read_split
 from a2i.data.folder import MissingRecordingsError, position
@@ -231,7 +231,7 @@ def test_a_table_of_another_version_is_told(
 def test_the_configuration_names_the_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2I_DATA", str(tmp_path))
     config = OmegaConf.load(Path(__file__).parents[1] / "conf/data/clotho.yaml")
-    source = hydra.utils.instantiate(config)
+    source = build(config)
     assert isinstance(source, Clotho)
     assert source.root == tmp_path / "clotho"
     assert source.splits[0] == "development"

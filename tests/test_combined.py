@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import hydra.utils
 import pytest
 from omegaconf import OmegaConf
 
+from a2i.compose import build
 from a2i.data import Clip
 from a2i.data.combined import Combined
 from a2i.data.folder import Folder
@@ -48,10 +48,9 @@ def test_hydra_builds_it_from_nested_targets(tmp_path: Path) -> None:
     write_folder(tmp_path / "first", "a.wav,one,train\n")
     config = {
         "_target_": "a2i.data.combined.Combined",
-        "_convert_": "all",
         "sources": {"x": {"_target_": "a2i.data.folder.Folder", "root": str(tmp_path / "first")}},
     }
-    source = hydra.utils.instantiate(OmegaConf.create(config))
+    source = build(config)
     assert type(source.sources) is dict
     assert [clip.name for clip in source.clips("train")] == ["x/a.wav"]
 
@@ -60,6 +59,6 @@ def test_the_mini_configuration_is_built(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("A2I_REAL_DATA", raising=False)
     monkeypatch.setenv("A2I_DATA", str(tmp_path))
     config = OmegaConf.load(Path(__file__).parents[1] / "conf/data/mini.yaml")
-    source = hydra.utils.instantiate(config)
+    source = build(config)
     assert list(source.sources) == ["esc10", "foley"]
     assert source.sources["esc10"].root == tmp_path / "esc10"

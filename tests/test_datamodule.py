@@ -31,13 +31,11 @@ def test_loaders_of_any_source(folder: Path, tokenizer: CaptionTokenizer) -> Non
     assert len(batch.tokens.inputs) == 2, "validation takes all captions"
 
 
-def test_its_state_is_how_many_batches_were_given(folder: Path, tokenizer: CaptionTokenizer) -> None:
+def test_it_goes_on_after_the_batches_that_were_learnt_from(folder: Path, tokenizer: CaptionTokenizer) -> None:
     data = CaptionDataModule(Folder(folder), tokenizer, batch_size=1)
     data.setup("fit")
     assert data.state_dict() == {"given": 0}
-    first = data.train_dataloader()
-    seen = [batch.names for batch in first]
-    assert data.state_dict() == {"given": 2}
+    seen = [batch.names for batch in data.train_dataloader()]
     again = CaptionDataModule(Folder(folder), tokenizer, batch_size=1)
     again.load_state_dict({"given": 1})
     again.setup("fit")

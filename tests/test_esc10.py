@@ -5,12 +5,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import hydra.utils
 import numpy as np
 import pytest
 import soundfile
 from omegaconf import OmegaConf
 
+from a2i.compose import build
 from a2i.data.esc10 import Esc10
 from a2i.data.esc10_captions import SENTENCES, SOURCE_WORDS, captions_for, kinds_named
 
@@ -121,7 +121,7 @@ def test_the_configuration_names_the_arguments(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("A2I_REAL_DATA")
     monkeypatch.setenv("A2I_DATA", str(tmp_path))
     write_esc10(tmp_path / "esc10", (1, 4))
-    hydra.utils.instantiate(config).prepare()
+    build(config).prepare()
 
 
 @with_real_data

@@ -60,10 +60,10 @@ def test_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
-        (["file_name", "caption_1"], [["a", "b"]], "no column caption_predicted"),
-        (["file_name", "caption_predicted"], [["a", "b"]], "no column caption_1"),
-        (["file_name", "caption_predicted", "caption_1"], [["a", "b", " "]], "line 2: no reference"),
-        (["file_name", "caption_predicted", "caption_1"], [["a", "b", "c"]] * 2, "line 3: a is there twice"),
+        (["file_name", "caption_1"], [["a", "b"]], "caption_predicted"),
+        (["file_name", "caption_predicted"], [["a", "b"]], "caption_1"),
+        (["file_name", "caption_predicted", "caption_1"], [["a", "b", " "]], "row 2: no reference"),
+        (["file_name", "caption_predicted", "caption_1"], [["a", "b", "c"]] * 2, "row 3: a is there twice"),
         (["file_name", "caption_predicted", "caption_1"], [], "no rows"),
     ],
 )
@@ -73,7 +73,7 @@ def test_bad_tables(tmp_path: Path, header: list[str], rows: list[list[str]], me
 
 
 def test_bad_calls_end_in_a_clear_line(tmp_path: Path) -> None:
-    for arguments, message in (([], "expected either"), ([f"captions={tmp_path / 'gone.csv'}"], "no such file")):
+    for arguments, message in (([], "expected either"), ([f"captions={tmp_path / 'gone.csv'}"], "no caption table")):
         done = subprocess.run(
             [sys.executable, "-m", "a2i.evaluate", *arguments],
             capture_output=True,

@@ -3,12 +3,12 @@
 import unicodedata
 from pathlib import Path
 
-import hydra.utils
 import numpy as np
 import pytest
 import soundfile
 from omegaconf import OmegaConf
 
+from a2i.compose import build
 from a2i.data import Clip
 from a2i.data.folder import Folder, MissingRecordingsError, locate, position, read_table
 
@@ -165,4 +165,4 @@ def test_the_configuration_names_the_arguments(tmp_path: Path) -> None:
     assert OmegaConf.missing_keys(config) == {"root"}
     config.root = str(tmp_path)
     (tmp_path / "captions.csv").write_text("file_name,caption\n")
-    hydra.utils.instantiate(config).prepare()
+    build(config).prepare()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import listen_to_ctrl_c
 from PIL import Image
 
 from a2i.infer import find_sounds, output_names
@@ -27,6 +28,8 @@ def test_one_bad_file_never_stops_the_others(
     """The whole command, on names as Clotho has them, through a local diffusers folder."""
     (sounds / "high.wav").rename(sounds / "Rain, wind & (it's) = 50% [take 2].wav")
     (sounds / "broken.mp3").write_text("no sound")
+    nameless = os.fsencode(sounds) + b"/\xff.wav"
+    Path(os.fsdecode(nameless)).write_bytes(b"no sound either")
     (sounds / "notes.md").write_text("not for listening")
     out = tmp_path / "my out"
     done = run(
@@ -38,9 +41,9 @@ def test_one_bad_file_never_stops_the_others(
         "seed=3",
     )
     assert done.returncode == 1, done.stderr
-    assert "3 of 4 done" in done.stdout
+    assert "3 of 5 done" in done.stdout
     rows = {Path(str(row["audio"])).name: row for row in results(out)}
-    assert set(rows) == {"Rain, wind & (it's) = 50% [take 2].wav", "broken.mp3", "low.wav", "middle.wav"}
+    assert set(rows) == {"Rain, wind & (it's) = 50% [take 2].wav", "broken.mp3", "low.wav", "middle.wav", "\udcff.wav"}
     for name, row in rows.items():
         assert {
             "audio",
@@ -56,7 +59,7 @@ def test_one_bad_file_never_stops_the_others(
         assert row["seed"] == 3
         assert row["captioner"] == str(captioner_folder)
         assert row["image_model"] == str(painter_folder)
-        if name == "broken.mp3":
+        if name in ("broken.mp3", "\udcff.wav"):
             assert row["caption"] is None
             assert row["image"] is None
             assert "can't be read as sound" in str(row["error"])
@@ -106,13 +109,20 @@ def test_a_list_with_a_missing_file(sounds: Path, captioner_folder: Path, tmp_pa
         (["audio={sounds}/*.flac", "image=none"], "no file matches"),
         (["audio={sounds}", "image=none", "captioner={sounds}"], "expected a captioner folder"),
         (["audio={sounds}/low.wav", "image=none", "captioner={captioner}", "decoding.beams=2"], "beams"),
+        (
+            ["audio={sounds}/low.wav", "image=none", "captioner={captioner}", "decoding.num_beams=two"],
+            "num_beams='two'",
+        ),
+        (["audio={sounds}/low.wav", "image=none", "captioner={captioner}", "device=gpu"], "device='gpu'"),
+        (["audio={sounds}/low.wav", "image=none", "seed=null"], "got seed=None"),
+        (["audio={sounds}/low.wav", "image=none", "out={sounds}/high.wav"], "which is a file"),
     ],
 )
 def test_bad_input_ends_in_a_clear_line(
     sounds: Path, captioner_folder: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     places = {"sounds": sounds, "captioner": captioner_folder}
-    done = run(*(argument.format(**places) for argument in arguments), f"out={tmp_path / 'out'}")
+    done = run(f"out={tmp_path / 'out'}", *(argument.format(**places) for argument in arguments))
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
@@ -131,7 +141,9 @@ def test_no_file_is_left_half_written_by_an_interruption(sounds: Path, captioner
         "image=none",
         f"out={tmp_path / 'out'}",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c
+    )
     deadline = time.monotonic() + 120
     file = tmp_path / "out" / "results.jsonl"
     while time.monotonic() < deadline and not (file.exists() and file.stat().st_size):
@@ -166,6 +178,18 @@ def test_what_audio_means(sounds: Path, tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(ValueError, match="no sound files in this folder"):
         find_sounds(str(empty))
+
+
+def test_lists_as_people_have_them(sounds: Path, tmp_path: Path) -> None:
+    low, gone = str(sounds / "low.wav"), str(sounds / "gone [live].wav")
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"{low}\r\n{gone}\r\n{listing}\r\n", encoding="utf-8-sig")
+    assert find_sounds(str(listing)) == [Path(low), Path(gone), listing]
+    many = [str(sounds / f"{index}.wav") for index in range(200)]
+    assert find_sounds(",".join(many)) == [Path(name) for name in many]
+    listing.write_text("Ünï.wav", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"list\.txt: is no list in UTF-8"):
+        find_sounds(str(listing))
 
 
 def test_equal_stems_do_not_overwrite_each_other() -> None:

@@ -7,7 +7,7 @@ import torch
 from conftest import SENTENCES, make_captioner
 
 from a2i.text import CaptionTokenizer
-from a2i.training.batches import Batch
+from a2i.training.batches import Batch, LengthBatchSampler
 from a2i.training.module import CaptionModule
 
 ADAM = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
@@ -52,7 +52,8 @@ def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics(tokenizer: Cap
     assert not any(group["name"].startswith("encoder") for group in learner.parameter_groups())
     before = {name: value.clone() for name, value in learner.captioner.encoder.state_dict().items()}
     learner.train()
-    learner.on_train_epoch_start()
+    assert learner.captioner.decoder.training
+    assert not learner.captioner.encoder.training
     data = batch(tokenizer)
     log_mel, mask = learner.captioner.log_mel(data.waveforms, data.lengths)
     learner.captioner.loss(log_mel, mask, data.tokens, data.clip_index)[0].backward()
@@ -81,7 +82,8 @@ def test_steps_of_the_whole_run(tokenizer: CaptionTokenizer, settings: dict[str,
 
     class Ten(LightningDataModule):
         def train_batches(self) -> int:
-            return 10
+            limit = self.trainer.limit_train_batches
+            return len(LengthBatchSampler([1.0] * 10, 1, shuffle=True, limit=limit))
 
         def train_dataloader(self) -> torch.utils.data.DataLoader:
             return torch.utils.data.DataLoader(range(10), batch_size=1)
@@ -91,9 +93,17 @@ def test_steps_of_the_whole_run(tokenizer: CaptionTokenizer, settings: dict[str,
     learner = module(tokenizer)
     learner.trainer = trainer
     trainer.datamodule = Ten()  # type: ignore[attr-defined]
+    trainer.datamodule.trainer = trainer  # type: ignore[attr-defined]
     trainer.strategy.connect(learner)
     trainer._data_connector.attach_data(learner, datamodule=trainer.datamodule)  # type: ignore[attr-defined]
     assert learner._optimizer_steps() == steps == int(trainer.estimated_stepping_batches)
+
+
+def test_schedules_that_make_no_sense(tokenizer: CaptionTokenizer) -> None:
+    with pytest.raises(ValueError, match="set schedule=constant_with_warmup"):
+        module(tokenizer, warmup=0.1)
+    with pytest.raises(ValueError, match="expected one of linear, cosine"):
+        module(tokenizer, schedule="cosin")
 
 
 def test_validation_scores_each_clip_once(tokenizer: CaptionTokenizer) -> None:

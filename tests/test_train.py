@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from conftest import listen_to_ctrl_c
 
 from a2i.captioner import Captioner
 from a2i.training.curves import read_metrics
@@ -171,32 +173,46 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-FAST = ["bertscore=null", "logger=csv", "monitor=val/loss", "monitor_mode=min", "loader.captions=random"]
-# `python -m a2i.train`, but Ctrl-C comes at an exact step.
+FAST = ["bertscore=null", "logger=csv", "loader.captions=random"]
+# `python -m a2i.train`, but Ctrl-C comes at an exact place of an exact step.
 STOPPED = """
+import os, signal
 from a2i.training.callbacks import RandomStates
 
-def stop(self, trainer, *_):
-    if trainer.global_step == {step}:
-        raise KeyboardInterrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
-RandomStates.on_train_batch_end = stop
+def stop(self, trainer, *_):
+    if trainer.global_step == {step} and not trainer.sanity_checking:
+        os.kill(os.getpid(), signal.SIGINT)
+
+RandomStates.{place} = stop
 from a2i.train import main
 main()
 """
 
 
-@pytest.mark.parametrize("step", [10, 13], ids=["at an epoch's end", "in the middle of an epoch"])
-def test_resuming_continues_the_same_run(recordings: Path, whole: Path, tmp_path: Path, step: int) -> None:
-    """Weights and logged losses come out as if the run had never been stopped; dropout and masks are random."""
+@pytest.mark.parametrize(
+    ("place", "step", "saved", "more"),
+    [
+        ("on_train_batch_start", 12, 13, ["loader.num_workers=1"]),
+        ("on_before_backward", 12, 13, []),
+        ("on_before_backward", 14, 10, []),
+        ("on_validation_batch_start", 15, 10, []),
+    ],
+    ids=["with a worker", "in a step", "in an epoch's last step", "in a validation"],
+)
+def test_resuming_continues_the_same_run(
+    recordings: Path, whole: Path, tmp_path: Path, place: str, step: int, saved: int, more: list[str]
+) -> None:
+    """Weights, logged losses and validations come out as if the run had never been stopped; dropout and masks are random."""
     folder = tmp_path / "stopped"
-    command = [sys.executable, "-c", STOPPED.format(step=step), *WHOLE, f"data.root={recordings}"]
+    command = [sys.executable, "-c", STOPPED.format(place=place, step=step), *WHOLE, f"data.root={recordings}", *more]
     stopped = subprocess.run([*command, f"hydra.run.dir={folder}"], capture_output=True, text=True, check=False)
     assert stopped.returncode == 130, stopped.stderr
     assert not (folder / "captioner").exists()
-    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == saved
     train(f"resume={folder}")
-    assert_same_run(folder, whole, step)
+    assert_same_run(folder, whole, step + 1)
 
 
 def test_a_longer_run_continues_a_shorter_one(recordings: Path, whole: Path, tmp_path: Path) -> None:
@@ -235,6 +251,11 @@ def assert_same_run(folder: Path, whole: Path, step: int) -> None:
     assert set(uninterrupted) - set(logged) <= {step - 1}
     assert logged == {index: uninterrupted[index] for index in logged}
     assert (folder / "captioner").is_dir()
+    assert [file.name for file in sorted((folder / "captions").iterdir())] == [
+        f"epoch_000{epoch}.csv" for epoch in range(4)
+    ]
+    for file in (folder / "captions").iterdir():
+        assert file.read_text() == (whole / "captions" / file.name).read_text(), file.name
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> None:
@@ -249,7 +270,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> N
         f"hydra.run.dir={folder}",
         "trainer.max_epochs=4000",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c
+    )
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not (folder / "checkpoints" / "last.ckpt").exists():
         time.sleep(0.2)
@@ -261,6 +284,26 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> N
     train(f"resume={folder}", f"trainer.max_epochs={epoch + 2}")
     assert (folder / "captioner" / "model.safetensors").exists()
     assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == epoch + 2
+
+
+def test_a_run_that_has_had_its_epochs_keeps_its_record(recordings: Path, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "whole"
+    shutil.copytree(whole, folder)
+    values, card = (folder / "values.json").read_text(), (folder / "captioner" / "README.md").read_text()
+    assert "nothing left to train" in train(f"resume={folder}").stdout
+    assert (folder / "values.json").read_text() == values
+    assert (folder / "captioner" / "README.md").read_text() == card
+    again = train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", check=False)
+    assert again.returncode == 2
+    assert "holds a run already" in again.stderr
+
+
+def test_a_limited_epoch_is_an_epoch(recordings: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    limited = ["trainer.limit_train_batches=3", "trainer.max_epochs=3", "trainer.accumulate_grad_batches=2"]
+    train(*SMALL, *FAST, f"data.root={recordings}", f"hydra.run.dir={folder}", *limited)
+    assert len(list((folder / "captions").iterdir())) == 3
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
 
 
 def test_a_sweep_gives_each_job_its_own_run(recordings: Path, tmp_path: Path) -> None:
@@ -275,14 +318,18 @@ def test_a_sweep_gives_each_job_its_own_run(recordings: Path, tmp_path: Path) ->
     assert rates == [1e-3, 1e-2]
 
 
-def test_two_ranks_train_as_one_and_validate_each_clip_once(recordings: Path, tmp_path: Path) -> None:
+def test_two_ranks_learn_and_validate_each_clip_once(recordings: Path, tmp_path: Path) -> None:
+    """Six clips in batches of two are three batches for two ranks: one is had twice, and counted once."""
     folder = tmp_path / "run"
-    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.max_epochs=1"]
-    train(*SMALL, *FAST, f"data.root={recordings}", f"hydra.run.dir={folder}", *two, "loader.batch_size=5")
-    with (folder / "captions" / "epoch_0000.csv").open(newline="") as file:
+    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.max_epochs=2", "loader.batch_size=2"]
+    train(*SMALL, *FAST, f"data.root={recordings}", f"hydra.run.dir={folder}", *two)
+    with (folder / "captions" / "epoch_0001.csv").open(newline="") as file:
         names = [row["file_name"] for row in csv.DictReader(file)]
     assert len(names) == len(set(names)) == 6
-    assert (folder / "captioner").is_dir()
+    # 18 clips in 9 batches are 5 steps an epoch for two ranks.
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
+    losses = [value for _, value in read_metrics(folder)["val/loss"]]
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize(
@@ -293,6 +340,9 @@ def test_two_ranks_train_as_one_and_validate_each_clip_once(recordings: Path, tm
         (["data.captions=nowhere.csv"], "nowhere.csv"),
         (["model.bridge=identity"], "set bridge: projection"),
         (["training.optimizer._target_=os.system"], "expected one that begins with"),
+        (["monitor=val/los"], "expected one of val/loss"),
+        (["training.schedule=cosin"], "expected one of linear, cosine"),
+        (["loader.captions=firts"], "expected one of first, random, all"),
     ],
 )
 def test_bad_input_is_told_clearly(recordings: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -302,6 +352,7 @@ def test_bad_input_is_told_clearly(recordings: Path, tmp_path: Path, arguments: 
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
     assert not (tmp_path / "captioner").exists()
+    assert "Traceback" not in done.stderr or sweep
 
 
 def test_torchrun_wants_a_folder_that_all_ranks_know(recordings: Path) -> None:

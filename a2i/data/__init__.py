@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from a2i import audio
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -26,6 +28,10 @@ class Clip:
     captions: tuple[str, ...]
     start: float | None = None
     end: float | None = None
+
+    def seconds(self) -> float:
+        """How long it is, from the file's header where `end` does not say."""
+        return (audio.duration(self.path) if self.end is None else self.end) - (self.start or 0.0)
 
 
 class Source(Protocol):

@@ -10,7 +10,7 @@ Every file offers its class under the name `Decoder`: a module with
 * `new_parameters()`: names of the weights that no pretraining has seen.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -43,6 +43,11 @@ class Decoding:
     no_repeat_ngram_size: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            whole = field.type in (int, bool, "int", "bool")
+            if not isinstance(value, int if whole else int | float):
+                raise ValueError(f"got {field.name}={value!r}; expected a {'whole ' if whole else ''}number")
         if self.num_beams < 1 or self.num_candidates < 1 or self.max_tokens < 1:
             raise ValueError(f"got {self}; expected num_beams, num_candidates and max_tokens of at least 1")
         if not self.do_sample and self.num_candidates > self.num_beams:

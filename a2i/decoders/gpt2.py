@@ -132,7 +132,11 @@ def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
     try:
         load: Any = GPT2LMHeadModel.from_pretrained
         model, report = load(
-            pretrained, revision=revision or "main", output_loading_info=True, add_cross_attention=True
+            pretrained,
+            revision=revision or "main",
+            trust_remote_code=False,
+            output_loading_info=True,
+            add_cross_attention=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(

@@ -14,6 +14,7 @@ from transformers import ASTConfig, ASTModel
 from a2i.features import FeatureSettings
 
 LongAudio = Literal["truncate", "window", "interpolate"]
+WINDOW_GROUP = 16  # windows that are encoded at once where nothing is learnt
 SPECIAL = 2  # CLS and distillation tokens before the patches
 
 
@@ -57,7 +58,7 @@ class ASTEncoder(nn.Module):
         if pretrained is not None and config is not None:
             raise ValueError("got both pretrained and config; expected one: a checkpoint brings its own configuration")
         if pretrained is None:
-            self.model = ASTModel(ASTConfig(**{"attn_implementation": "sdpa", **(config or {})}))
+            self.model = ASTModel(ASTConfig(**{**(config or {}), "attn_implementation": "sdpa"}))
             # Zeros, as transformers leaves them, would let every patch at every time look alike in a model trained from
             # nothing.
             nn.init.trunc_normal_(self.model.embeddings.position_embeddings, std=0.02)
@@ -106,9 +107,16 @@ class ASTEncoder(nn.Module):
         batch, length, bins = log_mel.shape
         count = -(-length // size)
         windows = pad(log_mel, (0, 0, 0, count * size - length)).view(batch * count, size, bins)
+        # A clip that fits is one window, as it is without longer neighbours.
+        frames = torch.where(frames <= self.model.config.max_length, frames.clamp_max(size), frames)
         inside = (frames[:, None] - torch.arange(count, device=frames.device) * size).clamp(0, size).flatten()
         used = inside > 0
-        some_states, some_mask = self._encode(windows[used], inside[used])
+        # Without gradients nothing of a group has to stay: memory is bounded, however long the clips.
+        group = len(windows) if torch.is_grad_enabled() else WINDOW_GROUP
+        most = int(self._columns(inside).max())
+        parts = zip(windows[used].split(group), inside[used].split(group), strict=True)
+        encoded = [self._encode(*part, most) for part in parts]
+        some_states, some_mask = (torch.cat(part) for part in zip(*encoded, strict=True))
         states = some_states.new_zeros(batch * count, *some_states.shape[1:])
         states_mask = some_mask.new_zeros(batch * count, some_mask.shape[1])
         states[used], states_mask[used] = some_states, some_mask
@@ -126,11 +134,11 @@ class ASTEncoder(nn.Module):
         fits = frames <= config.max_length
         return torch.where(fits, columns.clamp_max(self._columns_known), columns)
 
-    def _encode(self, log_mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass over (B, T, F), of which the first `frames` (B,) of each clip are real."""
+    def _encode(self, log_mel: Tensor, frames: Tensor, most: int | None = None) -> tuple[Tensor, Tensor]:
+        """One pass over (B, T, F), of which the first `frames` (B,) of each clip are real; `most` columns of patches."""
         config, embeddings = self.model.config, self.model.embeddings
         columns = self._columns(frames)
-        most = int(columns.max())
+        most = most or int(columns.max())
         needed = (most - 1) * config.time_stride + _of_time(config.patch_size)
         padding = FeatureSettings().padding
         log_mel = pad(log_mel[:, :needed], (0, 0, 0, max(0, needed - log_mel.shape[1])), value=padding)
@@ -177,7 +185,11 @@ def _load(pretrained: str, revision: str | None) -> ASTModel:
     try:
         load: Any = ASTModel.from_pretrained
         model, report = load(
-            pretrained, revision=revision or "main", output_loading_info=True, attn_implementation="sdpa"
+            pretrained,
+            revision=revision or "main",
+            trust_remote_code=False,
+            output_loading_info=True,
+            attn_implementation="sdpa",
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(

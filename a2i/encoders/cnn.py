@@ -13,9 +13,10 @@ from torch.nn.functional import dropout, max_pool2d, relu
 
 
 class CNNEncoder(nn.Module):
-    """Log-mel → one state for every 16 frames (0.16 s), after a stem and three double-convolution blocks.
+    """Log-mel → a state for every 16 frames (0.16 s) with three blocks: each block, and the stem, halves time.
 
-    Padding is held at zero after every layer, so that a clip's states depend on its own frames alone.
+    Padding is held at zero after every layer, so that, once trained, a clip's states depend on its own frames alone. (While it
+    learns, batch normalisation takes its statistics from the whole batch, padding too.)
     """
 
     def __init__(self, channels: Sequence[int] = (48, 96, 192), num_mel_bins: int = 128, dropout: float = 0.1) -> None:
@@ -24,7 +25,7 @@ class CNNEncoder(nn.Module):
         Args:
             channels: of the blocks; each block halves time and frequency, as the stem does.
             num_mel_bins: mel bins of the input.
-            dropout: rate on the states.
+            dropout: rate on the pooled channels.
 
         Raises:
             ValueError: no channels, or too few mel bins for so many halvings.

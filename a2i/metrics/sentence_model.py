@@ -30,8 +30,8 @@ def load(source: str) -> tuple[Any, Any]:
     """The tokenizer, and the model (of an encoder-decoder: the encoder) in evaluation mode, float32."""
     logging.disable_progress_bar()  # a bar over some hundred tensors that are there at once
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModel.from_pretrained(source, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
     except (OSError, ValueError) as error:  # ValueError: a folder with no tokenizer, or with an unknown kind of model
         raise FileNotFoundError(
             f"BERTScore got the model {source!r}, which cannot be read: {error} "

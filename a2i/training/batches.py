@@ -92,7 +92,14 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, seconds: Sequence[float], batch_size: int, shuffle: bool, seed: int = 0, rank: int = 0, ranks: int = 1
+        self,
+        seconds: Sequence[float],
+        batch_size: int,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        limit: int | float | None = None,
     ) -> None:
         """Arrange clips.
 
@@ -103,6 +110,7 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
             seed: of the order.
             rank: of this process.
             ranks: processes; each gets as many batches, which takes some clips twice at the end.
+            limit: of an epoch, as Lightning's `limit_train_batches` counts: batches, or a share of them; None for none.
 
         Raises:
             ValueError: no clips, or a batch size below 1.
@@ -110,12 +118,15 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
         if not seconds or batch_size < 1:
             raise ValueError(f"got {len(seconds)} clips and batch_size={batch_size}; expected at least 1 of each")
         self.seconds, self.batch_size, self.shuffle, self.seed = list(seconds), batch_size, shuffle, seed
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.limit = rank, ranks, limit
         self.given = 0
 
     def __len__(self) -> int:
         """Batches of an epoch on each rank."""
-        return ceil(ceil(len(self.seconds) / self.batch_size) / self.ranks)
+        whole = ceil(ceil(len(self.seconds) / self.batch_size) / self.ranks)
+        if self.limit is None:
+            return whole
+        return min(whole, self.limit) if isinstance(self.limit, int) else int(whole * self.limit)
 
     def order(self, epoch: int) -> list[list[int]]:
         """All of an epoch's batches on this rank, as clips' indices."""
@@ -130,7 +141,7 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
         if self.shuffle:
             random_.shuffle(batches)
         batches += [batches[extra % len(batches)] for extra in range(-len(batches) % self.ranks)]
-        return batches[self.rank :: self.ranks]
+        return batches[self.rank :: self.ranks][: len(self)]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, first = divmod(self.given, len(self)) if self.shuffle else (0, 0)
@@ -139,7 +150,7 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 class ResumableLoader(DataLoader):
-    """A loader that goes on where it was. Batches count once they are handed over, not when a worker fetches them."""
+    """Counts the batches that it hands over, so that the next epoch is the next one; workers fetch further ahead."""
 
     def __init__(self, dataset: ClipDataset, sampler: LengthBatchSampler, **options: Any) -> None:
         # With a generator of its own the loader leaves the global random state, on which dropout depends, alone.
@@ -150,8 +161,14 @@ class ResumableLoader(DataLoader):
             self.batch_sampler.given += 1  # type: ignore[union-attr]
             yield batch
 
+    def go_on_from(self, given: int) -> None:
+        """Take so many batches, over all epochs, as given."""
+        self.batch_sampler.given = given  # type: ignore[union-attr]
+
     def state_dict(self) -> dict[str, int]:
-        return {"given": self.batch_sampler.given}  # type: ignore[union-attr]
+        """Empty: Lightning believes a loader that has a state to be resumable, but restores it only in the middle of an
+        epoch, and knows not whether the last batch was learnt from. The data module keeps the place."""
+        return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.batch_sampler.given = state["given"]  # type: ignore[union-attr]
+        """Nothing to load; see `state_dict`."""

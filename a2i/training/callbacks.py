@@ -2,7 +2,9 @@
 
 import csv
 import random
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,60 @@ def run_callbacks(folder: Path, monitor: str, mode: str, patience: int | None, t
     best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
     # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
     # interrupted in the best one's place.
-    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
+    last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
     found: list[Callback] = [RandomStates(), CaptionFiles(folder / "captions"), ValidationTable(table_clips)]
     if patience is not None:
         found.append(EarlyStopping(monitor=monitor, mode=mode, patience=patience))
     found.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50))
-    return [*found, best, last]
+    return [*found, best, last, StopBetweenSteps()]
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Saves at every epoch's end, and when interrupted between two steps of one.
+
+    Not in the middle of a step, which has used up random numbers and changed statistics that resuming would use and change
+    again; and not after an epoch's last step, or resuming would leave that epoch without its validation. There the
+    checkpoint of the epoch before stands, from which all comes out the same.
+    """
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        current: Any = progress.current
+        in_step = current.ready != current.processed
+        if not (trainer.validating or in_step or progress.is_last_batch):
+            super().on_exception(trainer, pl_module, exception)
+
+
+class StopBetweenSteps(Callback):
+    """Ctrl-C stops a run once the step is done; pressed again, at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before: Any = None
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._stop_if_asked()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+            self.before = None
 
 
 class CaptionFiles(Callback):
@@ -80,7 +130,7 @@ class ValidationTable(Callback):
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, CaptionModule)
-        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger) and self.clips > 0]
         rows = sorted(module.validation_rows, key=lambda row: row["file_name"])
         if trainer.sanity_checking or not loggers or not rows:
             return

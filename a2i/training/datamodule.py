@@ -5,7 +5,6 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from a2i import audio
 from a2i.data import Clip, Source
 from a2i.data.clotho import Clotho
 from a2i.text import CaptionTokenizer
@@ -42,7 +41,7 @@ class CaptionDataModule(LightningDataModule):
         self.captions, self.num_workers, self.seed = captions, num_workers, seed
         self.clips: dict[str, list[Clip]] = {}
         self._given = 0
-        self._train_loader: ResumableLoader | None = None
+        self._seconds: dict[str, list[float]] = {}
 
     def prepare_data(self) -> None:
         self.source.prepare()
@@ -57,16 +56,21 @@ class CaptionDataModule(LightningDataModule):
         for split in splits.get(stage or "fit", ("train", "val")):
             if split not in self.clips:
                 self.clips[split] = self.source.clips(split)
+                self._seconds[split] = [clip.seconds() for clip in self.clips[split]]
+            if not self.clips[split]:
+                raise ValueError(f"the split {split!r} has no clips; expected at least one")
 
     def train_dataloader(self) -> ResumableLoader:
         loader = self._loader("train", self.batch_size, self.captions, shuffle=True)
-        loader.load_state_dict({"given": self._given})
-        self._train_loader = loader
+        loader.go_on_from(self._given)
         return loader
 
     def state_dict(self) -> dict[str, int]:
-        """Batches given in all. Lightning restores a loader's own state in the middle of an epoch, but not at its end."""
-        return {"given": self._given} if self._train_loader is None else self._train_loader.state_dict()
+        """Batches that were learnt from, over all epochs: not the one that an interruption fell into."""
+        if self.trainer is None:
+            return {"given": self._given}
+        total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        return {"given": total.processed}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self._given = state_dict["given"]
@@ -85,7 +89,10 @@ class CaptionDataModule(LightningDataModule):
         clips = self.clips[split]
         trainer = self.trainer
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        sampler = LengthBatchSampler([_seconds(clip) for clip in clips], batch_size, shuffle, self.seed, rank, ranks)
+        # Lightning cuts the epochs of validation itself; those of training have to end where it thinks that they end.
+        limit = trainer.limit_train_batches if trainer and split == "train" else None
+        seconds = self._seconds[split]
+        sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
         return ResumableLoader(
             ClipDataset(clips, captions, self.seed), sampler, collate_fn=collate(self.tokenizer), **workers
@@ -113,8 +120,3 @@ class ClothoDataModule(CaptionDataModule):
             **options: of `CaptionDataModule`.
         """
         super().__init__(Clotho(root, version=version, download=download), tokenizer, **options)
-
-
-def _seconds(clip: Clip) -> float:
-    end = audio.duration(clip.path) if clip.end is None else clip.end
-    return end - (clip.start or 0.0)

@@ -38,13 +38,13 @@ def remember_run(loggers: list[Logger], folder: Path) -> None:
             (folder / RUN_FILE).write_text(f"{logger.experiment.id}\n", encoding="utf-8")
 
 
-def close_wandb() -> None:
+def close_wandb(failed: bool) -> None:
     """End the W&B run, without which the jobs of a sweep would share one, and say how to send an offline one."""
     wandb = sys.modules.get("wandb")
     if wandb is None or wandb.run is None:
         return
     offline, files = wandb.run.offline, Path(wandb.run.dir).parent
-    wandb.finish()
+    wandb.finish(exit_code=1 if failed else 0)
     if offline:
         print(f"W&B was offline; to send this run: wandb sync {files}")
 

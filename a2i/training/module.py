@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from transformers import SchedulerType, get_scheduler
 
 from a2i.captioner import Captioner
 from a2i.metrics.bertscore import BERTScore
@@ -47,6 +48,11 @@ class CaptionModule(LightningModule):
             decoding: changes of the captioner's decoding settings at validation.
         """
         super().__init__()
+        if schedule not in (known := [kind.value for kind in SchedulerType]):
+            raise ValueError(f"got schedule={schedule!r}; expected one of {', '.join(known)}")
+        if schedule == "constant" and warmup > 0:
+            raise ValueError("got a warm-up with schedule=constant, which has none; set schedule=constant_with_warmup")
+        self.freeze_encoder = freeze_encoder
         self.captioner = captioner
         self.make_optimizer = optimizer
         self.schedule, self.warmup = schedule, warmup
@@ -55,22 +61,17 @@ class CaptionModule(LightningModule):
         self.augment = augment
         self.bertscore = bertscore
         self.decoding = captioner.decoding.with_changes(**(decoding or {}))
-        self.freeze_encoder = freeze_encoder
         if freeze_encoder:
             captioner.encoder.requires_grad_(False)
         self.validation_rows: list[dict[str, Any]] = []
         self._heard: list[dict[str, Any]] = []
 
-    def on_train_epoch_start(self) -> None:
-        self._set_modes()
-
-    def on_validation_model_train(self) -> None:
-        super().on_validation_model_train()
-        self._set_modes()
-
-    def _set_modes(self) -> None:
+    def train(self, mode: bool = True) -> "CaptionModule":
+        """A frozen encoder stays as it is at inference, dropout and statistics too."""
+        super().train(mode)
         if self.freeze_encoder:
             self.captioner.encoder.eval()
+        return self
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
@@ -134,8 +135,6 @@ class CaptionModule(LightningModule):
         return gathered
 
     def configure_optimizers(self) -> Any:
-        from transformers import get_scheduler
-
         optimizer = self.make_optimizer(self.parameter_groups())
         steps = self._optimizer_steps()
         scheduler = get_scheduler(
@@ -151,10 +150,10 @@ class CaptionModule(LightningModule):
         """
         trainer = self.trainer
         batches = trainer.datamodule.train_batches()  # type: ignore[attr-defined]
-        limit = trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit))
         steps = -(-batches // trainer.accumulate_grad_batches) * (trainer.max_epochs or -1)
         bounds = [bound for bound in (steps, trainer.max_steps) if bound > 0]
+        if not bounds and self.schedule not in ("constant", "constant_with_warmup"):
+            raise ValueError(f"got schedule={self.schedule} without an end; expected max_epochs or max_steps")
         return min(bounds, default=1)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
