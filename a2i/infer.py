@@ -178,8 +178,11 @@ def main(config: DictConfig) -> None:
         a2i = AudioToImage.load(settings["captioner"], settings["image"] or None, settings["device"])
         a2i.captioner.decoding.with_changes(**settings["decoding"])
         out.mkdir(parents=True, exist_ok=True)
-    if settings["captioner"] is None or settings["image"].get("model") == "embedded":
-        print("using the small embedded models; for full ones: captioner=FOLDER image=stable_diffusion")
+    small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
+    small += [("painter", "image=stable_diffusion")] if settings["image"].get("model") == "embedded" else []
+    if small:
+        names, full = (" and ".join(words) for words in zip(*small, strict=True))
+        print(f"using the small embedded {names}; for full ones: {full}")
     if a2i.painter is not None and a2i.painter.licence:
         print(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
     try:
