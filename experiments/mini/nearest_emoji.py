@@ -2,8 +2,8 @@
 
     A2I_REAL_DATA=FOLDER python experiments/mini/nearest_emoji.py [--seeds 4] [--sheet sheet.png]
 
-A drawing and an emoji are alike by the correlation of their inverted 32 × 32 pixels on white. Right is a sentence whose emoji is
-the nearest of them all.
+A drawing and an emoji are alike by the correlation of their inverted 32 × 32 pixels on white. Right is a sentence whose
+emoji is the nearest of them all.
 """
 
 import argparse
