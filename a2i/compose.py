@@ -11,8 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -146,7 +148,9 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
+        sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+        # A sweep's other jobs are Hydra's to decide on; ending the program would end them all.
+        if sweeping or os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
             raise
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"error: {message}\n(HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)

@@ -199,3 +199,31 @@ def test_the_full_size_captioner_is_built_from_folders(tmp_path: Path, real_data
 
 def test_an_encoder_of_another_width_is_projected(tokenizer: CaptionTokenizer) -> None:
     assert make_captioner(tokenizer, "ast").bridge.kind == "projection"
+
+
+def test_bfloat16_learns_alike(captioner: Captioner) -> None:
+    """Mixed precision: the spectrogram stays float32, the loss is that of float32 but for rounding."""
+    tokens, clips = captioner.tokenizer.encode(SENTENCES[:3]), torch.arange(3)
+    expected = captioner.loss(*features(captioner, SOUNDS), tokens, clips)[0].detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        log_mel, mask = features(captioner, SOUNDS)
+        assert log_mel.dtype == torch.float32
+        loss, _ = captioner.loss(log_mel, mask, tokens, clips)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(expected), rel=0.02)
+    assert all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in captioner.parameters())
+
+
+def test_gradient_checkpointing_changes_no_gradient(tokenizer: CaptionTokenizer) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        captioner = Captioner(
+            ASTEncoder(config=TINY_AST, gradient_checkpointing=checkpointing),
+            GPT2Decoder(len(tokenizer), config={**TINY_GPT2, **no_dropout}, gradient_checkpointing=checkpointing),
+            tokenizer,
+        ).train()
+        captioner.loss(*features(captioner, SOUNDS), tokenizer.encode(SENTENCES[:3]), torch.arange(3))[0].backward()
+        gradients.append({name: weight.grad for name, weight in captioner.named_parameters()})
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-6) for name in gradients[0])

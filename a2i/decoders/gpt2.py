@@ -55,7 +55,7 @@ class GPT2Decoder(nn.Module):
         # BOS and EOS are the tokenizer's, given to every generation.
         self.model.generation_config = GenerationConfig()
         if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable()
+            self.model.activation_checkpointing_enable()
 
     @property
     def settings(self) -> dict[str, Any]:

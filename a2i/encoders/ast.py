@@ -65,7 +65,7 @@ class ASTEncoder(nn.Module):
         else:
             self.model = _load(pretrained, revision)
         if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable()
+            self.model.activation_checkpointing_enable()
         self.long_audio = long_audio
 
     @property
