@@ -55,13 +55,17 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# One thread: sums over several come out in another order, and a run stopped and resumed is held against one that was not.
+ENVIRONMENT = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+
+
 def train(*arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "a2i.train", *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", **environment},
+        env={**ENVIRONMENT, **environment},
     )
     if check:
         assert done.returncode == 0, done.stderr
@@ -207,7 +211,9 @@ def test_resuming_continues_the_same_run(
     """Weights, logged losses and validations come out as if the run had never been stopped; dropout and masks are random."""
     folder = tmp_path / "stopped"
     command = [sys.executable, "-c", STOPPED.format(place=place, step=step), *WHOLE, f"data.root={recordings}", *more]
-    stopped = subprocess.run([*command, f"hydra.run.dir={folder}"], capture_output=True, text=True, check=False)
+    stopped = subprocess.run(
+        [*command, f"hydra.run.dir={folder}"], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
     assert stopped.returncode == 130, stopped.stderr
     assert not (folder / "captioner").exists()
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == saved
