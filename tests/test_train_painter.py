@@ -173,3 +173,23 @@ def test_the_shipped_painter_is_small_and_draws_what_it_is_told() -> None:
     for text, file in (("A dog barks.", "emoji_u1f415.png"), ("Rain falls.", "emoji_u1f327.png")):
         drawing = torch.from_numpy(draw(pipeline, text, 3, steps=8) / 127.5 - 1).permute(2, 0, 1).flatten()
         assert concepts[int((known - drawing).square().sum(1).argmin())].file == file
+
+
+def test_what_the_captioner_says_is_learnt_as_the_emoji_of_what_it_names_first() -> None:
+    assert painter_data.first_named("Together with rolling thunder, birds sing.") == "thunder"
+    assert painter_data.first_named("A cat meows.") is None
+    sentences = painter_data.captioner_sentences(scenes=100)
+    assert set(sentences) == {f"emoji_{code}.png" for code in painter_data.HEARD}
+    assert "A dog barks." in sentences["emoji_u1f415.png"]
+    for code, names in painter_data.HEARD.items():
+        own = sentences[f"emoji_{code}.png"]
+        assert own
+        made = [text for text in own if painter_data.first_named(text) in names]
+        assert len(made) > 3 or not set(names) & set(painter_data.SOURCE_WORDS)
+    concepts = painter_data.read_concepts()
+    assert set(sentences) <= {concept.file for concept in concepts}
+    bell = next(index for index, concept in enumerate(concepts) if concept.file == "emoji_u1f514.png")
+    rng = random.Random(0)
+    captions = [painter_data.caption(concepts, bell, rng) for _ in range(300)]
+    share = sum(text in painter_data.captioner_sentences()["emoji_u1f514.png"] for text in captions) / 300
+    assert 0.3 < share < 0.55

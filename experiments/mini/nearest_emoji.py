@@ -11,10 +11,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+from painter_data import HEARD, first_named
 from PIL import Image, ImageDraw
 from rich.progress import track
 
 from a2i import AudioToImage
+from a2i.data.foley.recipe import Settings, captions_of
 from a2i.diffusion import Painter
 
 SENTENCES = {
@@ -40,6 +42,14 @@ SENTENCES = {
 }
 
 
+def made_sentences(count: int) -> list[tuple[str, str]]:
+    """Sentences about made sounds of a seed that the painter has not learnt from, and the emoji of what they name first."""
+    settings = Settings(seed=77)
+    codes = {source: code for code, names in HEARD.items() for source in names}
+    texts = [captions_of(settings, "test", index)[0] for index in range(count)]
+    return [(text, codes[first_named(text) or ""]) for text in texts]
+
+
 def descriptor(image: Image.Image) -> np.ndarray:
     """(3072,) unit vector of a picture."""
     white = Image.new("RGBA", image.size, "white")
@@ -52,6 +62,7 @@ def descriptor(image: Image.Image) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=4, help="drawings of each sentence")
+    parser.add_argument("--made", type=int, default=120, help="sentences about made sounds")
     parser.add_argument("--sheet", type=Path, help="write all drawings as one picture")
     arguments = parser.parse_args()
     files = sorted((Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png").glob("*.png"))
@@ -70,6 +81,16 @@ def main() -> None:
         right += sum(name == code for name in found)
         print(f"{sentence} {' '.join('right' if name == code else name for name in found)}")
     print(f"{right} of {len(SENTENCES) * arguments.seeds} drawings are nearest to the emoji that was meant")
+    made = made_sentences(arguments.made)
+    wrong = []
+    for sentence, code in track(made, description="drawing what the captioner may say"):
+        name = files[int((known @ descriptor(painter.draw(sentence).image)).argmax())].stem.removeprefix("emoji_")
+        wrong += [f"{sentence} {name}"] if name != code else []
+    print(
+        f"{len(made) - len(wrong)} of {len(made)} sentences about made sounds, drawn as what they name first; wrong:",
+        *wrong,
+        sep="\n  ",
+    )
     if arguments.sheet:
         sheet.save(arguments.sheet)
 

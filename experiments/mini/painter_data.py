@@ -7,8 +7,10 @@ The pictures are Noto Emoji images (Apache 2.0), found through a folder with ``p
 import csv
 import json
 import random
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,33 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
+from a2i.data.esc10_captions import SENTENCES
+from a2i.data.foley.phrases import WORDS as SOURCE_WORDS
+from a2i.data.foley.recipe import Settings, captions_of
+
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+# The emoji of what the small captioner knows: its sentences have to come out as drawings too.
+HEARD = {
+    "u1f415": ("Dog bark",),
+    "u1f327": ("Rain", "rain"),
+    "u1f30a": ("Sea waves", "waves"),
+    "u1f476": ("Baby cry",),
+    "u23f0": ("Clock tick", "clock"),
+    "u1f927": ("Person sneeze",),
+    "u1f681": ("Helicopter",),
+    "u1fa9a": ("Chainsaw",),
+    "u1f413": ("Rooster",),
+    "u1f525": ("Fire crackling",),
+    "u1f32c": ("wind",),
+    "u1f514": ("bell",),
+    "u1f6a8": ("siren",),
+    "u1f426": ("birdsong",),
+    "u1f697": ("engine",),
+    "u1f463": ("footsteps",),
+    "u1f329": ("thunder",),
+    "u1f997": ("crickets",),
+    "u1f4a7": ("drops",),
+}
 CONCEPTS_FILE = Path(__file__).with_name("painter_concepts.tsv")
 TAILS = (
     "in the distance", "in the background", "nearby", "outside", "loudly", "softly", "again and again", "repeatedly",
@@ -121,8 +149,33 @@ def clause(concept: Concept, rng: random.Random) -> str:
     return f"{text} {rng.choice(TAILS)}" if rng.random() < 0.35 else text
 
 
+def first_named(sentence: str) -> str | None:
+    """The made source that a sentence names first; None where it names none."""
+    for word in re.findall(r"[a-z]+", sentence.lower()):
+        for source, words in SOURCE_WORDS.items():
+            if word in words:
+                return source
+    return None
+
+
+@cache
+def captioner_sentences(seed: int = 0, scenes: int = 2000) -> dict[str, tuple[str, ...]]:
+    """What the small captioner learns to say, by the emoji that draws it: of two sources the first named is drawn."""
+    settings = Settings(seed=seed)
+    made = [text for index in range(scenes) for text in captions_of(settings, "train", index)]
+    by_source: dict[str, list[str]] = {kind: list(sentences) for kind, sentences in SENTENCES.items()}
+    for text in made:
+        by_source.setdefault(first_named(text) or "", []).append(text)
+    return {
+        f"emoji_{code}.png": tuple(text for name in names for text in by_source[name]) for code, names in HEARD.items()
+    }
+
+
 def caption(concepts: Sequence[Concept], index: int, rng: random.Random) -> str:
     """A caption for ``concepts[index]``; now and then another concept follows, for the first named is the one drawn."""
+    sentences = captioner_sentences().get(concepts[index].file)
+    if sentences and rng.random() < 0.4:
+        return rng.choice(sentences)
     text = clause(concepts[index], rng)
     if rng.random() < 0.15:
         joint = rng.choice((" and ", " while ", " as ", ", ", " with ", " and then ", " followed by "))
