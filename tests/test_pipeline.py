@@ -7,7 +7,6 @@ from PIL import Image
 
 from a2i import AudioToImage
 from a2i.diffusion import Painter
-from a2i.places import MINI_CAPTIONER
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,6 @@ def test_picture_models_by_folder_settings_and_name(captioner_folder: Path, pain
         AudioToImage.load(painter_folder, None)
 
 
-@pytest.mark.skipif(not MINI_CAPTIONER.is_dir(), reason="the embedded models are not in this checkout")
 def test_without_arguments_the_embedded_models_serve(sounds: Path) -> None:
     a2i = AudioToImage.load(device="cpu")
     result = a2i(sounds / "low.wav")

@@ -6,7 +6,6 @@ from importlib import import_module
 from pathlib import Path
 
 import hydra
-import pytest
 
 import a2i
 from a2i.compose import arguments
@@ -14,7 +13,6 @@ from a2i.places import CONF
 
 ROOT = Path(a2i.__file__).parents[1]
 README = ROOT / "README.md"
-pytestmark = pytest.mark.skipif(not README.exists(), reason="needs a checkout")
 
 
 def commands() -> list[list[str]]:
