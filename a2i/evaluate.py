@@ -3,7 +3,6 @@
 Scored so far: BERTScore, and what can be counted in the captions themselves.
 """
 
-import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 
 from a2i.compose import clear_errors, plain, prepared, use_arguments
 from a2i.data.folder import read_table
+from a2i.metrics.table import write_captions
 from a2i.places import CONF
 
 if TYPE_CHECKING:
@@ -98,14 +98,7 @@ def score(rows: list[dict[str, Any]], bertscore: dict[str, Any]) -> dict[str, An
 def write(rows: list[dict[str, Any]], scores: dict[str, Any], out: Path) -> None:
     """Write `captions.csv` and `scores.json`."""
     out.mkdir(parents=True, exist_ok=True)
-    references = max(len(row["references"]) for row in rows)
-    metrics = ["bertscore_precision", "bertscore_recall", "bertscore_f1"]
-    with (out / "captions.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", PREDICTED, *(f"caption_{i + 1}" for i in range(references)), *metrics])
-        for row in rows:
-            filled = row["references"] + [""] * (references - len(row["references"]))
-            writer.writerow([row["file_name"], row[PREDICTED], *filled, *(f"{row[name]:.6f}" for name in metrics)])
+    write_captions(out / "captions.csv", rows, ["bertscore_precision", "bertscore_recall", "bertscore_f1"])
     (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
 
 

@@ -61,7 +61,7 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         resume: go on from the run's last checkpoint.
 
     Returns:
-        the last validation's values, by name.
+        the last validation's values, by name, and the monitored one at its best as `best/…`: that of the captioner folder.
     """
     import torch
     from lightning.pytorch import seed_everything
@@ -88,7 +88,12 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
         sys.exit(130)
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    if not values:
+    name = monitored(config)[0]
+    checkpoint: Any
+    for checkpoint in trainer.checkpoint_callbacks:
+        if checkpoint.monitor == name and checkpoint.best_model_score is not None:
+            values[f"best/{name}"] = float(checkpoint.best_model_score)
+    if not trainer.callback_metrics:
         print(f"nothing left to train in {folder}: it has had its epochs; a larger trainer.max_epochs goes on")
     elif trainer.is_global_zero:
         _finish(config, module, trainer, folder, values)
@@ -162,11 +167,11 @@ def _finish(
     if best.exists():
         module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     captioner = module.captioner.float().cpu()
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("val/"))
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("best/"))
     card = (
         f"# {config['name']}\n\nA captioner trained by a2i: `python -m a2i.train` with the configuration in `{CONFIG_FILE}`"
         f" of its run.\n\n- data: `{config['data']['_target_']}`\n- epochs: {trainer.current_epoch}\n"
-        f"- last validation: {scores or 'none'}\n- weights: of the {'best' if best.exists() else 'last'} checkpoint"
+        f"- best validation: {scores or 'none'}\n- weights: of the {'best' if best.exists() else 'last'} checkpoint"
         f" by `{monitored(config)[0]}`\n"
     )
     captioner.save(folder / "captioner", card)
@@ -179,15 +184,14 @@ def _finish(
     )
 
 
-def _resumed(folder: Path, overrides: list[str]) -> DictConfig:
-    """The configuration of a run, with the changes that were given on top."""
+def _all_overrides(folder: Path, overrides: list[str]) -> list[str]:
+    """What a run was given so far, and now on top."""
     if not (folder / OVERRIDES_FILE).exists():
         raise FileNotFoundError(
             f"{folder}: no {OVERRIDES_FILE} there; expected resume=RUN, the folder of a training run"
         )
     before = yaml.safe_load((folder / OVERRIDES_FILE).read_text(encoding="utf-8"))
-    merged = {override.partition("=")[0].lstrip("+~"): override for override in [*before, *overrides]}
-    return hydra.compose("train", list(merged.values()))
+    return list({item.partition("=")[0].lstrip("+~"): item for item in [*before, *overrides]}.values())
 
 
 def _check_launch(devices: Any, overrides: list[str]) -> None:
@@ -207,7 +211,7 @@ def _check_launch(devices: Any, overrides: list[str]) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(config: DictConfig) -> float | None:
-    """Entry point. Returns the monitored value, for sweeps."""
+    """Entry point. Returns the monitored value at its best, for sweeps."""
     job = HydraConfig.get()
     overrides = list(job.overrides.task)
     folder = Path(job.runtime.output_dir)
@@ -215,8 +219,8 @@ def main(config: DictConfig) -> float | None:
     with clear_errors():
         if resume:
             folder = Path(config.resume).expanduser().resolve()
-            overrides = [item for item in overrides if not item.startswith("resume=")]
-            config = _resumed(folder, overrides)
+            overrides = _all_overrides(folder, [item for item in overrides if not item.startswith("resume=")])
+            config = hydra.compose("train", overrides)
         _check_launch(plain(config.trainer.devices), [*job.overrides.hydra, *overrides])
         settings = plain(config)
         if not resume:
@@ -226,7 +230,7 @@ def main(config: DictConfig) -> float | None:
                     f"{folder}: holds a run already; give another hydra.run.dir, or go on: resume={folder}"
                 )
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / OVERRIDES_FILE).write_text(yaml.safe_dump(overrides), encoding="utf-8")
+        (folder / OVERRIDES_FILE).write_text(yaml.safe_dump(overrides), encoding="utf-8")
         (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     print(f"run folder: {folder}")
     from a2i.training.loggers import close_wandb
@@ -237,7 +241,7 @@ def main(config: DictConfig) -> float | None:
         failed = False
     finally:
         close_wandb(failed)
-    return values.get(monitored(settings)[0])
+    return values.get(f"best/{monitored(settings)[0]}")
 
 
 def _use_run_folder() -> None:

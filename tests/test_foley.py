@@ -18,7 +18,8 @@ from scipy import signal
 
 from a2i.data.foley import Foley
 from a2i.data.foley.captions import sources_named
-from a2i.data.foley.phrases import CLAUSES, NOUNS
+from a2i.data.foley.noun_phrases import NOUNS
+from a2i.data.foley.phrases import CLAUSES
 from a2i.data.foley.recipe import Settings, captions_of, samples_of, scene_of
 from a2i.data.foley.scenes import KINDS, LEVEL_DB, loudness, render
 from a2i.data.foley.sources import SOURCES

@@ -103,6 +103,8 @@ def test_a_run_folder_holds_all_that_came_of_it(run_folder: Path) -> None:
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     assert config["trainer"]["max_epochs"] == 12
     values = json.loads((run_folder / "values.json").read_text())
+    best = max(value for _, value in read_metrics(run_folder)["val/bertscore_f1"])
+    assert values["best/val/bertscore_f1"] == pytest.approx(best, abs=1e-6)
     assert {"val/bertscore_precision", "val/bertscore_recall", "val/bertscore_f1", "val/loss"} <= set(values)
 
 
@@ -226,6 +228,9 @@ def test_a_longer_run_continues_a_shorter_one(recordings: Path, whole: Path, tmp
     train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=2")
     train(f"resume={folder}", "trainer.max_epochs=4")
     assert_same_run(folder, whole, 10)
+    # What was given on the way stays given.
+    train(f"resume={folder}")
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == 4
 
 
 WHOLE = [

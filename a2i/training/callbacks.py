@@ -1,6 +1,5 @@
 """What a run keeps beside its checkpoints: captions of every validation, a W&B table of them, the random states."""
 
-import csv
 import random
 import signal
 import sys
@@ -17,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from a2i import audio
 from a2i.features import HOP_LENGTH, LogMel
+from a2i.metrics.table import write_captions
 from a2i.training.module import CaptionModule
 
 
@@ -73,6 +73,7 @@ class StopBetweenSteps(Callback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        print("\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr)
 
     def on_train_batch_end(self, *_: Any) -> None:
         self._stop_if_asked()
@@ -102,18 +103,8 @@ class CaptionFiles(Callback):
         if trainer.sanity_checking or not module.validation_rows:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        references = max(len(row["references"]) for row in module.validation_rows)
         scores = [key for key in module.validation_rows[0] if key.startswith("bertscore_")]
-        header = ["file_name", "caption_predicted", *(f"caption_{i + 1}" for i in range(references)), *scores]
-        path = self.folder / f"epoch_{trainer.current_epoch:04d}.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for row in module.validation_rows:
-                captions = row["references"] + [""] * (references - len(row["references"]))
-                writer.writerow(
-                    [row["file_name"], row["caption_predicted"], *captions, *(f"{row[score]:.6f}" for score in scores)]
-                )
+        write_captions(self.folder / f"epoch_{trainer.current_epoch:04d}.csv", module.validation_rows, scores)
 
 
 class ValidationTable(Callback):

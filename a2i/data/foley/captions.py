@@ -8,7 +8,8 @@ import re
 
 import numpy as np
 
-from a2i.data.foley.phrases import CLAUSES, NOUNS, WORDS
+from a2i.data.foley.noun_phrases import NOUNS
+from a2i.data.foley.phrases import CLAUSES, WORDS
 from a2i.data.foley.scenes import LARGE_ROOM, Layer, Scene
 
 # {a} and {b} are clauses about the first and second source, {A} and {B} noun phrases.
