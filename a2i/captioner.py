@@ -1,6 +1,7 @@
 """Encoder, bridge and decoder as one: loss, captions, and the folder in which a captioner is kept."""
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from a2i import decoders, encoders
 from a2i.bridge import Bridge, BridgeKind
+from a2i.confidence import Calibration
 from a2i.decoders import Decoding
 from a2i.features import FeatureSettings, LogMel
 from a2i.text import IGNORE, CaptionTokenizer, TokenBatch
@@ -38,10 +40,13 @@ class Candidate:
     Attributes:
         caption: the sentence.
         log_probability: mean natural logarithm of its tokens' probabilities, the EOS among them.
+        confidence: probability that it names what is heard, by the captioner's `Calibration`; where it has none, the
+            geometric mean of its tokens' probabilities, which says how sure the wording is as well.
     """
 
     caption: str
     log_probability: float
+    confidence: float
 
 
 class Captioner(nn.Module):
@@ -76,6 +81,7 @@ class Captioner(nn.Module):
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.decoding = decoding or Decoding()
+        self.calibration: Calibration | None = None
 
     @property
     def device(self) -> torch.device:
@@ -101,7 +107,12 @@ class Captioner(nn.Module):
         Returns:
             mean over all target tokens, in nats, and the number of those tokens.
         """
-        states, states_mask = self.encode(log_mel, mask)
+        return self.loss_from_states(*self.encode(log_mel, mask), tokens, clip_index, label_smoothing)
+
+    def loss_from_states(
+        self, states: Tensor, states_mask: Tensor, tokens: TokenBatch, clip_index: Tensor, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """`loss` of clips that are encoded already: states (B, S, D) and mask (B, S)."""
         logits = self.decoder(tokens.inputs, tokens.mask, states[clip_index], states_mask[clip_index])
         targets = tokens.targets.flatten()
         loss = cross_entropy(
@@ -134,7 +145,11 @@ class Captioner(nn.Module):
             states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding
         )
         scores = self._log_probabilities(ids, states, states_mask).tolist()
-        found = [Candidate(self.tokenizer.decode(row), score) for row, score in zip(ids.tolist(), scores, strict=True)]
+        sure = self.calibration.confidence if self.calibration else math.exp
+        found = [
+            Candidate(self.tokenizer.decode(row), score, sure(score))
+            for row, score in zip(ids.tolist(), scores, strict=True)
+        ]
         count = decoding.num_candidates
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
@@ -199,6 +214,7 @@ class Captioner(nn.Module):
             },
             "max_tokens": self.tokenizer.max_tokens,
             "decoding": asdict(self.decoding),
+            "calibration": asdict(self.calibration) if self.calibration else None,
             "versions": {name: _version(name) for name in ("a2i", "torch", "transformers")},
         }
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -242,7 +258,7 @@ class Captioner(nn.Module):
             ]
             if foreign:
                 raise ValueError(f"names {foreign[0]!r}; expected settings that need no other weights than its own")
-            return cls(
+            captioner = cls(
                 encoder=encoders.build(encoder["name"], encoder["settings"]),
                 decoder=decoders.build(decoder["name"], decoder["vocab_size"], decoder["settings"]),
                 tokenizer=CaptionTokenizer.load(folder / TOKENIZER_FOLDER, settings["max_tokens"]),
@@ -250,6 +266,9 @@ class Captioner(nn.Module):
                 features=FeatureSettings(**settings["features"]),
                 decoding=Decoding(**settings["decoding"]),
             )
+            if settings.get("calibration"):
+                captioner.calibration = Calibration(**settings["calibration"])
+            return captioner
         except (KeyError, TypeError, ValueError) as error:
             said = f"no {error} in {SETTINGS_FILE}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{folder}: {said}. Expected a captioner folder as a2i writes it") from error

@@ -106,6 +106,7 @@ def infer(
             "audio": str(sound),
             "caption": None,
             "candidates": [],
+            "confidence": None,
             "image": None,
             "seed": seed,
             "captioner": a2i.name,
@@ -116,6 +117,7 @@ def infer(
             row |= {
                 "caption": result.caption,
                 "candidates": list(result.candidates),
+                "confidence": round(result.confidence, 4),
                 "log_probabilities": [round(value, 4) for value in result.log_probabilities],
                 "flagged": result.flagged,
                 "unseen_tokens": result.unseen_tokens,
@@ -148,7 +150,7 @@ def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> lis
             file.flush()
             done.append(row)
             message = (
-                f"{row['audio']}: {row['caption']}"
+                f"{row['audio']}: {row['caption']} ({row['confidence']:.0%} sure)"
                 if row["error"] is None
                 else f"{row['audio']}: error: {row['error']}"
             )

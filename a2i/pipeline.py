@@ -26,6 +26,7 @@ class Result:
         candidates: the best captions, `caption` the first of them.
         image: the picture, RGB; None without a picture model.
         log_probabilities: of the candidates: mean over a caption's tokens, natural logarithm.
+        confidence: probability that `caption` names what is heard, as far as the captioner can tell; see `Candidate`.
         seed: of the picture.
         captioner: name or folder.
         image_model: name, Hub id or folder; None without a picture model.
@@ -38,6 +39,7 @@ class Result:
     candidates: tuple[str, ...]
     image: Image.Image | None
     log_probabilities: tuple[float, ...]
+    confidence: float
     seed: int
     captioner: str
     image_model: str | None
@@ -141,6 +143,7 @@ class AudioToImage:
             candidates=tuple(candidate.caption for candidate in candidates),
             image=None if drawing is None else drawing.image,
             log_probabilities=tuple(candidate.log_probability for candidate in candidates),
+            confidence=candidates[0].confidence,
             seed=seed,
             captioner=self.name,
             image_model=None if self.painter is None else self.painter.name,

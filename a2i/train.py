@@ -78,10 +78,14 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         source = prepared(config["data"])
         captions = [caption for clip in source.clips("train") for caption in clip.captions]
         captioner = build_captioner(config["model"], captions)
-        datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **config["loader"])
+        loader = dict(config["loader"])
+        waveform_augment = build(settings) if (settings := loader.pop("augment")) else None
+        datamodule = CaptionDataModule(
+            source, captioner.tokenizer, augment=waveform_augment, seed=config["seed"], **loader
+        )
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
-        module, trainer = _assemble(config, captioner, folder)
+        module, trainer = _assemble(config, captioner, len(datamodule.labels), folder)
     try:
         trainer.fit(module, datamodule, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
@@ -130,7 +134,9 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=Warning)  # Lightning's use of torch
 
 
-def _assemble(config: dict[str, Any], captioner: "Captioner", folder: Path) -> tuple["CaptionModule", "Trainer"]:
+def _assemble(
+    config: dict[str, Any], captioner: "Captioner", labels: int, folder: Path
+) -> tuple["CaptionModule", "Trainer"]:
     from a2i.metrics.bertscore import BERTScore
     from a2i.training.callbacks import run_callbacks
     from a2i.training.loggers import logger_settings, remember_run
@@ -143,6 +149,7 @@ def _assemble(config: dict[str, Any], captioner: "Captioner", folder: Path) -> t
     module = CaptionModule(
         captioner,
         optimizer=partial(optimizer_class, **optimizer),
+        labels=labels,
         augment=build(augment) if (augment := settings.pop("augment")) else None,
         bertscore=bertscore,
         **settings,

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
+from conftest import tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2i.training.augment import SpecAugment
+from a2i.training.augment import SpecAugment, WaveformAugment, join_captions
 
 
 @settings(max_examples=40, deadline=None)
@@ -38,3 +40,72 @@ def test_nothing_to_mask() -> None:
     assert torch.equal(SpecAugment(frequency_masks=0, time_masks=0)(log_mel, mask), log_mel)
     with pytest.raises(ValueError, match="time_share ≤ 1"):
         SpecAugment(time_share=2.0)
+
+
+def pitch(waveform: np.ndarray) -> float:
+    """Of the strongest partial, in Hz."""
+    spectrum = np.abs(np.fft.rfft(waveform))
+    return float(spectrum.argmax() * 16_000 / len(waveform))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 9_999), seconds=st.floats(0.1, 3.0))
+def test_a_waveform_alone_keeps_its_sound(seed: int, seconds: float) -> None:
+    rng = np.random.default_rng(seed)
+    waveform = tone(500, seconds)
+    changed = WaveformAugment(speed=0.1, gain_db=6)
+    heard = changed.alone(waveform, rng)
+    assert heard.dtype == np.float32
+    assert np.abs(heard).max() <= 1
+    assert len(waveform) / 1.11 <= len(heard) <= len(waveform) * 1.11
+    assert 500 / 1.1 - 15 <= pitch(heard) <= 500 * 1.1 + 15
+    assert pitch(heard) * len(heard) == pytest.approx(500 * len(waveform), rel=0.03 + 0.02 / seconds)
+
+
+def test_shift_and_gain_by_themselves() -> None:
+    rng = np.random.default_rng(3)
+    waveform = tone(300, 0.5) * np.linspace(0.1, 0.4, 8_000, dtype=np.float32)
+    peak = int(waveform.argmax())
+    shifted = WaveformAugment(gain_db=0).alone(waveform, rng)
+    assert np.array_equal(np.sort(shifted), np.sort(waveform))
+    assert not np.array_equal(shifted, waveform)
+    louder = WaveformAugment(shift=False, gain_db=6)
+    ratios = [float(louder.alone(waveform, rng)[peak] / waveform[peak]) for _ in range(50)]
+    assert 0.5 < min(ratios) < 0.7
+    assert 1.5 < max(ratios) < 2.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 9_999), seconds=st.tuples(st.floats(0.2, 2.0), st.floats(0.2, 2.0)))
+def test_both_are_heard_whole_at_levels_that_are_near(seed: int, seconds: tuple[float, float]) -> None:
+    first, second = tone(400, seconds[0]) * 0.5, tone(3_000, seconds[1]) * 0.01
+    mixed = WaveformAugment(mix=1, gap_db=6).together(first, second, np.random.default_rng(seed))
+    assert len(mixed) == max(len(first), len(second))
+    assert mixed.dtype == np.float32
+    assert np.abs(mixed).max() <= 1
+    spectrum = np.abs(np.fft.rfft(mixed)) ** 2
+    hz = np.fft.rfftfreq(len(mixed), 1 / 16_000)
+    low, high = (float(spectrum[(hz > f / 1.3) & (hz < f * 1.3)].sum()) for f in (400, 3_000))
+    gap = 10 * np.log10((low / seconds[0]) / (high / seconds[1]))
+    assert abs(gap) < 7
+
+
+def test_silence_is_not_made_loud() -> None:
+    second = np.full(8_000, 1e-7, np.float32)
+    mixed = WaveformAugment(mix=1).together(tone(400, 0.5), second, np.random.default_rng(0))
+    assert np.abs(mixed - tone(400, 0.5)).max() < 0.01
+
+
+def test_captions_are_joined_as_one_sentence() -> None:
+    rng = np.random.default_rng(0)
+    said = {join_captions("A dog barks.", "TV noise is heard.", rng) for _ in range(60)}
+    assert all(text.endswith(".") and text.count(".") == 1 for text in said)
+    assert "A dog barks while TV noise is heard." in said
+    assert "TV noise is heard and a dog barks." in said
+    assert len(said) == 8
+
+
+def test_wrong_augmentation() -> None:
+    for wrong in ({"mix": 1.5}, {"speed": 1.0}, {"gain_db": -1.0}):
+        with pytest.raises(ValueError, match="expected 0 to 1"):
+            WaveformAugment(**wrong)

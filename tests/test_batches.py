@@ -1,5 +1,7 @@
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -7,8 +9,10 @@ from conftest import tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from a2i import audio
 from a2i.data import Clip
 from a2i.text import CaptionTokenizer
+from a2i.training.augment import WaveformAugment
 from a2i.training.batches import ClipDataset, LengthBatchSampler, ResumableLoader, collate
 
 lengths = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
@@ -132,3 +136,51 @@ def test_choice_of_captions(clips: list[Clip]) -> None:
 def test_bad_settings() -> None:
     with pytest.raises(ValueError, match="at least 1 of each"):
         LengthBatchSampler([], 3, shuffle=True)
+
+
+def labelled(clips: list[Clip]) -> list[Clip]:
+    """Two of one source, one of another, one with nothing to name."""
+    labels = [frozenset({"bell"}), frozenset({"bell"}), frozenset({"rain"}), frozenset[str]()]
+    return [dataclasses.replace(clip, labels=label) for clip, label in zip(clips, labels, strict=False)]
+
+
+def test_what_is_mixed_has_no_label_in_common_and_says_both(clips: list[Clip]) -> None:
+    some = labelled(clips)
+    data = ClipDataset(some, "all", 0, WaveformAugment(mix=1.0, shift=False, gain_db=0))
+    for epoch in range(10):
+        _, waveform, captions, labels = data[epoch, 0]
+        assert len(waveform) == max(audio.load(some[index].path).size for index in (0, 2))
+        assert all("ell 0" in caption and "ell 2" in caption for caption in captions)
+        assert len(captions) == 2
+        assert labels == {"bell", "rain"}
+        _, waveform, captions, _ = data[epoch, 3]
+        assert captions == some[3].captions
+        assert np.array_equal(waveform.numpy(), audio.load(some[3].path))
+    unknown = ClipDataset(clips, "first", 0, WaveformAugment(mix=1.0))
+    assert len({unknown[epoch, 0][2] for epoch in range(10)}) > 3
+
+
+def test_augmenting_depends_on_seed_epoch_and_clip_alone(clips: list[Clip]) -> None:
+    data = [ClipDataset(labelled(clips), "random", seed, WaveformAugment(mix=0.5, speed=0.1)) for seed in (0, 0, 1)]
+    items = [[each[epoch, index] for epoch in (0, 1) for index in range(4)] for each in data]
+    for (_, first, said, _), (_, second, said_too, _) in zip(items[0], items[1], strict=True):
+        assert torch.equal(first, second)
+        assert said == said_too
+    assert not any(
+        torch.equal(first, second) for (_, first, _, _), (_, second, _, _) in zip(items[0], items[2], strict=True)
+    )
+    assert not torch.equal(items[0][0][1], items[0][4][1])
+
+
+def test_a_cache_reads_each_sound_once(clips: list[Clip]) -> None:
+    data = ClipDataset(labelled(clips), "first", 0, WaveformAugment(mix=1.0, speed=0.1), cache=True)
+    items = [data[epoch, index] for epoch in (0, 1) for index in range(4)]
+    plain = ClipDataset(labelled(clips), "first", 0, WaveformAugment(mix=1.0, speed=0.1))
+    for clip in clips:
+        clip.path.write_bytes(b"no longer a sound")
+    for (_, waveform, _, _), again in zip(
+        items, (data[epoch, index] for epoch in (0, 1) for index in range(4)), strict=True
+    ):
+        assert torch.equal(waveform, again[1])
+    with pytest.raises(ValueError, match="can't be read"):
+        plain[0, 0]

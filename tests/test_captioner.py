@@ -9,6 +9,7 @@ import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
 from a2i.captioner import Candidate, Captioner, _distinct
+from a2i.confidence import Calibration
 from a2i.decoders.gpt2 import GPT2Decoder
 from a2i.encoders.ast import ASTEncoder
 from a2i.text import CaptionTokenizer
@@ -102,7 +103,7 @@ def test_sampled_candidates_come_best_first(captioner: Captioner, length: int) -
 
 
 def test_equal_captions_count_once_where_the_best_stands() -> None:
-    candidates = [Candidate("a dog", -1.0), Candidate("a cat", -2.0), Candidate("a dog", -3.0)]
+    candidates = [Candidate("a dog", -1.0, 0.4), Candidate("a cat", -2.0, 0.2), Candidate("a dog", -3.0, 0.1)]
     assert _distinct(candidates) == candidates[:2]
 
 
@@ -121,6 +122,17 @@ def test_save_and_load_give_identical_captions(captioner: Captioner, tmp_path: P
     assert next(loaded.parameters()).dtype == torch.float32
     assert (folder / "README.md").read_text() == "# mine\n"
     assert {file.name for file in folder.iterdir()} == {"README.md", "captioner.json", "model.safetensors", "tokenizer"}
+
+
+def test_a_calibration_is_kept_and_gives_the_confidence(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    captioner = make_captioner(tokenizer)
+    plain, *_ = captioner.caption(SOUNDS[:1])[0]
+    assert plain.confidence == pytest.approx(math.exp(plain.log_probability))
+    captioner.calibration = Calibration(scale=2.0, offset=1.0)
+    loaded = Captioner.load(captioner.save(tmp_path / "captioner"))
+    calibrated, *_ = loaded.caption(SOUNDS[:1])[0]
+    assert calibrated.caption == plain.caption
+    assert calibrated.confidence == pytest.approx(1 / (1 + math.exp(-(2 * plain.log_probability + 1))))
 
 
 def test_saving_replaces_a_captioner_and_nothing_else(captioner: Captioner, tmp_path: Path) -> None:

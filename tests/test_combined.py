@@ -32,6 +32,17 @@ def test_clips_follow_one_another_with_their_source_in_front(tmp_path: Path) -> 
     assert [clip.name for clip in both.clips("val")] == ["x/c.wav", "y/d.wav"]
 
 
+def test_training_clips_of_a_source_may_come_several_times(tmp_path: Path) -> None:
+    first = write_folder(tmp_path / "first", "a.wav,one,train\nc.wav,three,val\n")
+    second = write_folder(tmp_path / "second", "a.wav,four,train\nd.wav,five,val\n")
+    both = Combined({"x": first, "y": second}, repeat={"x": 3})
+    assert [clip.name for clip in both.clips("train")] == ["x/a.wav"] * 3 + ["y/a.wav"]
+    assert [clip.name for clip in both.clips("val")] == ["x/c.wav", "y/d.wav"]
+    for wrong in ({"z": 2}, {"x": 0}):
+        with pytest.raises(ValueError, match="expected 1 or more, of x, y"):
+            Combined({"x": first, "y": second}, repeat=wrong)
+
+
 def test_a_source_without_the_split_says_so(tmp_path: Path) -> None:
     first = write_folder(tmp_path / "first", "a.wav,one,train\nb.wav,two,test\n")
     second = write_folder(tmp_path / "second", "a.wav,four,train\n")

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from a2i.compose import build
 from a2i.data.esc10 import Esc10
-from a2i.data.esc10_captions import SENTENCES, SOURCE_WORDS, captions_for, kinds_named
+from a2i.data.esc10_captions import LABELS, SENTENCES, SOURCE_WORDS, captions_for, kinds_named
 
 REAL = os.environ.get("A2I_REAL_DATA")
 with_real_data = pytest.mark.skipif(not REAL, reason="A2I_REAL_DATA is not set: the real recordings are not here")
@@ -35,6 +35,11 @@ def test_five_folds_are_three_splits(tmp_path: Path) -> None:
     source.prepare()
     folds = {split: Counter(int(clip.name[0]) for clip in source.clips(split)) for split in ("train", "val", "test")}
     assert folds == {"train": {1: 20, 2: 20, 3: 20}, "val": {4: 20}, "test": {5: 20}}
+    assert {label for clip in source.clips("val") for label in clip.labels or ()} == set(LABELS.values())
+    everything = Esc10(source.root, val_fold=None)
+    everything.prepare()
+    assert len(everything.clips("train")) == 80
+    assert everything.clips("val") == []
     for split in folds:
         kinds = source.kinds(split)
         clips = source.clips(split)

@@ -12,7 +12,19 @@ import a2i
 ROOT = Path(a2i.__file__).parent
 # What flows, in its order; a module may import from those before it.
 ORDER = [
-    *("places", "audio", "text", "diffusion", "features", "encoders", "bridge", "decoders", "captioner", "metrics"),
+    *(
+        "places",
+        "audio",
+        "text",
+        "diffusion",
+        "features",
+        "encoders",
+        "bridge",
+        "decoders",
+        "confidence",
+        "captioner",
+        "metrics",
+    ),
     *("data", "compose", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
 ]
 # Rooms that know nothing of others but these.
@@ -25,6 +37,7 @@ ONLY = {
     "encoders": {"audio", "features"},
     "bridge": set(),
     "decoders": set(),
+    "confidence": set(),
     "metrics": set(),
     "data": {"audio"},
 }

@@ -91,6 +91,39 @@ def test_captions_alone_of_one_awkward_name(sounds: Path, captioner_folder: Path
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["results.jsonl"]
 
 
+WATCH = """
+import os, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        with open(os.environ["NETWORK_LOG"], "a") as log:
+            log.write(f"{event} {arguments}\\n")
+        raise OSError("no network in this test")
+
+sys.addaudithook(refuse)
+"""
+
+
+def test_the_embedded_models_need_no_network(sounds: Path, tmp_path: Path) -> None:
+    """With an empty cache, and every attempt to reach anything refused and written down."""
+    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    log = tmp_path / "network.log"
+    away = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    away |= {"PYTHONPATH": str(tmp_path), "NETWORK_LOG": str(log), "HF_HOME": str(tmp_path / "cache")}
+    asked = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')"
+    control = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False, env=away)
+    assert "no network in this test" in control.stderr
+    assert log.read_text()
+    log.unlink()
+    command = [sys.executable, "-m", "a2i.infer", f"audio={sounds / 'low.wav'}", f"out={tmp_path / 'out'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=away)
+    assert done.returncode == 0, done.stderr
+    assert "using the small embedded captioner and painter; for full ones: captioner=FOLDER and image=" in done.stdout
+    (row,) = results(tmp_path / "out")
+    assert Path(str(row["image"])).is_file()
+    assert not log.exists(), log.read_text()
+
+
 def test_a_list_with_a_missing_file(sounds: Path, captioner_folder: Path, tmp_path: Path) -> None:
     done = run(
         f"audio=[{sounds / 'low.wav'},{sounds / 'gone.wav'}]",

@@ -47,6 +47,79 @@ def test_every_weight_is_in_one_group_with_its_rate(tokenizer: CaptionTokenizer)
     assert all("cross" in name or name.startswith("bridge.") for name in new)
 
 
+def test_labels_are_learnt_beside_the_captions_and_are_no_part_of_the_captioner(tokenizer: CaptionTokenizer) -> None:
+    learner = module(tokenizer, labels=3, label_loss=0.5)
+    groups = {group["name"]: group for group in learner.parameter_groups()}
+    (head,) = groups["labels"]["params"]
+    assert tuple(head.shape) == (4, 2 * learner.captioner.encoder.width)
+    logged: dict[str, float] = {}
+    learner.log = lambda name, value, **_: logged.update({name: value.item()})  # type: ignore[assignment, method-assign]
+    learner.optimizers = lambda: SimpleNamespace(param_groups=[])  # type: ignore[assignment, method-assign]
+    learner.eval()
+    data = batch(tokenizer)
+    data.labels = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0, 1.0]])
+    with torch.no_grad():
+        alone, _ = learner.captioner.loss(
+            *learner.captioner.log_mel(data.waveforms, data.lengths), data.tokens, data.clip_index
+        )
+    loss = learner.training_step(data, 0)
+    assert loss.item() == pytest.approx(alone.item() + 0.5 * logged["train/label_loss"], rel=1e-5)
+    loss.backward()
+    assert head.grad is not None
+    assert not any("labels" in name for name in learner.captioner.state_dict())
+    with pytest.raises(ValueError, match="data without labels"):
+        module(tokenizer, label_loss=0.5)
+    for wrong in ({"labels_first": 1.0}, {"freeze_encoder": True}, {"label_loss": 0.0}):
+        with pytest.raises(ValueError, match="labels_first="):
+            module(tokenizer, **{"labels": 3, "label_loss": 1.0, "labels_first": 0.5, **wrong})
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:The 'train_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_labels_first_teaches_the_encoder_and_then_the_rest(tokenizer: CaptionTokenizer) -> None:
+    from lightning.pytorch import Callback, LightningDataModule, Trainer
+
+    data = batch(tokenizer)
+    data.labels = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]])
+
+    class Ten(LightningDataModule):
+        def train_batches(self) -> int:
+            return 10
+
+        def train_dataloader(self) -> torch.utils.data.DataLoader:
+            return torch.utils.data.DataLoader([data] * 10, batch_size=None)
+
+    def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+        """Parts that learnt something; what counts and averages, and key biases, which change nothing, aside."""
+        moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+        return {name.split(".")[1] if name.startswith("captioner.") else "labels" for name in moved}
+
+    class Watch(Callback):
+        def __init__(self) -> None:
+            self.parts: list[set[str]] = []
+            self.rates: list[dict[str, float]] = []
+
+        def on_train_batch_start(self, trainer: Trainer, learner: CaptionModule, *_: object) -> None:  # type: ignore[override]
+            self.before = {name: value.clone() for name, value in learner.state_dict().items()}
+            self.rates.append({group["name"]: group["lr"] for group in learner.optimizers().param_groups})  # type: ignore[union-attr]
+
+        def on_train_batch_end(self, trainer: Trainer, learner: CaptionModule, *_: object) -> None:  # type: ignore[override]
+            self.parts.append(changed(self.before, learner.state_dict()))
+
+    settings = {"labels": 3, "label_loss": 1.0, "labels_first": 0.5, "schedule": "linear", "encoder_rate": 1e-2}
+    learner, watch = module(tokenizer, **settings), Watch()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    Trainer(**quiet, accelerator="cpu", max_epochs=1, callbacks=[watch]).fit(learner, datamodule=Ten())  # type: ignore[arg-type]
+    assert watch.parts == [{"encoder", "labels"}] * 5 + [{"bridge", "decoder"}] * 5
+    assert [rates["encoder"] for rates in watch.rates] == pytest.approx([1e-2, 8e-3, 6e-3, 4e-3, 2e-3, 0, 0, 0, 0, 0])
+    assert [rates["decoder"] for rates in watch.rates] == pytest.approx([0] * 5 + [1e-3, 8e-4, 6e-4, 4e-4, 2e-4])
+
+
 def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics(tokenizer: CaptionTokenizer) -> None:
     learner = module(tokenizer, freeze_encoder=True)
     assert not any(group["name"].startswith("encoder") for group in learner.parameter_groups())

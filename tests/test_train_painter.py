@@ -92,11 +92,11 @@ def test_the_folder_loads_offline_and_draws_deterministically(
     )
     assert pipeline.scheduler.config.rescale_betas_zero_snr
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
-    pictures = [painter_data.load_picture(file, 64) for file in sorted(data.glob("png/*.png"))]
+    pictures = [painter_data.load_picture(file, painter_model.SIZE) for file in sorted(data.glob("png/*.png"))]
     latents = painter_model.encode(pipeline.vae, torch.stack(pictures)) * pipeline.vae.config.scaling_factor
     assert latents.std() == pytest.approx(1, abs=0.02)
     first = draw(pipeline, "a dog barks", 0)
-    assert first.shape == (64, 64, 3)
+    assert first.shape == (128, 128, 3)
     assert np.array_equal(first, draw(pipeline, "a dog barks", 0))
     assert not np.array_equal(first, draw(pipeline, "a dog barks", 1))
 
@@ -133,16 +133,44 @@ def test_interrupted_and_resumed_ends_where_an_undisturbed_run_ends(tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["toy.pt"]
 
 
-def test_captions_name_their_concept_first(data: Path) -> None:
+def test_captions_of_one_and_of_two_name_what_is_drawn(data: Path) -> None:
     concepts = painter_data.read_concepts(data / "concepts.tsv")
     assert [concept.weight for concept in concepts] == [2, 1, 1]
     rng = random.Random(0)
-    dogs = {painter_data.caption(concepts, 0, rng).lower() for _ in range(300)}
-    assert {"a dog barks.", "dogs bark", "the dog is barking"} <= dogs
-    assert all(text.find("woof") >= 0 or text.find("dog") >= 0 for text in dogs)
+    dogs = {painter_data.clause(concepts[0], rng).lower() for _ in range(300)}
+    assert {"a dog barks", "dogs bark", "the dog is barking"} <= dogs
+    assert all("woof" in text or "dog" in text for text in dogs)
     people = {painter_data.clause(concepts[1], rng) for _ in range(300)}
     assert "a person" not in people
     assert "a person is still" in people
+    writer = painter_data.Captions(concepts)
+    words = (("dog", "woof"), ("person", "sneeze"), ("rain",))
+    drawn = [writer.draw(rng) for _ in range(400)]
+    for caption in drawn:
+        named = {number for number, some in enumerate(words) if any(word in caption.text.lower() for word in some)}
+        assert named == {caption.ground} | ({caption.sky} - {None}), caption
+    share = sum(caption.sky is not None for caption in drawn) / len(drawn)
+    # Without any of HEARD in the table, the shares that are of it fall to the others.
+    assert share == pytest.approx(painter_data.TWO + painter_data.TWO_HEARD, abs=0.08)
+
+
+def test_the_sky_is_above_whatever_is_named_first() -> None:
+    dog, rain, cat = "1f415", "1f327", "1f408"
+    dog, rain, cat = f"u{dog}", f"u{rain}", f"u{cat}"
+    assert painter_data.layout(dog, rain) == painter_data.layout(rain, dog) == (dog, rain)
+    assert painter_data.layout(dog, cat) == (dog, cat)
+    assert painter_data.layout(cat, dog) == (cat, dog)
+
+
+def test_scenes_of_two_show_both_in_their_corners() -> None:
+    red, blue = torch.tensor([1.0, -1, -1]), torch.tensor([-1.0, -1, 1])
+    ground, sky = (colour[None, :, None, None].expand(1, 3, 128, 128) for colour in (red, blue))
+    scene = painter_data.compose(ground, sky)[0]
+    assert torch.equal(scene[:, 127, 0], red)
+    assert torch.equal(scene[:, 0, 127], blue)
+    assert torch.equal(scene[:, 0, 0], torch.ones(3))
+    assert torch.equal(scene[:, 127, 127], torch.ones(3))
+    assert torch.equal(scene[:, 64, 64], -torch.ones(3))  # red and blue glass give black
 
 
 def test_a_wrong_row_is_named(tmp_path: Path) -> None:
@@ -166,30 +194,31 @@ def test_the_shipped_painter_is_small_and_draws_what_it_is_told() -> None:
     if "A2I_REAL_DATA" not in os.environ:
         pytest.skip("A2I_REAL_DATA is not set: no emoji to hold the drawings against")
     folder = Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png"
-    assert sum(file.stat().st_size for file in SHIPPED.rglob("*")) < 14e6
+    assert sum(file.stat().st_size for file in SHIPPED.rglob("*")) < 25e6
     concepts = painter_data.read_concepts()
-    known = torch.stack([painter_data.load_picture(folder / concept.file, 64) for concept in concepts]).flatten(1)
+    known = torch.stack([painter_data.load_picture(folder / concept.file, 128) for concept in concepts]).flatten(1)
     pipeline = StableDiffusionPipeline.from_pretrained(SHIPPED, dtype=torch.float32)
     for text, file in (("A dog barks.", "emoji_u1f415.png"), ("Rain falls.", "emoji_u1f327.png")):
         drawing = torch.from_numpy(draw(pipeline, text, 3, steps=8) / 127.5 - 1).permute(2, 0, 1).flatten()
         assert concepts[int((known - drawing).square().sum(1).argmin())].file == file
 
 
-def test_what_the_captioner_says_is_learnt_as_the_emoji_of_what_it_names_first() -> None:
+def test_what_the_captioner_says_is_learnt_as_the_emoji_of_what_it_names() -> None:
     assert painter_data.first_named("Together with rolling thunder, birds sing.") == "thunder"
     assert painter_data.first_named("A cat meows.") is None
-    sentences = painter_data.captioner_sentences(scenes=100)
-    assert set(sentences) == {f"emoji_{code}.png" for code in painter_data.HEARD}
-    assert "A dog barks." in sentences["emoji_u1f415.png"]
-    for code, names in painter_data.HEARD.items():
-        own = sentences[f"emoji_{code}.png"]
-        assert own
-        made = [text for text in own if painter_data.first_named(text) in names]
-        assert len(made) > 3 or not set(names) & set(painter_data.SOURCE_WORDS)
+    sentences = painter_data.captioner_sentences(scenes=200)
+    assert {key[0] for key in sentences if len(key) == 1} == set(painter_data.HEARD)
+    assert "A dog barks." in sentences["u1f415",]
+    assert "There is silence." in sentences["u1f507",]
+    pairs = [key for key in sentences if len(key) == 2]
+    assert len(pairs) > 30
+    codes = {name: code for code, names in painter_data.HEARD.items() for name in names}
+    for key, texts in sentences.items():
+        for text in texts:
+            if first := painter_data.first_named(text):
+                assert codes[first] in key
     concepts = painter_data.read_concepts()
-    assert set(sentences) <= {concept.file for concept in concepts}
-    bell = next(index for index, concept in enumerate(concepts) if concept.file == "emoji_u1f514.png")
-    rng = random.Random(0)
-    captions = [painter_data.caption(concepts, bell, rng) for _ in range(300)]
-    share = sum(text in painter_data.captioner_sentences()["emoji_u1f514.png"] for text in captions) / 300
-    assert 0.3 < share < 0.55
+    assert len(concepts) >= 400
+    assert {code for key in sentences for code in key} <= {concept.code for concept in concepts}
+    said = [text for concept in concepts for text in (*concept.nouns, *concept.phrases) if not text.startswith("?")]
+    assert len(said) == len(set(said)), "words that stand for two pictures"

@@ -21,6 +21,8 @@ class Clip:
         captions: one or more sentences.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for the end.
+        labels: the sources that are heard, by name, empty where there is none that one could name; None where the data
+            set does not say.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Clip:
     captions: tuple[str, ...]
     start: float | None = None
     end: float | None = None
+    labels: frozenset[str] | None = None
 
     def seconds(self) -> float:
         """How long it is, from the file's header where `end` does not say."""

@@ -11,14 +11,19 @@ class Combined:
 
     Args:
         sources: by key. Each must have every split that is asked for: one that lacks it raises its own error.
+        repeat: by key, how many times a source's training clips come in an epoch, where that is not once: of few
+            recordings and many made ones, the few.
     """
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
+    def __init__(self, sources: Mapping[str, Source], repeat: Mapping[str, int] | None = None) -> None:
         if not sources:
             raise ValueError(
                 "no source; expected at least one, such as data.sources.mine._target_=a2i.data.folder.Folder"
             )
-        self.sources = dict(sources)
+        self.sources, self.repeat = dict(sources), dict(repeat or {})
+        wrong = {key: times for key, times in self.repeat.items() if key not in self.sources or times < 1}
+        if wrong:
+            raise ValueError(f"got repeat={wrong}; expected 1 or more, of {', '.join(self.sources)}")
 
     def prepare(self) -> None:
         """Prepare each source."""
@@ -30,5 +35,5 @@ class Combined:
         return [
             replace(clip, name=f"{key}/{clip.name}")
             for key, source in self.sources.items()
-            for clip in source.clips(split)
+            for clip in source.clips(split) * (self.repeat.get(key, 1) if split == "train" else 1)
         ]

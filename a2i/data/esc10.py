@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from a2i.data import Clip
-from a2i.data.esc10_captions import SENTENCES, captions_for
+from a2i.data.esc10_captions import LABELS, SENTENCES, captions_for
 
 _FOLDER = re.compile(r"\d{3} - (.+)")
 _FILE = re.compile(r"(?P<fold>\d+)-(?P<freesound_id>\d+)-(?P<take>[A-Za-z0-9]+)\.ogg")
@@ -19,14 +19,14 @@ class Esc10:
 
     Args:
         root: the folder with the ten folders of kinds.
-        val_fold: the fold to validate on.
+        val_fold: the fold to validate on; None to train on that too, and validate on none.
         test_fold: the fold to test on; it may be absent as long as no one asks for ``"test"``.
         captions_per_clip: different sentences for a clip, at most 14.
         seed: another seed gives the clips other sentences.
     """
 
     def __init__(
-        self, root: str | Path, val_fold: int = 4, test_fold: int = 5, captions_per_clip: int = 5, seed: int = 0
+        self, root: str | Path, val_fold: int | None = 4, test_fold: int = 5, captions_per_clip: int = 5, seed: int = 0
     ) -> None:
         if val_fold == test_fold:
             raise ValueError(f"val_fold and test_fold are both {val_fold}; expected two folds, or clips leak")
@@ -47,7 +47,12 @@ class Esc10:
             ValueError: the split is unknown or its fold absent, or a file's name is not of the data set's form.
         """
         return [
-            Clip(path.name, path, captions_for(kind, path.name, self.captions_per_clip, self.seed))
+            Clip(
+                path.name,
+                path,
+                captions_for(kind, path.name, self.captions_per_clip, self.seed),
+                labels=frozenset({LABELS[kind]}),
+            )
             for path, kind in self._files(split)
         ]
 
@@ -70,13 +75,16 @@ class Esc10:
                 names[path.name] = path
                 by_fold.setdefault(int(match["fold"]), []).append((path, kind))
         held_out = {"val": self.val_fold, "test": self.test_fold}
-        if split in held_out:
-            if held_out[split] not in by_fold:
+        fold = held_out.get(split)
+        if split == "val" and fold is None:
+            return []
+        if fold is not None:
+            if fold not in by_fold:
                 raise ValueError(
-                    f"no fold {held_out[split]} for {split!r} in {self.root}, which has the folds {sorted(by_fold)}; "
+                    f"no fold {fold} for {split!r} in {self.root}, which has the folds {sorted(by_fold)}; "
                     f"set data.{split}_fold to one of them"
                 )
-            return by_fold[held_out[split]]
+            return by_fold[fold]
         files = [file for fold in sorted(by_fold.keys() - held_out.values()) for file in by_fold[fold]]
         if not files:
             raise ValueError(

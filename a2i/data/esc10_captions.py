@@ -21,6 +21,20 @@ SOURCE_WORDS: dict[str, tuple[str, ...]] = {
     "Fire crackling": ("fire", "fires", "crackle", "crackles", "crackled", "crackling"),
 }
 
+# One word for each kind; what is made as well has the name that it has there.
+LABELS: dict[str, str] = {
+    "Dog bark": "dog",
+    "Rain": "rain",
+    "Sea waves": "waves",
+    "Baby cry": "baby",
+    "Clock tick": "clock",
+    "Person sneeze": "sneeze",
+    "Helicopter": "helicopter",
+    "Chainsaw": "chainsaw",
+    "Rooster": "rooster",
+    "Fire crackling": "fire",
+}
+
 SENTENCES: dict[str, tuple[str, ...]] = {
     "Dog bark": (
         "A dog barks.",

@@ -1,7 +1,85 @@
-"""What training does to spectrograms so that a model hears the sound and not the recording."""
+"""What training does to waveforms and spectrograms so that a model hears the sound and not the recording."""
 
+import numpy as np
+import soxr
 import torch
 from torch import Tensor, nn
+
+JOINTS = (" and ", " while ", ", and ", " as ")
+FRAME = 800  # samples at 16 kHz, 50 ms, over which loudness is measured
+
+
+class WaveformAugment:
+    """Changes of a waveform that leave what is heard as it is, and a second clip mixed in, whose caption is then said too.
+
+    Mixing as in Wu et al. 2024, "Improving audio captioning models with fine-grained audio features, text embedding
+    supervision, and LLM mix-up augmentation", where a language model joins the captions; here a word does.
+    """
+
+    def __init__(
+        self, mix: float = 0.0, gap_db: float = 6.0, gain_db: float = 6.0, speed: float = 0.0, shift: bool = True
+    ) -> None:
+        """Set up.
+
+        Args:
+            mix: share of the clips that get a second one mixed in.
+            gap_db: of two sounds neither is louder by more than this.
+            gain_db: all is made louder or softer by up to so much.
+            speed: played faster or slower by up to this share, which changes pitch as well.
+            shift: start anywhere; what is cut off at the end comes first.
+
+        Raises:
+            ValueError: a share is out of range.
+        """
+        if not 0 <= mix <= 1 or not 0 <= speed < 1 or min(gap_db, gain_db) < 0:
+            raise ValueError(
+                f"got mix={mix}, gap_db={gap_db}, gain_db={gain_db}, speed={speed}; expected 0 to 1, ≥ 0, ≥ 0, 0 to below 1"
+            )
+        self.mix, self.gap_db, self.gain_db, self.speed, self.shift = mix, gap_db, gain_db, speed, shift
+
+    def alone(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(samples,) float32 → as much, more or less of it, at another level, from another start."""
+        if self.speed:
+            waveform = soxr.resample(waveform, 16_000 * np.exp(rng.uniform(-1, 1) * np.log1p(self.speed)), 16_000)
+        if self.shift:
+            waveform = np.roll(waveform, rng.integers(len(waveform)))
+        return _within(waveform * _ratio(rng.uniform(-self.gain_db, self.gain_db)))
+
+    def together(self, first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Both whole, the shorter one somewhere within the longer: (max of both,) float32. Silence is not made louder."""
+        longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
+        gap = _ratio(rng.uniform(-self.gap_db, self.gap_db))
+        mixed = longer.copy()
+        start = int(rng.integers(len(longer) - len(shorter) + 1))
+        mixed[start : start + len(shorter)] += shorter * (gap * _loudness(longer) / max(_loudness(shorter), 1e-4))
+        return _within(mixed)
+
+
+def join_captions(first: str, second: str, rng: np.random.Generator) -> str:
+    """`A dog barks.` and `Rain falls.` → `A dog barks while rain falls.`, either first."""
+    if rng.random() < 0.5:
+        first, second = second, first
+    if second[1:2].islower() or second[1:2] == " ":  # no acronym, and no I but `I `, which captions hardly have
+        second = second[0].lower() + second[1:]
+    return first.rstrip(" .") + str(rng.choice(JOINTS)) + second
+
+
+def _ratio(decibels: float) -> np.float32:
+    return np.float32(10 ** (decibels / 20))
+
+
+def _within(waveform: np.ndarray) -> np.ndarray:
+    """Softer where it would leave [-1, 1]."""
+    return waveform / max(float(np.abs(waveform).max(initial=0.0)), 1.0)
+
+
+def _loudness(waveform: np.ndarray) -> float:
+    """RMS of the loudest tenth of 50 ms frames: a ticking clock counts by its ticks, rain by all of it."""
+    frames = waveform[: len(waveform) // FRAME * FRAME].reshape(-1, FRAME)
+    if not len(frames):
+        return float(np.sqrt(np.mean(waveform**2)))
+    power = np.sort(np.mean(frames**2, axis=1))[::-1]
+    return float(np.sqrt(power[: max(len(power) // 10, 1)].mean()))
 
 
 class SpecAugment(nn.Module):

@@ -1,5 +1,6 @@
 """Clips → batches: which clips stand together, in which order, and what a batch holds."""
 
+import functools
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass, fields
 from math import ceil
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -15,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from a2i import audio
 from a2i.data import Clip
 from a2i.text import CaptionTokenizer, TokenBatch
+from a2i.training.augment import WaveformAugment, join_captions
+from a2i.training.labels import label_shares
 
 CaptionChoice = Literal["first", "random", "all"]
 POOL = 50  # batches that are sorted by length together
@@ -31,6 +35,7 @@ class Batch:
         tokens: of C captions.
         clip_index: (C,) the clip that each caption is of.
         references: (B) all captions of each clip.
+        labels: (B, labels + 1) shares of each clip; see `label_shares`.
     """
 
     names: list[str]
@@ -39,39 +44,81 @@ class Batch:
     tokens: TokenBatch
     clip_index: Tensor
     references: list[tuple[str, ...]]
+    labels: Tensor | None = None
 
     def to(self, device: torch.device | str, **_: Any) -> "Batch":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in values.items()})
 
 
-class ClipDataset(Dataset):
-    """Items are keyed by (epoch, index), so that a random choice of captions is the same after resuming."""
+# A clip, its waveform, the captions to learn and the labels of all that is heard.
+Item = tuple[Clip, Tensor, tuple[str, ...], frozenset[str] | None]
 
-    def __init__(self, clips: Sequence[Clip], captions: CaptionChoice, seed: int) -> None:
+
+class ClipDataset(Dataset):
+    """Items are keyed by (epoch, index), so that all that is random about one is the same after resuming."""
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        captions: CaptionChoice,
+        seed: int,
+        augment: WaveformAugment | None = None,
+        cache: bool = False,
+    ) -> None:
         if captions not in get_args(CaptionChoice):
             raise ValueError(f"got captions={captions!r}; expected one of {', '.join(get_args(CaptionChoice))}")
-        self.clips, self.captions, self.seed = list(clips), captions, seed
+        self.clips, self.captions, self.seed, self.augment = list(clips), captions, seed, augment
+        self.load = functools.cache(_waveform) if cache else _waveform
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Clip, Tensor, tuple[str, ...]]:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         clip = self.clips[index]
-        chosen = clip.captions
+        waveform, chosen, labels = self.load(clip), self._chosen(clip, epoch, index), clip.labels
+        if self.augment is not None:
+            rng = np.random.default_rng([self.seed, epoch, index])
+            waveform = self.augment.alone(waveform, rng)
+            if rng.random() < self.augment.mix and (other := self._other(clip, rng)) is not None:
+                waveform = self.augment.together(waveform, self.augment.alone(self.load(self.clips[other]), rng), rng)
+                others, more = self._chosen(self.clips[other], epoch, other), self.clips[other].labels
+                labels = None if labels is None or more is None else labels | more
+                chosen = tuple(join_captions(*pair, rng) for pair in zip(chosen, others, strict=False))
+        return clip, torch.from_numpy(waveform), chosen, labels
+
+    def _chosen(self, clip: Clip, epoch: int, index: int) -> tuple[str, ...]:
+        """The captions to learn in this epoch."""
         if self.captions == "first":
-            chosen = chosen[:1]
-        elif self.captions == "random":
-            chosen = (random.Random(f"{self.seed} {epoch} {index}").choice(chosen),)
-        return clip, torch.from_numpy(audio.load(clip.path, clip.start, clip.end)), chosen
+            return clip.captions[:1]
+        if self.captions == "random":
+            return (random.Random(f"{self.seed} {epoch} {index}").choice(clip.captions),)
+        return clip.captions
+
+    def _other(self, clip: Clip, rng: np.random.Generator) -> int | None:
+        """A clip of something else to hear beside it; None where there is none, or nothing to name in this one."""
+        if clip.labels == frozenset():
+            return None
+        for index in rng.integers(len(self.clips), size=20).tolist():
+            labels = self.clips[index].labels
+            if labels is None or clip.labels is None:
+                if self.clips[index] != clip and labels != frozenset():
+                    return int(index)
+            elif labels and not labels & clip.labels:
+                return int(index)
+        return None
 
 
-def collate(tokenizer: CaptionTokenizer) -> Callable[[list[tuple[Clip, Tensor, tuple[str, ...]]]], Batch]:
-    """What makes a batch of a dataset's items."""
+def _waveform(clip: Clip) -> np.ndarray:
+    return audio.load(clip.path, clip.start, clip.end)
 
-    def batch(items: list[tuple[Clip, Tensor, tuple[str, ...]]]) -> Batch:
-        clips, waveforms, captions = zip(*items, strict=True)
+
+def collate(tokenizer: CaptionTokenizer, names: Sequence[str] = ()) -> Callable[[list[Item]], Batch]:
+    """What makes a batch of a dataset's items; `names` are those of the labels."""
+
+    def batch(items: list[Item]) -> Batch:
+        clips, waveforms, captions, labels = zip(*items, strict=True)
         return Batch(
             names=[clip.name for clip in clips],
             waveforms=pad_sequence(list(waveforms), batch_first=True),
@@ -79,6 +126,7 @@ def collate(tokenizer: CaptionTokenizer) -> Callable[[list[tuple[Clip, Tensor, t
             tokens=tokenizer.encode([caption for some in captions for caption in some]),
             clip_index=torch.tensor([index for index, some in enumerate(captions) for _ in some]),
             references=[clip.captions for clip in clips],
+            labels=torch.tensor([label_shares(some, names) for some in labels]),
         )
 
     return batch

@@ -8,7 +8,9 @@ from lightning.pytorch import LightningDataModule
 from a2i.data import Clip, Source
 from a2i.data.clotho import Clotho
 from a2i.text import CaptionTokenizer
+from a2i.training.augment import WaveformAugment
 from a2i.training.batches import CaptionChoice, ClipDataset, LengthBatchSampler, ResumableLoader, collate
+from a2i.training.labels import label_names
 
 
 class CaptionDataModule(LightningDataModule):
@@ -22,6 +24,8 @@ class CaptionDataModule(LightningDataModule):
         captions: CaptionChoice = "first",
         val_batch_size: int | None = None,
         num_workers: int = 0,
+        cache: bool = False,
+        augment: WaveformAugment | None = None,
         seed: int = 0,
     ) -> None:
         """Set up, without reading anything yet.
@@ -33,9 +37,12 @@ class CaptionDataModule(LightningDataModule):
             captions: of a clip in an epoch: its `first` (as published), a `random` one, or `all`.
             val_batch_size: clips in a validation batch; None for `batch_size`.
             num_workers: processes that read sounds; 0 for none but this one.
-            seed: of the order and the choice of captions.
+            cache: keep decoded sounds in memory, in each process that reads them: 64 kB a second.
+            augment: of training waveforms; None for none.
+            seed: of all that is random: the order, the choice of captions, what `augment` does.
         """
         super().__init__()
+        self.cache, self.augment = cache, augment
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.captions, self.num_workers, self.seed = captions, num_workers, seed
@@ -59,6 +66,11 @@ class CaptionDataModule(LightningDataModule):
                 self._seconds[split] = [clip.seconds() for clip in self.clips[split]]
             if not self.clips[split]:
                 raise ValueError(f"the split {split!r} has no clips; expected at least one")
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the training clips' labels; they stand in a batch in this order."""
+        return label_names(self.clips.get("train", []))
 
     def train_dataloader(self) -> ResumableLoader:
         loader = self._loader("train", self.batch_size, self.captions, shuffle=True)
@@ -95,7 +107,10 @@ class CaptionDataModule(LightningDataModule):
         sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
         return ResumableLoader(
-            ClipDataset(clips, captions, self.seed), sampler, collate_fn=collate(self.tokenizer), **workers
+            ClipDataset(clips, captions, self.seed, self.augment if shuffle else None, self.cache),
+            sampler,
+            collate_fn=collate(self.tokenizer, self.labels),
+            **workers,
         )
 
 

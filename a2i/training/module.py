@@ -7,12 +7,14 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import SchedulerType, get_scheduler
 
 from a2i.captioner import Captioner
 from a2i.metrics.bertscore import BERTScore
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
+from a2i.training.labels import LabelLoss
 
 
 class CaptionModule(LightningModule):
@@ -28,6 +30,9 @@ class CaptionModule(LightningModule):
         encoder_rate: float | None = None,
         freeze_encoder: bool = False,
         label_smoothing: float = 0.0,
+        labels: int = 0,
+        label_loss: float = 0.0,
+        labels_first: float = 0.0,
         augment: SpecAugment | None = None,
         bertscore: BERTScore | None = None,
         decoding: dict[str, Any] | None = None,
@@ -43,6 +48,12 @@ class CaptionModule(LightningModule):
             encoder_rate: learning rate of the encoder; None for the same.
             freeze_encoder: leave the encoder as it is.
             label_smoothing: share of the target's probability spread over the vocabulary.
+            labels: how many the data has.
+            label_loss: weight of the loss of telling a clip's labels from the encoder's states; 0 for none. What it learns
+                with is no part of the captioner.
+            labels_first: share of all steps in which the encoder learns, from labels alone; after them it stays as it is,
+                and the rest learns to write. The rates follow the schedule within each part. With several devices it
+                needs `trainer.strategy=ddp_find_unused_parameters_true`. 0 for all at once.
             augment: of training spectrograms; None for none.
             bertscore: scores validation captions; None leaves BERTScore out.
             decoding: changes of the captioner's decoding settings at validation.
@@ -58,6 +69,15 @@ class CaptionModule(LightningModule):
         self.schedule, self.warmup = schedule, warmup
         self.rates = {"new": new_layers_rate, "encoder": encoder_rate}
         self.label_smoothing = label_smoothing
+        if label_loss and not labels:
+            raise ValueError(f"got label_loss={label_loss} for data without labels; set training.label_loss=0")
+        if not 0 <= labels_first < 1 or (labels_first and (freeze_encoder or not label_loss)):
+            raise ValueError(
+                f"got labels_first={labels_first}; expected 0 to below 1, with label_loss above 0 and freeze_encoder=false"
+            )
+        self.labels = LabelLoss(captioner.encoder.width, labels) if label_loss else None  # type: ignore[arg-type]
+        self.label_loss, self.labels_first = label_loss, labels_first
+        self._first_steps = 0  # in which the encoder learns from labels alone
         self.augment = augment
         self.bertscore = bertscore
         self.decoding = captioner.decoding.with_changes(**(decoding or {}))
@@ -73,12 +93,32 @@ class CaptionModule(LightningModule):
             self.captioner.encoder.eval()
         return self
 
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        if self._first_steps and not self.freeze_encoder and not self._only_labels():
+            self.freeze_encoder = True
+            self.captioner.encoder.requires_grad_(False)
+            self.captioner.encoder.eval()
+
+    def _only_labels(self) -> bool:
+        return self._first_steps > 0 and self.trainer.global_step < self._first_steps
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
         if self.augment is not None:
             log_mel = self.augment(log_mel, mask)
-        loss, _ = self.captioner.loss(log_mel, mask, batch.tokens, batch.clip_index, self.label_smoothing)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.names))
+        states, states_mask = self.captioner.encoder(log_mel, mask)
+        loss = log_mel.new_zeros(())
+        if self.labels is not None and not self.freeze_encoder:
+            label_loss = self.labels(states, states_mask, batch.labels, self.label_smoothing)
+            self.log("train/label_loss", label_loss, prog_bar=True, batch_size=len(batch.names))
+            loss = loss + self.label_loss * label_loss
+        if not self._only_labels():
+            states = self.captioner.bridge(states)
+            caption_loss, _ = self.captioner.loss_from_states(
+                states, states_mask, batch.tokens, batch.clip_index, self.label_smoothing
+            )
+            self.log("train/loss", caption_loss, prog_bar=True, batch_size=len(batch.names))
+            loss = loss + caption_loss
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             if not group["name"].endswith("_undecayed"):
                 self.log(f"train/rate_{group['name']}", group["lr"])
@@ -137,10 +177,26 @@ class CaptionModule(LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameter_groups())
         steps = self._optimizer_steps()
-        scheduler = get_scheduler(
-            self.schedule, optimizer, num_warmup_steps=round(self.warmup * steps), num_training_steps=steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        first = self._first_steps = round(self.labels_first * steps)
+
+        def over(steps: int) -> Callable[[int], float]:
+            warmup = round(self.warmup * steps)
+            made = get_scheduler(self.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+            return made.lr_lambdas[0]
+
+        factor: Any = over(steps)
+        if first:
+            early, late = over(first), over(steps - first)
+            heard = [
+                group["name"].removesuffix("_undecayed") in ("encoder", "labels") for group in optimizer.param_groups
+            ]
+            factor = [
+                (lambda step: early(step) if step < first else 0.0)
+                if each
+                else (lambda step: late(step - first) if step >= first else 0.0)
+                for each in heard
+            ]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
     def _optimizer_steps(self) -> int:
         """Of the whole run.
@@ -157,13 +213,14 @@ class CaptionModule(LightningModule):
         return min(bounds, default=1)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The weights that learn as `encoder`, `decoder` and `new`, each with the rate that is set for it.
+        """The weights that learn as `encoder`, `decoder`, `new` and `labels`, each with the rate that is set for it.
 
         Biases and norms are spared weight decay.
         """
         new = {f"decoder.{name}" for name in self.captioner.decoder.new_parameters()}  # type: ignore[operator]
         groups: dict[str, list[nn.Parameter]] = {}
-        for name, parameter in self.captioner.named_parameters():
+        labels = self.labels.named_parameters(prefix="labels") if self.labels is not None else ()
+        for name, parameter in [*self.captioner.named_parameters(), *labels]:
             if parameter.requires_grad:
                 part = "new" if name in new or name.startswith("bridge.") else name.split(".", 1)[0]
                 groups.setdefault(part if parameter.ndim > 1 else f"{part}_undecayed", []).append(parameter)

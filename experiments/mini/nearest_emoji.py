@@ -1,25 +1,27 @@
 """Whether drawings are known for what they should be: each is held against all emoji.
 
-    A2I_REAL_DATA=FOLDER python experiments/mini/nearest_emoji.py [--seeds 4] [--sheet sheet.png]
+    A2I_REAL_DATA=FOLDER python experiments/mini/nearest_emoji.py [--painter RUN/painter] [--sheets FOLDER]
 
-A drawing and an emoji are alike by the correlation of their inverted 32 × 32 pixels on white. Right is a sentence whose
-emoji is the nearest of them all.
+A drawing and an emoji are alike by the correlation of their inverted 32 × 32 pixels on white. Right is a drawing whose
+emoji is the nearest of them all; in a scene of two, the same of each corner's own part.
 """
 
 import argparse
 import os
+import random
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from painter_data import HEARD, first_named
+from painter_data import HEARD, captioner_sentences, layout
 from PIL import Image, ImageDraw
 from rich.progress import track
 
-from a2i import AudioToImage
-from a2i.data.foley.recipe import Settings, captions_of
+from a2i.data.unnamed import SENTENCES as UNNAMED
 from a2i.diffusion import Painter
 
-SENTENCES = {
+KINDS = {
     "A dog barks.": "u1f415",
     "Rain falls.": "u1f327",
     "Waves wash ashore.": "u1f30a",
@@ -40,14 +42,86 @@ SENTENCES = {
     "Crickets chirp.": "u1f997",
     "Water drips.": "u1f4a7",
 }
+CONCEPTS = {
+    "A cat meows.": "u1f408",
+    "A cow is mooing.": "u1f404",
+    "A horse gallops.": "u1f40e",
+    "A pig grunts.": "u1f416",
+    "A lion roars.": "u1f981",
+    "The elephant trumpets loudly.": "u1f418",
+    "A frog croaks at night.": "u1f438",
+    "A fish swims.": "u1f41f",
+    "A snake hisses.": "u1f40d",
+    "A butterfly flutters.": "u1f98b",
+    "A bus arrives.": "u1f68c",
+    "A train passes by.": "u1f682",
+    "Someone's bicycle rolls past.": "u1f6b2",
+    "An airplane takes off.": "u2708",
+    "A ship sails.": "u1f6a2",
+    "A rocket launches.": "u1f680",
+    "The sun is shining.": "u2600",
+    "The moon rises.": "u1f319",
+    "A snowflake.": "u2744",
+    "An umbrella.": "u2602",
+    "A hammer hits a nail.": "u1f528",
+    "Scissors cut paper.": "u2702",
+    "A bunch of keys jingles.": "u1f511",
+    "Someone plays the guitar.": "u1f3b8",
+    "A piano is playing.": "u1f3b9",
+    "A drum beats.": "u1f941",
+    "A trumpet plays.": "u1f3ba",
+    "A violin plays softly.": "u1f3bb",
+    "A red apple.": "u1f34e",
+    "A banana.": "u1f34c",
+    "A slice of pizza.": "u1f355",
+    "A piece of cake.": "u1f370",
+    "A cup of coffee.": "u2615",
+    "A tree sways.": "u1f333",
+    "A rose is blooming.": "u1f339",
+    "A small house.": "u1f3e0",
+    "A church.": "u26ea",
+    "A castle.": "u1f3f0",
+    "A person runs.": "u1f3c3",
+    "A person swims in the pool.": "u1f3ca",
+}
+SCENES = {  # in the order of naming
+    "A dog barks while rain falls.": ("u1f415", "u1f327"),
+    "Thunder rolls and a baby cries.": ("u1f329", "u1f476"),
+    "A rooster crows as a bell rings.": ("u1f413", "u1f514"),
+    "A helicopter flies over the sea.": ("u1f681", "u1f30a"),
+    "Birds sing, and a fire crackles.": ("u1f426", "u1f525"),
+    "Footsteps followed by a sneeze.": ("u1f463", "u1f927"),
+    "A siren wails and then an engine starts.": ("u1f6a8", "u1f697"),
+    "Together with the wind, a chainsaw can be heard.": ("u1f32c", "u1fa9a"),
+    "After a clock ticks, water drips.": ("u23f0", "u1f4a7"),
+    "A cat meows while the moon shines.": ("u1f408", "u1f319"),
+}
+CORNER = 9 / 16  # of the width, as painter_data.compose lays scenes out
+CELL, BENEATH = 132, 44  # pixels
 
 
-def made_sentences(count: int) -> list[tuple[str, str]]:
-    """Sentences about made sounds of a seed that the painter has not learnt from, and the emoji of what they name first."""
-    settings = Settings(seed=77)
-    codes = {source: code for code, names in HEARD.items() for source in names}
-    texts = [captions_of(settings, "test", index)[0] for index in range(count)]
-    return [(text, codes[first_named(text) or ""]) for text in texts]
+class Album:
+    """All the emoji, to hold drawings against."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises FileNotFoundError where the folder has no pictures."""
+        files = sorted(folder.glob("*.png"))
+        if not files:
+            raise FileNotFoundError(f"no *.png in {folder}; expected the Noto Emoji")
+        self.codes = [file.stem.removeprefix("emoji_") for file in files]
+        self._known = np.stack([descriptor(Image.open(file)) for file in files])
+
+    def nearest(self, image: Image.Image) -> str:
+        """The code of the emoji that the picture is most like."""
+        return self.codes[int((self._known @ descriptor(image)).argmax())]
+
+    def found(self, drawing: Image.Image, parts: int) -> tuple[str, ...]:
+        """The code of the whole drawing (`parts` 1), or those of the ground and the sky (2)."""
+        if parts == 1:
+            return (self.nearest(drawing),)
+        size, small = drawing.width, round(drawing.width * CORNER)
+        boxes = ((0, size - small, small, size), (size - small, 0, size, small))
+        return tuple(self.nearest(drawing.crop(box)) for box in boxes)
 
 
 def descriptor(image: Image.Image) -> np.ndarray:
@@ -59,40 +133,79 @@ def descriptor(image: Image.Image) -> np.ndarray:
     return (ink / max(float(np.linalg.norm(ink)), 1e-6)).ravel()
 
 
+def captioner_says(count: int) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    """By part, sentences of a seed that the painter has not learnt from, each with the codes of what is to be drawn."""
+    rng = random.Random(77)
+    by_codes = captioner_sentences(seed=77, scenes=600)
+    unnamed: list[tuple[str, ...]] = [(code,) for code, names in HEARD.items() if not UNNAMED.keys().isdisjoint(names)]
+    parts: dict[str, list[tuple[str, ...]]] = {
+        "captioner, one source": [codes for codes in by_codes if len(codes) == 1 and codes not in unnamed],
+        "captioner, two sources": [codes for codes in by_codes if len(codes) == 2],
+        "captioner, unnamed": unnamed,
+    }
+    return {
+        part: [(rng.choice(by_codes[codes]), codes) for codes in (rng.choice(keys) for _ in range(count))]
+        for part, keys in parts.items()
+    }
+
+
+def judge(
+    part: str, told: Sequence[tuple[str, tuple[str, ...]]], seeds: int, painter: Painter, album: Album
+) -> list[tuple[str, Image.Image]]:
+    """Draws each sentence with each seed, prints the wrong ones and the totals, and returns sentences with drawings."""
+    drawn, right, corners = [], 0, 0
+    for sentence, codes in track(told, description=part):
+        for seed in range(seeds):
+            drawing = painter.draw(sentence, seed).image
+            found = album.found(drawing, len(codes))
+            drawn.append((sentence, drawing))
+            right += found == codes
+            corners += sum(one == code for one, code in zip(found, codes, strict=True))
+            if found != codes:
+                print(f"  {part}, seed {seed}: {sentence} {' '.join(found)} instead of {' '.join(codes)}")
+    print(f"{part}: {right} of {len(drawn)}")
+    if told and len(told[0][1]) == 2:
+        print(f"{part}, corners: {corners} of {2 * len(drawn)}")
+    return drawn
+
+
+def write_sheet(drawn: Sequence[tuple[str, Image.Image]], columns: int, file: Path) -> None:
+    """The drawings in rows, the sentence beneath each."""
+    size = max(drawing.width for _, drawing in drawn)
+    width, height = max(CELL, size + 4), size + BENEATH
+    sheet = Image.new("RGB", (width * columns, height * -(-len(drawn) // columns)), "white")
+    for number, (sentence, drawing) in enumerate(drawn):
+        left, top = width * (number % columns), height * (number // columns)
+        sheet.paste(drawing, (left + (width - drawing.width) // 2, top))
+        lines = "\n".join(textwrap.wrap(sentence, width // 6)[:3])
+        ImageDraw.Draw(sheet).text((left + 4, top + size + 2), lines, fill="black", font_size=10)
+    sheet.save(file)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=4, help="drawings of each sentence")
-    parser.add_argument("--made", type=int, default=120, help="sentences about made sounds")
-    parser.add_argument("--sheet", type=Path, help="write all drawings as one picture")
+    parser.add_argument("--painter", default="embedded", help="folder of the pipeline; default the embedded one")
+    parser.add_argument("--steps", type=int, default=8, help="denoising steps")
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--seeds", type=int, default=5, help="drawings of each of the nineteen kinds")
+    parser.add_argument("--concept-seeds", type=int, default=2, help="drawings of each further concept")
+    parser.add_argument("--said", type=int, default=60, help="sentences of the captioner's in each of its parts")
+    parser.add_argument("--sheets", type=Path, help="write kinds.png, concepts.png and scenes.png here")
     arguments = parser.parse_args()
-    files = sorted((Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png").glob("*.png"))
-    known = np.stack([descriptor(Image.open(file)) for file in files])
-    painter = AudioToImage.load().painter
-    assert isinstance(painter, Painter)
-    sheet = Image.new("RGB", (70 * arguments.seeds + 180, 70 * len(SENTENCES)), "white")
-    right = 0
-    for row, (sentence, code) in enumerate(track(SENTENCES.items(), description="drawing")):
-        found = []
-        for seed in range(arguments.seeds):
-            drawing = painter.draw(sentence, seed).image
-            found.append(files[int((known @ descriptor(drawing)).argmax())].stem.removeprefix("emoji_"))
-            sheet.paste(drawing, (70 * seed, 70 * row))
-        ImageDraw.Draw(sheet).text((70 * arguments.seeds + 4, 70 * row + 26), sentence, fill="black")
-        right += sum(name == code for name in found)
-        print(f"{sentence} {' '.join('right' if name == code else name for name in found)}")
-    print(f"{right} of {len(SENTENCES) * arguments.seeds} drawings are nearest to the emoji that was meant")
-    made = made_sentences(arguments.made)
-    wrong = []
-    for sentence, code in track(made, description="drawing what the captioner may say"):
-        name = files[int((known @ descriptor(painter.draw(sentence).image)).argmax())].stem.removeprefix("emoji_")
-        wrong += [f"{sentence} {name}"] if name != code else []
-    print(
-        f"{len(made) - len(wrong)} of {len(made)} sentences about made sounds, drawn as what they name first; wrong:",
-        *wrong,
-        sep="\n  ",
-    )
-    if arguments.sheet:
-        sheet.save(arguments.sheet)
+    album = Album(Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png")
+    painter = Painter(arguments.painter, steps=arguments.steps, guidance_scale=arguments.guidance, safety_checker=False)
+    parts: dict[str, tuple[list[tuple[str, tuple[str, ...]]], int]] = {
+        "kinds": ([(sentence, (code,)) for sentence, code in KINDS.items()], arguments.seeds),
+        "concepts": ([(sentence, (code,)) for sentence, code in CONCEPTS.items()], arguments.concept_seeds),
+        "scenes": ([(sentence, layout(*codes)) for sentence, codes in SCENES.items()], 1),
+    }
+    parts |= {part: (told, 1) for part, told in captioner_says(arguments.said).items()}
+    columns = {"kinds": arguments.seeds, "concepts": 8, "scenes": 5}
+    for part, (told, seeds) in parts.items():
+        drawn = judge(part, told, seeds, painter, album)
+        if arguments.sheets and part in columns:
+            arguments.sheets.mkdir(parents=True, exist_ok=True)
+            write_sheet(drawn, columns[part], arguments.sheets / f"{part}.png")
 
 
 if __name__ == "__main__":

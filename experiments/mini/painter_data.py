@@ -1,4 +1,4 @@
-"""What the mini painter learns from: concepts (an emoji and the words for it), captions made of them, and a tokenizer.
+"""What the mini painter learns from: concepts (an emoji and the words for it), captions of one or two, and a tokenizer.
 
 The pictures are Noto Emoji images (Apache 2.0), found through a folder with ``png/`` and ``names.tsv``
 (columns file, codepoint, name). The words are our own.
@@ -12,16 +12,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from a2i.data.esc10_captions import SENTENCES
 from a2i.data.foley.phrases import WORDS as SOURCE_WORDS
-from a2i.data.foley.recipe import Settings, captions_of
+from a2i.data.foley.recipe import Settings, captions_of, scene_of
+from a2i.data.unnamed import SENTENCES as UNNAMED
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 # The emoji of what the small captioner knows: its sentences have to come out as drawings too.
@@ -45,7 +48,23 @@ HEARD = {
     "u1f329": ("thunder",),
     "u1f997": ("crickets",),
     "u1f4a7": ("drops",),
+    "u1f507": ("silence",),
+    "u1f50a": ("noise",),
+    "u2753": ("unknown",),
 }
+# Things of the sky, which scenes of two show in the upper right corner.
+SKY_CODES = """
+2600 2601 2604 26a1 26c5 26c8 2708 2728 2744 2b50 1f300 1f301 1f304 1f305 1f307 1f308 1f30c 1f30d 1f311 1f312 1f313
+1f314 1f315 1f316 1f317 1f318 1f319 1f31a 1f31b 1f31c 1f31d 1f31e 1f31f 1f320 1f324 1f325 1f326 1f327 1f328 1f329
+1f32a 1f32b 1f32c 1f386 1f387 1f388 1f409 1f41d 1f426 1f47c 1f4ab 1f54a 1f680 1f681 1f6e9 1f6eb 1f6ec 1f6f0 1f6f8
+1f985 1f987 1f989 1f98b 1f99c 1f99f 1f9da 1fa81 1fa82 1fa90 1fab0
+"""
+SKY = frozenset(f"u{code}" for code in SKY_CODES.split())
+# Of what captions are, in shares: one concept, one in the captioner's words, two of all concepts, two of HEARD.
+ONE, ONE_HEARD, TWO, TWO_HEARD = 0.60, 0.08, 0.20, 0.12
+OWN_SENTENCES = 0.5  # of scenes of two of HEARD: in the captioner's words throughout
+OWN_CLAUSES = 0.3  # of the clauses about HEARD in other joined captions
+JOINED_NOUNS = 0.35  # of the captions of two
 CONCEPTS_FILE = Path(__file__).with_name("painter_concepts.tsv")
 TAILS = (
     "in the distance", "in the background", "nearby", "outside", "loudly", "softly", "again and again", "repeatedly",
@@ -54,6 +73,18 @@ TAILS = (
 )  # fmt: skip
 OPENINGS = (
     "", "", "", "", "we hear ", "there is ", "the sound of ", "a recording of ", "the noise of ", "a picture of ",
+)  # fmt: skip
+# Captions of two, in the order of naming: of clauses ("a dog barks") and of nouns ("a dog", "a dog barking").
+JOINED = (
+    "{} and {}", "{} and {}", "{} while {}", "{} while {}", "{} as {}", "{}, {}", "{} with {}", "{} and then {}",
+    "{} followed by {}", "{} over {}", "{}, then {}", "while {}, {}", "as {}, {}", "first {}, then {}",
+    "{} before {}", "{}, and after that {}", "{} and at the same time {}", "after {}, {}",
+)  # fmt: skip
+OWN_JOINED = ("{} and {}", "{} while {}", "{}, and {}", "{} as {}")  # as the captioner's training joins its captions
+NOUNS_JOINED = (
+    "{} and {}", "{} with {}", "{} followed by {}", "{} over {}", "together with {}, {}", "after {}, {}",
+    "{} in front of {}", "{} next to {}", "{} beside {}", "{} near {}", "{} and {} can be heard", "the sound of {} and {}",
+    "{}, with {} in the background", "{} along with {}", "together with {}, {} can be heard", "{} mixed with {}",
 )  # fmt: skip
 WORDS = """
 the of and a to in is it that was for on are with as at be this have from or one had by word but not what all were
@@ -85,6 +116,24 @@ class Concept:
     verbs: tuple[tuple[str, str], ...]
     phrases: tuple[str, ...]
     weight: int = 1
+
+    @property
+    def code(self) -> str:
+        """The picture's name without ``emoji_`` and ``.png``."""
+        return self.file.removeprefix("emoji_").removesuffix(".png")
+
+
+class Caption(NamedTuple):
+    """A text and the numbers of the concepts that it shows: the ground, or the only one, and the sky, if there are two."""
+
+    text: str
+    ground: int
+    sky: int | None
+
+
+def layout(first: str, second: str) -> tuple[str, str]:
+    """Ground and sky of two codes in the order of naming: a thing of the sky goes there unless both are such."""
+    return (second, first) if first in SKY and second not in SKY else (first, second)
 
 
 def read_concepts(path: Path = CONCEPTS_FILE) -> list[Concept]:
@@ -158,28 +207,114 @@ def first_named(sentence: str) -> str | None:
     return None
 
 
+def noun_phrase(concept: Concept, rng: random.Random) -> str:
+    """The concept as a noun, at times with a gerund; a whole phrase where it has no noun."""
+    if not concept.nouns:
+        return rng.choice(concept.phrases)
+    noun = rng.choice(concept.nouns)
+    if concept.verbs and ("?" in noun or rng.random() < 0.3):
+        noun += f" {rng.choice(concept.verbs)[1]}"
+    return noun.lstrip("+?")
+
+
 @cache
-def captioner_sentences(seed: int = 0, scenes: int = 2000) -> dict[str, tuple[str, ...]]:
-    """What the small captioner learns to say, by the emoji that draws it: of two sources the first named is drawn."""
+def captioner_sentences(seed: int = 0, scenes: int = 4000) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """What the small captioner learns to say, by the codes of what is to be drawn: one, or ground and sky."""
+    codes = {name: code for code, names in HEARD.items() for name in names}
+    said: dict[tuple[str, ...], dict[str, None]] = {}
+    for kind, sentences in (SENTENCES | UNNAMED).items():
+        said.setdefault((codes[kind],), {}).update(dict.fromkeys(sentences))
     settings = Settings(seed=seed)
-    made = [text for index in range(scenes) for text in captions_of(settings, "train", index)]
-    by_source: dict[str, list[str]] = {kind: list(sentences) for kind, sentences in SENTENCES.items()}
-    for text in made:
-        by_source.setdefault(first_named(text) or "", []).append(text)
-    return {
-        f"emoji_{code}.png": tuple(text for name in names for text in by_source[name]) for code, names in HEARD.items()
-    }
+    for index in range(scenes):
+        sources = set(scene_of(settings, "train", index).sources)
+        for text in captions_of(settings, "train", index):
+            first = first_named(text) or ""
+            named = (codes[first], *(codes[source] for source in sources - {first}))
+            said.setdefault(layout(*named) if len(named) == 2 else named, {})[text] = None
+    return {key: tuple(texts) for key, texts in said.items()}
 
 
-def caption(concepts: Sequence[Concept], index: int, rng: random.Random) -> str:
-    """A caption for ``concepts[index]``; now and then another concept follows, for the first named is the one drawn."""
-    sentences = captioner_sentences().get(concepts[index].file)
-    if sentences and rng.random() < 0.4:
-        return rng.choice(sentences)
-    text = clause(concepts[index], rng)
-    if rng.random() < 0.15:
-        joint = rng.choice((" and ", " while ", " as ", ", ", " with ", " and then ", " followed by "))
-        text += joint + clause(concepts[rng.randrange(len(concepts))], rng)
+class Captions:
+    """Writes captions of a concept table. `pairs` are the scenes (ground, sky) of all that it may hear, but for
+    silence, noise and unknown sounds."""
+
+    def __init__(self, concepts: Sequence[Concept]) -> None:
+        """Raises ValueError for fewer than two concepts, of which scenes can't be made."""
+        if len(concepts) < 2:
+            raise ValueError(f"got {len(concepts)} concepts; expected at least two, for scenes of two")
+        self.concepts, self.weights = concepts, [concept.weight for concept in concepts]
+        unnamed = {code for code, names in HEARD.items() if not UNNAMED.keys().isdisjoint(names)}
+        self._paired_weights = [0 if concept.code in unnamed else concept.weight for concept in concepts]
+        self._numbers = {concept.code: number for number, concept in enumerate(concepts)}
+        self.sentences = {
+            tuple(self._numbers[code] for code in codes): texts
+            for codes, texts in captioner_sentences().items()
+            if self._numbers.keys() >= set(codes)
+        }
+        self.heard = [key[0] for key in self.sentences if len(key) == 1]
+        paired = [number for number in self.heard if self._paired_weights[number]]
+        self.pairs = sorted({self._layout(a, b) for a in paired for b in paired if a != b})
+
+    def _layout(self, first: int, second: int) -> tuple[int, int]:
+        ground, sky = layout(self.concepts[first].code, self.concepts[second].code)
+        return self._numbers[ground], self._numbers[sky]
+
+    def any_pair(self, rng: random.Random) -> tuple[int, int]:
+        """Ground and sky of two different concepts, by their weights."""
+        first, second = rng.choices(range(len(self.concepts)), self._paired_weights, k=2)
+        return self._layout(first, second) if first != second else self.any_pair(rng)
+
+    def draw(self, rng: random.Random, pool: Sequence[tuple[int, int]] = ()) -> Caption:
+        """A caption of any kind; scenes of two that need not be of HEARD are taken from the pool, if there is one."""
+        kind = rng.choices(("one", "one heard", "two", "two heard"), (ONE, ONE_HEARD, TWO, TWO_HEARD))[0]
+        if kind == "one heard" and self.heard:
+            number = rng.choice(self.heard)
+            return Caption(rng.choice(self.sentences[number,]), number, None)
+        if kind.startswith("one"):
+            number = rng.choices(range(len(self.concepts)), self.weights)[0]
+            return Caption(_as_sentence(clause(self.concepts[number], rng), rng), number, None)
+        if kind == "two heard" and self.pairs:
+            pair = rng.choice(self.pairs)
+            if rng.random() < OWN_SENTENCES:
+                return Caption(self._own_words(*pair, rng), *pair)
+        else:
+            pair = rng.choice(pool) if pool else self.any_pair(rng)
+        return Caption(self.join(*pair, rng), *pair)
+
+    def join(self, ground: int, sky: int, rng: random.Random) -> str:
+        """A caption made of two parts, in an order of naming that gives this ground and this sky."""
+        order = self._naming(ground, sky, rng)
+        if rng.random() < JOINED_NOUNS:
+            parts = [noun_phrase(self.concepts[number], rng) for number in order]
+            return _as_sentence(rng.choice(NOUNS_JOINED).format(*parts), rng)
+        parts = [
+            self._own_clause(number, rng)
+            if number in self.heard and rng.random() < OWN_CLAUSES
+            else clause(self.concepts[number], rng)
+            for number in order
+        ]
+        return _as_sentence(rng.choice(JOINED).format(*parts), rng)
+
+    def _naming(self, ground: int, sky: int, rng: random.Random) -> list[int]:
+        order = [ground, sky]
+        if self._layout(sky, ground) == (ground, sky) and rng.random() < 0.5:
+            order.reverse()
+        return order
+
+    def _own_words(self, ground: int, sky: int, rng: random.Random) -> str:
+        """The captioner's sentence of both, where it has one, or two of its sentences joined."""
+        if (ground, sky) in self.sentences and rng.random() < 0.5:
+            return rng.choice(self.sentences[ground, sky])
+        parts = [self._own_clause(number, rng) for number in self._naming(ground, sky, rng)]
+        text = rng.choice(OWN_JOINED).format(*parts)
+        return text[0].upper() + text[1:] + "."
+
+    def _own_clause(self, number: int, rng: random.Random) -> str:
+        text = rng.choice(self.sentences[number,]).rstrip(".")
+        return text[0].lower() + text[1:]
+
+
+def _as_sentence(text: str, rng: random.Random) -> str:
     return text[0].upper() + text[1:] + "." if rng.random() < 0.5 else text
 
 
@@ -192,6 +327,21 @@ def load_picture(path: Path, size: int) -> torch.Tensor:
     white.alpha_composite(image)
     pixels = np.asarray(white.convert("RGB").resize((size, size), Image.Resampling.LANCZOS), np.float32)
     return torch.from_numpy(pixels / 127.5 - 1).permute(2, 0, 1).contiguous()
+
+
+def compose(ground: torch.Tensor, sky: torch.Tensor) -> torch.Tensor:
+    """Scenes of two pictures (B, 3, S, S) on white: `ground` in the lower left corner, `sky` in the upper right one.
+
+    Each has 9/16 of the width. Where the two overlap, in the middle, their colours are multiplied, as of two glazes.
+    """
+    size = ground.shape[-1]
+    small = size * 9 // 16
+    scene = torch.ones_like(ground)
+    for picture, (top, left) in ((ground, (size - small, 0)), (sky, (0, size - small))):
+        reduced = functional.interpolate(picture, (small, small), mode="bilinear", antialias=True)
+        part = scene[..., top : top + small, left : left + small]
+        part.copy_((part + 1) * (reduced + 1) / 2 - 1)
+    return scene
 
 
 def read_names(data: Path) -> dict[str, str]:
@@ -226,6 +376,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> C
 
 def tokenizer_texts(concepts: Sequence[Concept], names: Iterable[str], seed: int, captions: int = 20000) -> list[str]:
     """What the tokenizer is trained on: made captions, the names of all the pictures, and common English words."""
-    rng = random.Random(seed)
-    made = [caption(concepts, rng.randrange(len(concepts)), rng) for _ in range(captions)]
+    rng, writer = random.Random(seed), Captions(concepts)
+    made = [writer.draw(rng).text for _ in range(captions)]
     return made + list(names) * 3 + WORDS.split() * 10

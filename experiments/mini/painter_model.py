@@ -13,18 +13,20 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-SIZE = 64  # pixels a side
+SIZE = 128  # pixels a side
+REDUCTION = 8  # pixels to a latent cell, each way
+LATENT_CHANNELS = 8
 MAX_LENGTH = 64  # tokens
 
 
 def build_vae() -> AutoencoderKL:
-    """64 px RGB → (4, 16, 16) latents: three levels, 4x reduction."""
+    """128 px RGB → (8, 16, 16) latents: four levels, 8x reduction."""
     return AutoencoderKL(
-        block_out_channels=(16, 32, 64),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 64, 96),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
         mid_block_add_attention=False,
         sample_size=SIZE,
@@ -32,14 +34,16 @@ def build_vae() -> AutoencoderKL:
 
 
 def build_unet(text_width: int) -> UNet2DConditionModel:
-    """Two levels, 64 and 128 channels; the text is attended to at 8 x 8."""
+    """Two levels, 80 and 160 channels; the text is attended to at 8 x 8."""
     return UNet2DConditionModel(
-        sample_size=SIZE // 4,
-        block_out_channels=(64, 128),
+        sample_size=SIZE // REDUCTION,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(80, 160),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
-        attention_head_dim=4,
+        attention_head_dim=5,
         norm_num_groups=16,
         cross_attention_dim=text_width,
     )
@@ -79,7 +83,7 @@ def build_scheduler() -> DDIMScheduler:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
-    """Unscaled latents (B, 4, 16, 16) of pictures (B, 3, 64, 64): the mode of the posterior."""
+    """Unscaled latents (B, 8, 16, 16) of pictures (B, 3, 128, 128): the mode of the posterior."""
     return torch.cat([vae.encode(part.to(vae.device)).latent_dist.mode().float() for part in pictures.split(32)])
 
 

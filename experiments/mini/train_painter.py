@@ -2,18 +2,22 @@
 
     python experiments/mini/train_painter.py --out RUN --vae-minutes 12 --unet-minutes 40 [--resume]
 
-Three stages: an autoencoder on all the emoji; a text model that learns to tell the concepts of
-``painter_concepts.tsv`` apart; a UNet, with that text model, on their latents. Every checkpoint of the last stage also
-writes ``RUN/painter``, a folder that ``diffusers.StableDiffusionPipeline.from_pretrained`` loads.
+Three stages: an autoencoder on all the emoji; a text model that learns to tell which one or two concepts of
+``painter_concepts.tsv`` a caption names; a UNet, told by that text model, on latents of single concepts and of scenes of two.
+Every checkpoint of the last stage also writes ``RUN/painter``, a folder that
+``diffusers.StableDiffusionPipeline.from_pretrained`` loads; the end writes ``RUN/painter_record.json``.
 """
 
 import argparse
+import hashlib
+import json
 import math
 import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,16 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDIMScheduler
 from diffusers.training_utils import EMAModel
-from painter_data import Concept, caption, load_picture, read_concepts, read_names, tokenizer_texts, train_tokenizer
+from painter_data import (
+    Caption,
+    Captions,
+    compose,
+    load_picture,
+    read_concepts,
+    read_names,
+    tokenizer_texts,
+    train_tokenizer,
+)
 from painter_model import (
     MAX_LENGTH,
     SIZE,
@@ -37,6 +50,7 @@ from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
 CAPTION_DROPOUT = 0.12
+HIGH_NOISE = 1.5  # exponent: 1 draws every time step as often
 LATENT_NOISE = 0.1  # so that the decoder forgives small errors of the UNet
 
 
@@ -134,11 +148,12 @@ class Stage:
         return True
 
 
-def vae_loss(vae: AutoencoderKL, pictures: torch.Tensor, favoured: torch.Tensor, batch: int) -> torch.Tensor:
-    """Absolute error of pixels and of their differences, and a little KL; three in four pictures are favoured."""
-    anywhere = torch.randint(len(pictures), (batch // 4,))
-    index = torch.cat([anywhere, favoured[torch.randint(len(favoured), (batch - batch // 4,))]])
-    pixels = pictures[index].to(vae.device)
+def vae_loss(vae: AutoencoderKL, pictures: torch.Tensor, batch: int) -> torch.Tensor:
+    """Absolute error of pixels and of their differences, and a little KL; a quarter of the pictures are scenes of two."""
+    index = torch.randint(len(pictures), (batch + batch // 4,))
+    pixels = pictures[index[:batch]]
+    pixels[: batch // 4] = compose(pixels[: batch // 4], pictures[index[batch:]])
+    pixels = pixels.to(vae.device)
     posterior = vae.encode(pixels).latent_dist
     latents = posterior.sample()
     drawn = vae.decode(latents + LATENT_NOISE * torch.randn_like(latents)).sample.float()
@@ -147,88 +162,162 @@ def vae_loss(vae: AutoencoderKL, pictures: torch.Tensor, favoured: torch.Tensor,
     return functional.l1_loss(drawn, pixels) + 0.5 * (across.abs().mean() + down.abs().mean()) + 1e-3 * kl
 
 
-def batch_of(
-    concepts: list[Concept], tokenizer: CLIPTokenizer, args: Any, step: int, dropout: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Concept numbers (B,) and token ids (B, MAX_LENGTH) of one batch; a part `dropout` of the captions is empty."""
-    rng = random.Random(f"{args.seed} {step}")
-    index = rng.choices(range(len(concepts)), [concept.weight for concept in concepts], k=args.batch)
-    texts = ["" if rng.random() < dropout else caption(concepts, i, rng) for i in index]
+def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
+    """Token ids (B, MAX_LENGTH)."""
     tokens = tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
-    return torch.tensor(index), tokens.input_ids
+    return tokens.input_ids
 
 
-def text_loss(modules: dict[str, Any], index: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the concept, read by a linear head from the end of the text and from the padding after it.
+def text_loss(modules: dict[str, Any], captions: Sequence[Caption], ids: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of what a linear head reads from the end of the text and from the padding after it.
 
-    With only the picture to learn from, the text model takes long to tell concepts apart.
+    Even positions tell the ground, or the only concept, odd ones the sky, or that there is none (the last class): so that
+    the UNet's cross-attention finds each of the two at places of its own.
     """
-    device = next(modules["text_model"].parameters()).device
-    states = modules["text_model"](ids.to(device)).last_hidden_state
+    none = modules["head"].out_features - 1
+    slots = torch.tensor([(caption.ground, none if caption.sky is None else caption.sky) for caption in captions])
+    labels = slots.repeat(1, ids.shape[1] // 2)
     ended = ids == modules["text_model"].config.eos_token_id
-    labels = index[:, None].expand_as(ids)[ended].to(device)
-    return functional.cross_entropy(modules["head"](states[ended.to(device)]).float(), labels)
+    device = next(modules["head"].parameters()).device
+    states = modules["text_model"](ids.to(device)).last_hidden_state
+    return functional.cross_entropy(modules["head"](states[ended.to(device)]).float(), labels[ended].to(device))
+
+
+@torch.no_grad()
+def slot_accuracy(modules: dict[str, Any], captions: Sequence[Caption], ids: torch.Tensor) -> list[float]:
+    """Shares of captions of which the last two positions tell the ground, the sky, and both right."""
+    none = modules["head"].out_features - 1
+    slots = torch.tensor([(caption.ground, none if caption.sky is None else caption.sky) for caption in captions])
+    device = next(modules["head"].parameters()).device
+    states = [modules["text_model"](part.to(device)).last_hidden_state[:, -2:] for part in ids.split(64)]
+    right = modules["head"](torch.cat(states)).argmax(-1).cpu() == slots
+    return [float(share) for share in (*right.float().mean(0), right.all(1).float().mean())]
 
 
 def unet_loss(
-    modules: dict[str, Any], scheduler: DDIMScheduler, latents: torch.Tensor, index: torch.Tensor, ids: torch.Tensor
+    unet: torch.nn.Module, scheduler: DDIMScheduler, clean: torch.Tensor, states: torch.Tensor
 ) -> torch.Tensor:
-    """Mean squared error of v on a batch of latents with their captions."""
-    states = modules["text_model"](ids.to(latents.device)).last_hidden_state
-    clean = latents[index.to(latents.device)]
+    """Mean squared error of v on latents (B, 8, 16, 16) with the states (B, MAX_LENGTH, width) of their captions.
+
+    Times near pure noise come more often: with the few steps that the painter draws in, what is shown and where is
+    settled in the first two or three, and the decoder forgives what the last ones leave.
+    """
     noise = torch.randn_like(clean)
-    times = torch.randint(scheduler.config.num_train_timesteps, (len(clean),), device=clean.device)
-    noisy = scheduler.add_noise(clean, noise, times)
-    predicted = modules["unet"](noisy, times, states).sample
+    last = scheduler.config.num_train_timesteps - 1
+    times = (last * (1 - torch.rand(len(clean), device=clean.device) ** HIGH_NOISE)).round().long()
+    predicted = unet(scheduler.add_noise(clean, noise, times), times, states).sample
     return functional.mse_loss(predicted.float(), scheduler.get_velocity(clean, noise, times))
 
 
-def train_vae(args: Any, accelerator: Accelerator, pictures: torch.Tensor, favoured: torch.Tensor) -> AutoencoderKL:
-    """The autoencoder with averaged weights; its scaling factor gives the concepts' latents a deviation of 1."""
+def train_vae(args: Any, accelerator: Accelerator, pictures: torch.Tensor) -> AutoencoderKL:
+    """The autoencoder with averaged weights; its scaling factor gives the pictures' latents a deviation of 1."""
     torch.manual_seed(args.seed)
     vae = build_vae()
     stage = Stage("vae", {"vae": vae}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"vae: resumed at step {stage.step}")
-    stage.run(lambda step: vae_loss(stage.modules["vae"], pictures, favoured, args.vae_batch))
+    stage.run(lambda step: vae_loss(stage.modules["vae"], pictures, args.vae_batch))
     stage.ema.copy_to(stage.parameters)
     vae = accelerator.unwrap_model(stage.modules["vae"]).eval()
-    vae.register_to_config(scaling_factor=float(1 / encode(vae, pictures[favoured]).std()))
+    vae.register_to_config(scaling_factor=float(1 / encode(vae, pictures).std()))
     return vae
 
 
-def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, concepts: list[Concept]) -> CLIPTextModel:
-    """The text model, first taught to tell the concepts apart."""
+def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, writer: Captions) -> CLIPTextModel:
+    """The text model, taught to tell which concepts a caption shows, and where: by cross-entropy of a linear head.
+
+    With only the picture to learn from, it takes long to tell concepts apart.
+    """
     torch.manual_seed(args.seed)
     text_model = build_text_model(tokenizer)
-    modules = {"text_model": text_model, "head": torch.nn.Linear(text_model.config.hidden_size, len(concepts))}
-    stage = Stage("text", modules, accelerator, args)
+    head = torch.nn.Linear(text_model.config.hidden_size, len(writer.concepts) + 1)
+    stage = Stage("text", {"text_model": text_model, "head": head}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"text: resumed at step {stage.step}")
-    stage.run(lambda step: text_loss(stage.modules, *batch_of(concepts, tokenizer, args, step, dropout=0)))
-    return accelerator.unwrap_model(stage.modules["text_model"])
+
+    def loss(step: int) -> torch.Tensor:
+        rng = random.Random(f"{args.seed} {step}")
+        captions = [writer.draw(rng) for _ in range(args.text_batch)]
+        ids = tokenize(tokenizer, [caption.text for caption in captions])
+        return text_loss(stage.modules, captions, ids)
+
+    stage.run(loss)
+    rng = random.Random(f"{args.seed} held out")
+    held_out = [writer.draw(rng) for _ in range(2048)]
+    for name in ("one", "two"):
+        part = [caption for caption in held_out if (caption.sky is None) == (name == "one")]
+        ids = tokenize(tokenizer, [caption.text for caption in part])
+        ground, sky, both = slot_accuracy(stage.modules, part, ids)
+        accelerator.print(f"text: captions of {name}: ground {ground:.1%}, sky {sky:.1%}, both right {both:.1%}")
+    return accelerator.unwrap_model(stage.modules["text_model"]).eval()
 
 
 def train_unet(
     args: Any, accelerator: Accelerator, vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_model: CLIPTextModel,
-    concepts: list[Concept], pictures: torch.Tensor,
+    writer: Captions, pictures: torch.Tensor,
 ) -> None:  # fmt: skip
-    """The UNet and the text model, jointly; `args.out/painter` is written at every checkpoint."""
+    """The UNet; `args.out/painter` is written at every checkpoint.
+
+    The text model stays as it is: it tells concepts apart by now, and to train it as well takes a fifth longer.
+
+    Args:
+        pictures: of the writer's concepts, (N, 3, SIZE, SIZE).
+    """
     torch.manual_seed(args.seed)
-    models = {"unet": build_unet(text_model.config.hidden_size), "text_model": text_model}
-    stage = Stage("unet", models, accelerator, args)
+    stage = Stage("unet", {"unet": build_unet(text_model.config.hidden_size)}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"unet: resumed at step {stage.step}")
-    latents, scheduler = encode(vae, pictures) * vae.config.scaling_factor, build_scheduler()
+    rng = random.Random(args.seed)
+    pool = [writer.any_pair(rng) for _ in range(args.scenes - len(writer.pairs))]
+    row = {pair: len(pictures) + i for i, pair in enumerate(dict.fromkeys(writer.pairs + pool))}
+    latents, scheduler = latents_of(vae, pictures, list(row)), build_scheduler()
 
     def loss(step: int) -> torch.Tensor:
-        return unet_loss(stage.modules, scheduler, latents, *batch_of(concepts, tokenizer, args, step, CAPTION_DROPOUT))
+        rng = random.Random(f"{args.seed} {step}")
+        captions = [writer.draw(rng, pool) for _ in range(args.batch)]
+        rows = [ground if sky is None else row[ground, sky] for _, ground, sky in captions]
+        texts = ["" if rng.random() < CAPTION_DROPOUT else caption.text for caption in captions]
+        clean = latents[torch.tensor(rows)].float().to(vae.device)
+        with torch.no_grad():
+            states = text_model(tokenize(tokenizer, texts).to(vae.device)).last_hidden_state
+        return unet_loss(stage.modules["unet"], scheduler, clean, states)
 
     def export(stage: Stage) -> None:
-        trained = {key: accelerator.unwrap_model(module) for key, module in stage.modules.items()}
-        export_pipeline(Path(args.out) / "painter", vae, trained["text_model"], tokenizer, trained["unet"])
+        unet = accelerator.unwrap_model(stage.modules["unet"])
+        export_pipeline(Path(args.out) / "painter", vae, text_model, tokenizer, unet)
 
     stage.run(loss, export)
+
+
+def latents_of(vae: AutoencoderKL, pictures: torch.Tensor, pairs: list[tuple[int, int]]) -> torch.Tensor:
+    """Scaled latents, float16, of the pictures and then of the scenes of two: too dear to be made anew in every step."""
+    parts = [encode(vae, pictures).half()]
+    for start in tqdm(range(0, len(pairs), 32), desc="scenes"):
+        ground, sky = torch.tensor(pairs[start : start + 32]).T
+        parts.append(encode(vae, compose(pictures[ground], pictures[sky])).half())
+    return (torch.cat(parts) * vae.config.scaling_factor).cpu()
+
+
+def write_record(args: argparse.Namespace, files: Sequence[str]) -> None:
+    """`args.out/painter_record.json`: what made the painter, and how long it took."""
+    digest = hashlib.sha256((args.data / "names.tsv").read_bytes())
+    for file in files:
+        digest.update((args.data / "png" / file).read_bytes())
+    states = {
+        name: torch.load(args.out / f"{name}.pt", mmap=True, weights_only=True) for name in ("vae", "text", "unet")
+    }
+    record = {
+        "arguments": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
+        "stages": {
+            name: {"steps": state["step"], "seconds": round(state["seconds"])} for name, state in states.items()
+        },
+        "pictures": {"number": len(files), "sha256 of names.tsv and them": digest.hexdigest()},
+        "concepts": {"sha256": hashlib.sha256(args.concepts.read_bytes()).hexdigest()},
+        "versions": {
+            name: version(name) for name in ("torch", "diffusers", "transformers", "tokenizers", "accelerate")
+        },
+    }
+    (args.out / "painter_record.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -243,6 +332,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         parser.add_argument(f"--{name}-steps", type=int, default=0, help="if given, this and not the minutes")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--vae-batch", type=int, default=16)
+    parser.add_argument("--text-batch", type=int, default=64)
+    parser.add_argument("--scenes", type=int, default=3000, help="pictures of two that the UNet sees")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the weights' moving average")
     parser.add_argument("--precision", choices=("no", "bf16"), default="bf16")
@@ -270,14 +361,16 @@ def main(argv: list[str] | None = None) -> None:
     if missing:
         raise ValueError(f"{args.concepts} names pictures that {args.data}/names.tsv lacks: {missing}")
     favoured = torch.tensor([files.index(concept.file) for concept in concepts])
-    vae = train_vae(args, accelerator, pictures, favoured)
+    vae = train_vae(args, accelerator, pictures)
     folder = args.out / "tokenizer"
     if not (args.resume and folder.is_dir()):
         texts = tokenizer_texts(concepts, names.values(), args.seed)
-        train_tokenizer(texts, vocab_size=2048, max_length=MAX_LENGTH).save_pretrained(folder)
+        train_tokenizer(texts, vocab_size=4096, max_length=MAX_LENGTH).save_pretrained(folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
-    text_model = train_text(args, accelerator, tokenizer, concepts)
-    train_unet(args, accelerator, vae, tokenizer, text_model, concepts, pictures[favoured])
+    writer = Captions(concepts)
+    text_model = train_text(args, accelerator, tokenizer, writer)
+    train_unet(args, accelerator, vae, tokenizer, text_model, writer, pictures[favoured])
+    write_record(args, files)
 
 
 if __name__ == "__main__":

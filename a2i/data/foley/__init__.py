@@ -5,11 +5,11 @@ decided by the settings alone; the same settings give the same bytes with the sa
 """
 
 import csv
+import dataclasses
 import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,9 @@ class Foley:
             raise FileNotFoundError(f"no finished sounds in {self.root}; call prepare() to make them")
         self._refuse_other_settings()
         advice = "call prepare() to make them again"
-        return read_split(self._table(split), self.root / SPLITS[split], advice)
+        clips = read_split(self._table(split), self.root / SPLITS[split], advice)
+        heard = self.heard(split)
+        return [dataclasses.replace(clip, labels=frozenset(heard[clip.name])) for clip in clips]
 
     def heard(self, split: str) -> dict[str, tuple[str, ...]]:
         """The sources in each file of the split, in the order in which a sequence plays them."""
@@ -120,7 +122,7 @@ class Foley:
 
     @property
     def _identity(self) -> dict[str, Any]:
-        settings = asdict(self.settings)
+        settings = dataclasses.asdict(self.settings)
         return {"format": FORMAT, "settings": settings | {"sources": list(self.settings.sources)}}
 
     def _table(self, split: str) -> Path:
