@@ -143,6 +143,9 @@ def _assemble(
     from a2i.training.module import CaptionModule
 
     settings = dict(config["training"])
+    if settings["label_loss"] and not labels:
+        print("this data has no labels: the encoder learns from the captions alone")
+        settings |= {"label_loss": 0.0, "labels_first": 0.0}
     optimizer = dict(settings.pop("optimizer"))
     optimizer_class = target_class(optimizer.pop("_target_"))
     bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])

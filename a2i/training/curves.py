@@ -22,6 +22,7 @@ def plot_curves(folder: Path) -> Path | None:
     """Write `curves.png` into a run folder: losses and BERTScore over steps. None where there is nothing to plot."""
     curves = read_metrics(folder)
     panels = [
+        ("cross-entropy of labels (nats a clip)", ["train/label_loss"]),
         ("cross-entropy (nats per token)", ["train/loss", "val/loss"]),
         ("BERTScore", ["val/bertscore_precision", "val/bertscore_recall", "val/bertscore_f1"]),
     ]

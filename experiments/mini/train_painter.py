@@ -307,7 +307,7 @@ def write_record(args: argparse.Namespace, files: Sequence[str]) -> None:
         name: torch.load(args.out / f"{name}.pt", mmap=True, weights_only=True) for name in ("vae", "text", "unet")
     }
     record = {
-        "arguments": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
+        "arguments": {name: value for name, value in vars(args).items() if not isinstance(value, Path)},
         "stages": {
             name: {"steps": state["step"], "seconds": round(state["seconds"])} for name, state in states.items()
         },
