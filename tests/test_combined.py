@@ -71,5 +71,5 @@ def test_the_mini_configuration_is_built(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("A2I_DATA", str(tmp_path))
     config = OmegaConf.load(Path(__file__).parents[1] / "conf/data/mini.yaml")
     source = build(config)
-    assert list(source.sources) == ["esc10", "foley"]
+    assert list(source.sources) == ["esc10", "foley", "unnamed"]
     assert source.sources["esc10"].root == tmp_path / "esc10"

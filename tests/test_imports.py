@@ -24,6 +24,7 @@ ORDER = [
         "confidence",
         "captioner",
         "metrics",
+        "report",
     ),
     *("data", "compose", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
 ]
@@ -39,6 +40,7 @@ ONLY = {
     "decoders": set(),
     "confidence": set(),
     "metrics": set(),
+    "report": {"audio", "features"},
     "data": {"audio"},
 }
 

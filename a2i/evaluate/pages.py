@@ -1,0 +1,178 @@
+"""What `python -m a2i.evaluate` writes and prints."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from a2i.data.captioned import write_scored, write_submission
+from a2i.evaluate.systems import System, busy
+
+if TYPE_CHECKING:
+    from a2i.metrics.intervals import Interval
+    from a2i.metrics.scoring import Scored
+    from a2i.report import ClipRow, Score
+
+SHOWN = ("bertscore_f1", "cider_d", "meteor", "rouge_l")  # scores of clips that a page shows at first
+LOWER_IS_BETTER = ("empty", "repetition")
+
+
+def show(scored: "Scored", name: str) -> None:
+    """Print the scores: a line each, with its interval or why it is missing."""
+    from rich.console import Console
+
+    print(f"{name}, {scored.counts.count} clips (value, and where 95 of 100 bootstrap samples lie):")
+    reasons = _reasons(scored)
+    for metric, figure in scored.figures.items():
+        low, high = _ends(figure.interval)
+        sure = "" if low is None or high is None else f"  {low:.4f} to {high:.4f}"
+        if figure.missing:
+            print(f"  {metric:<20} missing: {reasons[metric]}")
+        else:
+            print(f"  {metric:<20}{_number(figure.value)}{sure}")
+    if scored.counts.says_the_same:
+        warning = f"WARNING: {says_the_same(scored)}"
+        Console(stderr=True).print(warning, style="bold white on red", markup=False, highlight=False, soft_wrap=True)
+
+
+def write(system: System, out: Path) -> None:
+    """Write `scores.json`, `captions.csv` and `submission.csv`."""
+    out.mkdir(parents=True, exist_ok=True)
+    confident = [clip.confidence for clip in system.clips if clip.confidence is not None]
+    columns = {**system.scored.columns(), "confidence": confident if len(confident) == len(system.clips) else None}
+    write_scored(out / "captions.csv", system.clips, columns)
+    write_submission(out / "submission.csv", system.clips)
+    (out / "scores.json").write_text(_json({**system.scored.as_plain(), "about": system.about}), encoding="utf-8")
+
+
+def write_page(out: Path, title: str, system: System, report: dict[str, Any]) -> None:
+    """Write `report.html`."""
+    from a2i.report import write_report
+
+    rows = _rows(system)
+    about = system.about
+    if system.scored.counts.says_the_same:
+        about = {"warning": says_the_same(system.scored), **about}
+    scores = [_figure(name, system.scored) for name in system.scored.figures]
+    write_report(out / "report.html", title, scores, rows, about, **_page(report, rows))
+
+
+def write_comparison(out: Path, first: System, second: System, samples: int, report: dict[str, Any]) -> None:
+    """Compare a second system with a first on the same clips: write `comparison.json` and `comparison.html`."""
+    from a2i import report as pages
+    from a2i.metrics.scoring import compare
+
+    with busy("comparing"):
+        compared = compare(first.scored, second.scored, samples)
+    about = {
+        **{"first": first.about, "second": second.about, "difference": "second less first"},
+        "p_value": "two-sided paired permutation test over clips; not corrected for the number of metrics",
+    }
+    values = {name: one.as_plain() for name, one in compared.items()}
+    (out / "comparison.json").write_text(_json({**values, "about": about}), encoding="utf-8")
+    shown = []
+    for index, system in enumerate((first, second)):
+        figures = system.scored.figures
+        scores = [
+            # A reason in each of a table's columns would leave no room for the numbers; the reports have it.
+            _figure(name, system.scored)._replace(missing=None)
+            if name in figures
+            else pages.Score(_label(name), (one.first, one.second)[index])
+            for name, one in compared.items()
+        ]
+        shown.append(pages.System(system.name, scores, system.about))
+    differences = []
+    for name, one in compared.items():
+        why = "the reason is in comparison.json" if one.missing else None
+        differences.append(pages.Difference(_label(name), one.difference, *_ends(one.interval), one.p_value, why))
+    rows = list(zip(_rows(first), _rows(second), strict=True))
+    title = f"{second.name} against {first.name}"
+    settings = _page(report, [one for one, _ in rows])
+    pages.write_comparison(out / "comparison.html", title, shown[0], shown[1], differences, rows, **settings)
+    print(f"\n{second.name} less {first.name}, on the same {len(rows)} clips:")
+    for name, one in compared.items():
+        if one.difference is not None:
+            low, high = _ends(one.interval)
+            sure = "" if low is None or high is None else f"  {low:+.4f} to {high:+.4f}"
+            p_value = "" if one.p_value is None else f"  p {one.p_value:.4f}"
+            print(f"  {name:<22}{one.difference:+9.4f}{sure}{p_value}")
+
+
+def _rows(system: System) -> list["ClipRow"]:
+    from a2i.report import ClipRow
+
+    known = system.scored.columns()
+    columns = {name: values for name, values in known.items() if values is not None and name != "words"}
+    rows = []
+    for index, clip in enumerate(system.clips):
+        scores = {name: values[index] for name, values in columns.items()}
+        media = {"audio": clip.audio, "start": clip.start, "end": clip.end, "image": clip.image}
+        rows.append(
+            ClipRow(
+                clip.file_name,
+                clip.caption,
+                clip.candidates,
+                clip.references,
+                scores,
+                **media,  # type: ignore[arg-type]
+                confidence=clip.confidence,
+            )
+        )
+    return rows
+
+
+def _page(report: dict[str, Any], rows: list["ClipRow"]) -> dict[str, Any]:
+    """Settings of a page."""
+    known = rows[0].scores
+    columns = [name for name in SHOWN if name in known] or list(known)[:4]
+    more = {"media_clips": report["clips"], "embed_audio": report["sounds"]}
+    return {"columns": columns, "lower_is_better": LOWER_IS_BETTER, **more}
+
+
+def _figure(name: str, scored: "Scored") -> "Score":
+    from a2i.report import Score
+
+    figure = scored.figures[name]
+    return Score(_label(name), figure.value, *_ends(figure.interval), _reasons(scored).get(name), figure.settings)
+
+
+def _reasons(scored: "Scored") -> dict[str, str]:
+    """Why metrics are missing; each reason once, and where it comes again, with which metric it stood."""
+    told: dict[str, str] = {}
+    missing = {name: figure.missing for name, figure in scored.figures.items() if figure.missing}
+    return {
+        name: reason if told.setdefault(reason, name) == name else f"as {told[reason]}"
+        for name, reason in missing.items()
+    }
+
+
+def _label(name: str) -> str:
+    """A name for the report, where it would find no good one itself."""
+    if name.endswith("_clips"):
+        return name.removesuffix("_clips").replace("bleu_", "BLEU-").replace("meteor", "METEOR") + ", mean of clips"
+    labels = {
+        "distinct": "distinct captions, share",
+        "vocabulary": "vocabulary, words",
+        "mean_words": "words a caption",
+    }
+    more = {"empty": "empty captions, share", "repetition": "repetition, share"}
+    return {**labels, **more, "first_word_valid": "first word valid, share"}.get(name, name)
+
+
+def _number(value: float | None) -> str:
+    return f"{value:9d}" if isinstance(value, int) else f"{value:9.4f}"
+
+
+def _ends(interval: "Interval | None") -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (interval.low, interval.high)
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def says_the_same(scored: "Scored") -> str:
+    counts = scored.counts
+    return (
+        f"this system says the same whatever it hears: {counts.distinct:.1%} of its captions are distinct, and "
+        f"{counts.most_common_share:.0%} are {counts.most_common!r}"
+    )

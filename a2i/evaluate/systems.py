@@ -1,0 +1,168 @@
+"""Whose captions are scored, where they come from, and the scoring itself."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from a2i.compose import prepared
+from a2i.data.captioned import Captioned, read_captions
+
+if TYPE_CHECKING:
+    from a2i.metrics.bertscore import BERTScore
+    from a2i.metrics.parts import Parts
+    from a2i.metrics.scoring import Scored
+
+
+@dataclass(frozen=True)
+class System:
+    """A system with its captions and scores, under a short name."""
+
+    name: str
+    clips: Sequence[Captioned]
+    scored: "Scored"
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The chosen metrics with their models, to score one system after another."""
+
+    metrics: list[str]
+    bertscore: "BERTScore | str | None"
+    parts: "Parts"
+    samples: int
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "Scorer":
+        """Read the settings and load BERTScore's model, so that what is wrong is said before any captioning.
+
+        Raises:
+            ValueError: a metric is unknown, or a setting is out of its range.
+            FileNotFoundError: a model was asked for and can't be had.
+        """
+        from a2i.metrics.parts import Parts
+        from a2i.metrics.scoring import METRICS
+
+        asked = settings["metrics"]
+        metrics = list(METRICS) if asked is None else [asked] if isinstance(asked, str) else list(asked)
+        unknown = [name for name in metrics if name not in METRICS]
+        if unknown or not metrics:
+            raise ValueError(f"got metrics={unknown}; expected some of {', '.join(METRICS)}")
+        samples = settings["bootstrap_samples"]
+        if not isinstance(samples, int) or samples < 0:
+            raise ValueError(f"got bootstrap_samples={samples!r}; expected a whole number, 0 for no intervals")
+        given = {name: value for name, value in settings["caption_metrics"].items() if value is not None}
+        parts = Parts(device=settings["device"], **given)
+        bertscore = _load_bertscore(settings) if "bertscore" in metrics else None
+        return cls(metrics, bertscore, parts, samples)
+
+    def score(self, clips: Sequence[Captioned], name: str = "") -> "Scored":
+        """Score a system's captions."""
+        from a2i.metrics.scoring import score
+
+        captions, references = [clip.caption for clip in clips], [clip.references for clip in clips]
+        with busy(f"scoring {len(clips)} captions {name}"):
+            return score(captions, references, self.metrics, self.bertscore, self.parts, self.samples)
+
+
+def _load_bertscore(settings: dict[str, Any]) -> "BERTScore | str":
+    from a2i.metrics.bertscore import BERTScore
+    from a2i.pipeline import find_device
+
+    try:
+        return BERTScore(**{"device": find_device(settings["device"]), **settings["bertscore"]})
+    except ImportError as error:  # the offline model's package
+        return " ".join(str(error).split())
+
+
+def busy(message: str) -> AbstractContextManager[Any]:
+    """A context in which a terminal shows that something goes on."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(message)
+
+
+def predict(captioner_folder: str | Path, settings: dict[str, Any]) -> list[Captioned]:
+    """Caption a data set's split with a captioner folder, the longest clips first, a progress bar over them.
+
+    Args:
+        captioner_folder: as training leaves it.
+        settings: `data`, `split`, `batch_size`, `device` and `decoding`.
+
+    Returns:
+        the clips sorted by name, with candidates, confidence and sounds.
+    """
+    from rich.progress import track
+
+    from a2i import audio
+    from a2i.captioner import Captioner
+    from a2i.pipeline import find_device
+
+    captioner = Captioner.load(Path(captioner_folder).expanduser(), find_device(settings["device"]))
+    clips = sorted(prepared(settings["data"]).clips(settings["split"]), key=lambda clip: -clip.seconds())
+    size = settings["batch_size"]
+    batches = [clips[first : first + size] for first in range(0, len(clips), size)]
+    rows = []
+    for batch in track(batches, description="captioning", disable=not sys.stderr.isatty()):
+        waveforms = [audio.load(clip.path, clip.start, clip.end) for clip in batch]
+        for clip, candidates in zip(batch, captioner.caption(waveforms, **settings["decoding"]), strict=True):
+            texts = tuple(candidate.caption for candidate in candidates)
+            own = {"candidates": texts, "confidence": candidates[0].confidence}
+            where = {"audio": clip.path, "start": clip.start, "end": clip.end}
+            rows.append(Captioned(clip.name, texts[0], tuple(clip.captions), **own, **where))  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: row.file_name)
+
+
+def read_if_written(source: str) -> list[Captioned] | None:
+    """Captions from a CSV, which may have no references, or a folder that evaluate wrote; None for a captioner folder.
+
+    Raises:
+        FileNotFoundError: it is none of these.
+        ValueError: as `read_captions`.
+    """
+    from a2i.captioner import SETTINGS_FILE
+
+    path = Path(source).expanduser()
+    if (path / SETTINGS_FILE).is_file():
+        return None
+    path = path / "captions.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"got {source}; expected a captioner folder, a CSV of captions, or a folder with captions.csv"
+        )
+    return read_captions(path, need_references=False)
+
+
+def note_other_references(clips: Sequence[Captioned], others: Sequence[Captioned], source: str) -> None:
+    """Say so where two tables have other references for the same clips."""
+    theirs = {clip.file_name: set(clip.references) for clip in others if clip.references}
+    differing = sum(theirs.get(clip.file_name) not in (None, set(clip.references)) for clip in clips)
+    if differing:
+        print(f"{differing} clips have other references in {source}; all are scored with those of the evaluated system")
+
+
+def about(source: str, is_captioner: bool, settings: dict[str, Any], data: str) -> dict[str, Any]:
+    """Where scores come from."""
+    from a2i.metrics.scoring import LEVEL
+
+    by: dict[str, Any] = (
+        {"captioner": source, "data": data, "split": settings["split"]} if is_captioner else {"captions": source}
+    )
+    changed = {name: value for name, value in settings["decoding"].items() if value is not None}
+    if is_captioner and changed:
+        by["decoding"] = changed
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**by, "intervals": f"bootstrap, {settings['bootstrap_samples']} samples, {LEVEL:.0%}", "made": made}
+
+
+def short_names(source: str, against: str | None) -> tuple[str, str]:
+    """Names for two systems: the last part of their paths that says something, or all where that is the same."""
+    short = []
+    for path in map(Path, (source, against or "")):
+        resolved = path.expanduser().resolve()
+        short.append(resolved.parent.name if resolved.stem in ("captioner", "captions") else resolved.stem)
+    return (short[0], short[1]) if short[0] != short[1] else (source, str(against))

@@ -1,0 +1,225 @@
+"""All that is scored of a system's captions, with how sure it is; and one system against another on the same clips."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from a2i.metrics.captions import ALL as CAPTION_METRICS
+from a2i.metrics.captions import BLEU, COUNTED, Parts, score_captions
+from a2i.metrics.counts import Counts, count_captions, lexicon
+from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired
+
+if TYPE_CHECKING:
+    from a2i.metrics.bertscore import BERTScore
+
+METRICS = ("bertscore", *CAPTION_METRICS)
+BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
+COUNTS = ("distinct", "vocabulary", "mean_words", "empty", "repetition", "first_word_valid")
+# Values of single clips, in the order in which a table has them.
+PER_CLIP = (
+    *(*BLEU, "rouge_l", "cider_d", "meteor", *BERTSCORE, "spice", "spider", "spider_fl", "fense"),
+    *("repetition", "first_word_valid", "words"),
+)
+NO_INTERVAL = (
+    "a corpus' METEOR is not the mean of its clips', and scoring it again for each bootstrap sample takes too long"
+)
+LEVEL = 0.95  # of all intervals
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number over N clips, or why there is none."""
+
+    value: float | None
+    interval: Interval | None = None
+    clips: tuple[float, ...] | None = None  # N numbers; None for what only all captions together have
+    missing: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    # BLEU: indices of clips → their corpus score.
+    corpus_of: Callable[[NDArray[np.int64]], float] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A system's captions, scored: figures by name, BERTScore's three and the counts among them."""
+
+    figures: dict[str, Figure]
+    counts: Counts
+
+    def columns(self) -> dict[str, tuple[float, ...] | None]:
+        """N values of single clips for each of `PER_CLIP`; None where they were not computed."""
+        known = {name: figure.clips for name, figure in self.figures.items()}
+        return {name: self.counts.clips.get(name, known.get(name)) for name in PER_CLIP}
+
+    def as_plain(self) -> dict[str, dict[str, Any]]:
+        """An object per metric, as for JSON: its values, 95 % intervals, and the settings and versions that made them."""
+        plain: dict[str, dict[str, Any]] = {}
+        if BERTSCORE[0] in self.figures:
+            plain["bertscore"] = self._several(BERTSCORE, "bertscore_", self.figures[BERTSCORE[0]].settings)
+        for name in CAPTION_METRICS:
+            if name in self.figures:
+                figure = self.figures[name]
+                why = {"no_interval": NO_INTERVAL} if name == "meteor" else {}
+                own = {"value": figure.value, "interval": _ends(figure.interval), **why}
+                plain[name] = _with_settings({"missing": figure.missing} if figure.missing else own, figure.settings)
+        counts = {name: value for name, value in asdict(self.counts).items() if name != "clips"}
+        plain["captions"] = counts | {"interval": self._intervals(COUNTS, "")}
+        return plain
+
+    def _several(self, names: Sequence[str], prefix: str, settings: dict[str, Any]) -> dict[str, Any]:
+        if reason := self.figures[names[0]].missing:
+            return {"missing": reason}
+        values = {name.removeprefix(prefix): self.figures[name].value for name in names}
+        return _with_settings(values | {"interval": self._intervals(names, prefix)}, settings)
+
+    def _intervals(self, names: Sequence[str], prefix: str) -> dict[str, list[float] | None]:
+        found = {name: self.figures[name] for name in names if name in self.figures}
+        return {name.removeprefix(prefix): _ends(figure.interval) for name, figure in found.items() if figure.clips}
+
+
+def score(
+    captions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    metrics: Sequence[str] = METRICS,
+    bertscore: "BERTScore | str | None" = None,
+    parts: Parts | None = None,
+    samples: int = 10_000,
+) -> Scored:
+    """Score captions by several metrics; counts, which need no model, are always there.
+
+    Args:
+        captions: N captions, '' where there is none.
+        references: N lists of references.
+        metrics: of `METRICS`.
+        bertscore: to be used again for other captions of the same clips, whose references it keeps; a string says why it
+            can't be had.
+        parts: what the caption metrics need.
+        samples: of each bootstrap; 0 for no intervals.
+
+    Raises:
+        ValueError: as `score_captions`; or `bertscore` is wanted and not given.
+    """
+    figures: dict[str, Figure] = {}
+    if "bertscore" in metrics:
+        if bertscore is None:
+            raise ValueError("bertscore is among the metrics; expected a BERTScore, or why there is none")
+        figures |= _bertscore(captions, references, bertscore)
+    if wanted := [name for name in metrics if name != "bertscore"]:
+        for name, found in score_captions(captions, references, wanted, parts).items():
+            figures[name] = Figure(found.corpus, None, found.clips, found.missing, found.settings, found.corpus_of)
+    counts = count_captions(captions, lexicon(references))
+    empty = tuple(float(not words) for words in counts.clips["words"])
+    of_clips = {"mean_words": counts.clips["words"], "empty": empty, **counts.clips}
+    for name in COUNTS:
+        figures[name] = Figure(getattr(counts, name), None, of_clips.get(name))
+    return Scored({name: _with_interval(name, figure, samples) for name, figure in figures.items()}, counts)
+
+
+def _bertscore(
+    captions: Sequence[str], references: Sequence[Sequence[str]], metric: "BERTScore | str"
+) -> dict[str, Figure]:
+    if isinstance(metric, str):
+        return {name: Figure(None, missing=metric) for name in BERTSCORE}
+    found = metric.score(captions, references)
+    values = {name: getattr(found, name.removeprefix("bertscore_")) for name in BERTSCORE}
+    return {
+        name: Figure(float(of_clips.mean()), None, tuple(of_clips.tolist()), None, metric.settings)
+        for name, of_clips in values.items()
+    }
+
+
+def _with_interval(name: str, figure: Figure, samples: int) -> Figure:
+    # Clips that are all alike would give an interval without width, as if there were no doubt.
+    if figure.clips is None or len(set(figure.clips)) < 2 or not samples:
+        return figure
+    if figure.corpus_of is not None:
+        interval = bootstrap_of(figure.corpus_of, len(figure.clips), samples, LEVEL)
+    elif name in COUNTED:
+        return figure
+    else:
+        interval = bootstrap(figure.clips, samples, LEVEL)
+    return Figure(figure.value, interval, figure.clips, None, figure.settings, figure.corpus_of)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of two systems on the same clips, or why they can't be compared."""
+
+    first: float | None
+    second: float | None
+    difference: float | None  # second less first
+    interval: Interval | None = None  # of the difference
+    p_value: float | None = None  # two-sided; see `paired`
+    missing: str | None = None
+
+    def as_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        if self.missing:
+            return {"missing": self.missing}
+        values = {"first": self.first, "second": self.second, "difference": self.difference}
+        return {**values, "interval": _ends(self.interval), "p_value": self.p_value}
+
+
+def compare(first: Scored, second: Scored, samples: int = 10_000) -> dict[str, Comparison]:
+    """Compare two systems, metric by metric, on the same clips in the same order.
+
+    BLEU and METEOR of a corpus add up counts and have no values of single clips that they would be the mean of: their
+    means over clips are compared as well, as `bleu_1_clips` and so on. The p-values are not corrected for how many metrics
+    there are.
+
+    Args:
+        first: the system that is compared with.
+        second: the system whose gain or loss is told.
+        samples: of each bootstrap and permutation test; 0 for neither intervals nor p-values.
+    """
+    compared: dict[str, Comparison] = {}
+    for name in second.figures:
+        if name not in first.figures:
+            continue
+        one, other = first.figures[name], second.figures[name]
+        if one.value is None or other.value is None:
+            compared[name] = Comparison(one.value, other.value, None, missing=other.missing or one.missing)
+        elif name in COUNTED and one.clips and other.clips:
+            compared[name] = _of_counts(one, other, samples)
+            compared[f"{name}_clips"] = _of_clips(one.clips, other.clips, samples)
+        elif one.clips and other.clips:
+            compared[name] = _of_clips(one.clips, other.clips, samples)
+        else:
+            compared[name] = Comparison(one.value, other.value, other.value - one.value)
+    return compared
+
+
+def _of_clips(one: Sequence[float], other: Sequence[float], samples: int) -> Comparison:
+    means = float(np.mean(one)), float(np.mean(other))
+    if len(one) < 2 or not samples:
+        return Comparison(*means, means[1] - means[0])
+    found = paired(other, one, samples, LEVEL)
+    alike = len(set(np.subtract(other, one).tolist())) < 2  # see `_with_interval`
+    return Comparison(*means, found.difference, None if alike else found.interval, found.p_value)
+
+
+def _of_counts(one: Figure, other: Figure, samples: int) -> Comparison:
+    values = one.value or 0.0, other.value or 0.0
+    old, new, count = one.corpus_of, other.corpus_of, len(one.clips or ())
+    interval = None
+    if old is not None and new is not None and count > 1 and samples:
+        interval = bootstrap_of(lambda clips: new(clips) - old(clips), count, samples, LEVEL)
+        interval = None if interval.low == interval.high else interval
+    return Comparison(*values, values[1] - values[0], interval)
+
+
+def _with_settings(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Values, settings, and a hash of the settings, by which scores that can be compared are found at a glance."""
+    if not settings:
+        return values
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return values | settings | {"settings_hash": sha256(text.encode()).hexdigest()[:12]}
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
