@@ -22,6 +22,7 @@ from a2i.bridge import Bridge, BridgeKind
 from a2i.confidence import Calibration
 from a2i.decoders import Decoding
 from a2i.features import FeatureSettings, LogMel
+from a2i.keywords import Keywords
 from a2i.text import IGNORE, CaptionTokenizer, TokenBatch
 
 FORMAT = 1
@@ -40,13 +41,16 @@ class Candidate:
     Attributes:
         caption: the sentence.
         log_probability: mean natural logarithm of its tokens' probabilities, the EOS among them.
-        confidence: probability that it names what is heard, by the captioner's `Calibration`; where it has none, the
-            geometric mean of its tokens' probabilities, which says how sure the wording is as well.
+        confidence: probability that it names what is heard, by the captioner's `Calibration` of the evidence; where it
+            has none, the evidence as a probability.
+        evidence: natural logarithm of the probability of the clip's keywords; where the captioner has none,
+            `log_probability`, which says how sure the wording is as well.
     """
 
     caption: str
     log_probability: float
     confidence: float
+    evidence: float
 
 
 class Captioner(nn.Module):
@@ -60,6 +64,7 @@ class Captioner(nn.Module):
         bridge: BridgeKind = "auto",
         features: FeatureSettings | None = None,
         decoding: Decoding | None = None,
+        keywords: Sequence[str] = (),
     ) -> None:
         """Put a captioner together.
 
@@ -70,6 +75,7 @@ class Captioner(nn.Module):
             bridge: see `a2i.bridge`.
             features: of the log-mel spectrogram.
             decoding: how captions are found unless a call says otherwise.
+            keywords: labels that are estimated and told to the decoder, see `a2i.keywords`; none for the states alone.
 
         Raises:
             ValueError: the bridge does not fit.
@@ -78,6 +84,7 @@ class Captioner(nn.Module):
         self.log_mel = LogMel(features)
         self.encoder = encoder
         self.bridge = Bridge(encoder.width, decoder.width, bridge)  # type: ignore[arg-type]
+        self.keywords = Keywords(encoder.width, decoder.width, keywords) if keywords else None  # type: ignore[arg-type]
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.decoding = decoding or Decoding()
@@ -89,8 +96,25 @@ class Captioner(nn.Module):
 
     def encode(self, log_mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """log-mel (B, T, F) and mask (B, T) → what the decoder attends to, states (B, S, D) and mask (B, S)."""
-        states, states_mask = self.encoder(log_mel, mask)
-        return self.bridge(states), states_mask
+        return self.attended(*self.encoder(log_mel, mask))
+
+    def attended(self, states: Tensor, states_mask: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The encoder's states → what the decoder attends to: bridged, and the keywords after them if there are any.
+
+        Args:
+            states: (B, S, D_encoder).
+            states_mask: (B, S) bool.
+            labels: (B, keywords + 1) shares of the true ones, to learn from; None to estimate them. All 0 where a clip's
+                are not known: these are estimated.
+        """
+        bridged = self.bridge(states)
+        if self.keywords is None:
+            return bridged, states_mask
+        shares, _ = self.keywords.estimate(states, states_mask)
+        if labels is not None:
+            shares = torch.where(labels.sum(dim=1, keepdim=True) > 0, labels, shares)
+        keyword_state = self.keywords(shares).to(bridged.dtype)
+        return torch.cat((bridged, keyword_state), dim=1), nn.functional.pad(states_mask, (0, 1), value=True)
 
     def loss(
         self, log_mel: Tensor, mask: Tensor, tokens: TokenBatch, clip_index: Tensor, label_smoothing: float = 0.0
@@ -140,17 +164,21 @@ class Captioner(nn.Module):
     @torch.no_grad()
     def caption_features(self, log_mel: Tensor, mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
         """Captions of a batch of log-mel spectrograms; see `caption`."""
-        states, states_mask = self.encode(log_mel, mask)
+        heard, heard_mask = self.encoder(log_mel, mask)
+        states, states_mask = self.attended(heard, heard_mask)
         ids = self.decoder.generate(  # type: ignore[operator]
             states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding
         )
-        scores = self._log_probabilities(ids, states, states_mask).tolist()
+        count = decoding.num_candidates
+        scores = self._log_probabilities(ids, states, states_mask)
+        evidence = scores
+        if self.keywords is not None:
+            evidence = self.keywords.estimate(heard, heard_mask)[1].repeat_interleave(count)
         sure = self.calibration.confidence if self.calibration else math.exp
         found = [
-            Candidate(self.tokenizer.decode(row), score, sure(score))
-            for row, score in zip(ids.tolist(), scores, strict=True)
+            Candidate(self.tokenizer.decode(row), score, sure(seen), seen)
+            for row, score, seen in zip(ids.tolist(), scores.tolist(), evidence.tolist(), strict=True)
         ]
-        count = decoding.num_candidates
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
             clips = [sorted(clip, key=lambda candidate: -candidate.log_probability) for clip in clips]
@@ -207,6 +235,7 @@ class Captioner(nn.Module):
             "features": asdict(self.log_mel.settings),
             "encoder": {"name": _file_name(self.encoder), "settings": self.encoder.settings},
             "bridge": self.bridge.kind,
+            "keywords": self.keywords.names if self.keywords else [],
             "decoder": {
                 "name": _file_name(self.decoder),
                 "vocab_size": len(self.tokenizer),
@@ -265,6 +294,7 @@ class Captioner(nn.Module):
                 bridge=settings["bridge"],
                 features=FeatureSettings(**settings["features"]),
                 decoding=Decoding(**settings["decoding"]),
+                keywords=settings.get("keywords", []),
             )
             if settings.get("calibration"):
                 captioner.calibration = Calibration(**settings["calibration"])

@@ -1,4 +1,4 @@
-"""How sure a captioner is: from the probability of a caption's words to the probability that the caption is right."""
+"""How sure a captioner is: from the probability that it gives a caption to the probability that the caption is right."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Calibration:
-    """`sigmoid(scale × log_probability + offset)`: Platt's scaling.
+    """`sigmoid(scale × evidence + offset)`: Platt's scaling.
 
-    Platt 1999, "Probabilistic outputs for support vector machines". A caption's own probability says how sure its wording is
-    as well, and a model is surer of what it has learnt by heart than it should be; both are fitted away on recordings that
+    Platt 1999, "Probabilistic outputs for support vector machines". A model is surer of what it has learnt by heart than it
+    should be, and a caption's own probability says how sure its wording is as well; both are fitted away on recordings that
     it was not trained on.
 
     Attributes:
-        scale: of the mean natural logarithm of the tokens' probabilities.
+        scale: of the evidence, a natural logarithm; see `a2i.captioner.Candidate`.
         offset: the result's log-odds where that logarithm is 0.
     """
 
@@ -27,16 +27,16 @@ class Calibration:
         if not (math.isfinite(self.scale) and math.isfinite(self.offset)):
             raise ValueError(f"got {self}; expected finite numbers")
 
-    def confidence(self, log_probability: float) -> float:
+    def confidence(self, evidence: float) -> float:
         """In [0, 1]."""
-        return 1 / (1 + math.exp(-min(max(self.scale * log_probability + self.offset, -50.0), 50.0)))
+        return 1 / (1 + math.exp(-min(max(self.scale * evidence + self.offset, -50.0), 50.0)))
 
 
-def fit(log_probabilities: Sequence[float], right: Sequence[bool]) -> Calibration:
+def fit(evidence: Sequence[float], right: Sequence[bool]) -> Calibration:
     """The likeliest calibration, with Platt's smoothed targets, so that it stays finite where all captions are right.
 
     Args:
-        log_probabilities: of captions of recordings that the captioner was not trained on.
+        evidence: `Candidate.evidence` of captions of recordings that the captioner was not trained on.
         right: whether each names what is heard.
 
     Raises:
@@ -44,11 +44,9 @@ def fit(log_probabilities: Sequence[float], right: Sequence[bool]) -> Calibratio
     """
     from scipy.optimize import minimize
 
-    if not log_probabilities or len(log_probabilities) != len(right):
-        raise ValueError(
-            f"got {len(log_probabilities)} log-probabilities and {len(right)} verdicts; expected as many of both"
-        )
-    x, good = np.asarray(log_probabilities, float), np.asarray(right, bool)
+    if not evidence or len(evidence) != len(right):
+        raise ValueError(f"got {len(evidence)} pieces of evidence and {len(right)} verdicts; expected as many of both")
+    x, good = np.asarray(evidence, float), np.asarray(right, bool)
     targets = np.where(good, (good.sum() + 1) / (good.sum() + 2), 1 / ((~good).sum() + 2))
 
     def loss(parameters: np.ndarray) -> float:

@@ -20,24 +20,28 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from a2i.captioner import Captioner
+    from a2i.data import Clip
     from a2i.training.module import CaptionModule
 
 CONFIG_FILE, OVERRIDES_FILE = "config.yaml", "overrides.yaml"
 
 
-def build_captioner(model: dict[str, Any], captions: list[str]) -> "Captioner":
+def build_captioner(model: dict[str, Any], clips: list["Clip"]) -> "Captioner":
     """The captioner that `conf/model` describes.
 
     Args:
-        model: tokenizer, encoder, bridge, decoder, features and decoding.
-        captions: of the training split, from which a tokenizer is learnt where the model asks for its own.
+        model: tokenizer, encoder, bridge, keywords, decoder, features and decoding.
+        clips: of the training split, whose captions a tokenizer is learnt from, and whose labels are the keywords, where the
+            model asks for its own.
     """
     from a2i.captioner import Captioner
     from a2i.decoders import Decoding
     from a2i.features import FeatureSettings
     from a2i.text import CaptionTokenizer
+    from a2i.training.labels import label_names
 
     wanted = model["tokenizer"]
+    captions = [caption for clip in clips for caption in clip.captions]
     if wanted["pretrained"] is not None:
         tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"])
     else:
@@ -49,6 +53,7 @@ def build_captioner(model: dict[str, Any], captions: list[str]) -> "Captioner":
         bridge=model["bridge"],
         features=FeatureSettings(**model["features"]),
         decoding=Decoding(**model["decoding"]),
+        keywords=label_names(clips) if model["keywords"] else (),
     )
 
 
@@ -76,8 +81,7 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         torch.set_float32_matmul_precision(config["matmul_precision"])
         seed_everything(config["seed"], workers=True, verbose=False)
         source = prepared(config["data"])
-        captions = [caption for clip in source.clips("train") for caption in clip.captions]
-        captioner = build_captioner(config["model"], captions)
+        captioner = build_captioner(config["model"], source.clips("train"))
         loader = dict(config["loader"])
         waveform_augment = build(settings) if (settings := loader.pop("augment")) else None
         datamodule = CaptionDataModule(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -54,13 +55,15 @@ def tokenizer() -> CaptionTokenizer:
     return CaptionTokenizer.train(SENTENCES, 320, max_tokens=20)
 
 
-def make_captioner(tokenizer: CaptionTokenizer, encoder: str = "cnn", seed: int = 0) -> Captioner:
+def make_captioner(
+    tokenizer: CaptionTokenizer, encoder: str = "cnn", seed: int = 0, keywords: Sequence[str] = ()
+) -> Captioner:
     """A captioner with tiny random weights."""
     torch.manual_seed(seed)
     sound = ASTEncoder(config=TINY_AST) if encoder == "ast" else CNNEncoder(channels=[4, 8])
     decoder = GPT2Decoder(len(tokenizer), config=TINY_GPT2)
     decoding = Decoding(num_beams=2, num_candidates=2, max_tokens=8)
-    return Captioner(sound, decoder, tokenizer, decoding=decoding).eval()
+    return Captioner(sound, decoder, tokenizer, decoding=decoding, keywords=keywords).eval()
 
 
 @pytest.fixture(params=["ast", "cnn"])

@@ -109,3 +109,35 @@ def test_wrong_augmentation() -> None:
     for wrong in ({"mix": 1.5}, {"speed": 1.0}, {"gain_db": -1.0}):
         with pytest.raises(ValueError, match="expected 0 to 1"):
             WaveformAugment(**wrong)
+
+
+@torch.no_grad()
+def test_frequencies_are_shifted_by_whole_bins_within_bounds() -> None:
+    torch.manual_seed(0)
+    log_mel = torch.arange(20.0).expand(64, 3, 20).contiguous()
+    mask = torch.ones(64, 3, dtype=torch.bool)
+    shifted = SpecAugment(frequency_masks=0, time_masks=0, frequency_shift=3)(log_mel, mask)
+    steps = (shifted - log_mel)[:, :, 5:15]
+    assert torch.equal(steps, steps[:, :1, :1].expand_as(steps))
+    assert set(steps[:, 0, 0].tolist()) == {-3, -2, -1, 0, 1, 2, 3}
+    assert (shifted[:, :, 0] >= 0).all()
+    assert (shifted[:, :, -1] <= 19).all()
+
+
+@torch.no_grad()
+def test_a_filter_is_one_smooth_line_for_a_clip_and_leaves_padding_alone() -> None:
+    torch.manual_seed(0)
+    log_mel = torch.randn(200, 6, 64)
+    mask = torch.arange(6) < torch.tensor([6] * 100 + [4] * 100)[:, None]
+    change = SpecAugment(frequency_masks=0, time_masks=0, filter_std=0.2)(log_mel, mask) - log_mel
+    assert (change[~mask] == 0).all()
+    assert torch.allclose(change[:, :4], change[:, :1].expand(-1, 4, -1), atol=1e-6)
+    assert change[:, 0, 0].std().item() == pytest.approx(0.2, rel=0.2)
+    corners = change[:, 0].diff(n=2, dim=1).abs() > 1e-4
+    assert (corners.sum(dim=1) <= 8).all()  # four inner points, each seen by two second differences
+
+
+def test_wrong_masks_and_shifts() -> None:
+    for wrong in ({"frequency_width": -1}, {"time_share": 1.5}, {"frequency_shift": -1}, {"filter_std": -0.1}):
+        with pytest.raises(ValueError, match="expected"):
+            SpecAugment(**wrong)

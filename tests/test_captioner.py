@@ -103,7 +103,11 @@ def test_sampled_candidates_come_best_first(captioner: Captioner, length: int) -
 
 
 def test_equal_captions_count_once_where_the_best_stands() -> None:
-    candidates = [Candidate("a dog", -1.0, 0.4), Candidate("a cat", -2.0, 0.2), Candidate("a dog", -3.0, 0.1)]
+    candidates = [
+        Candidate("a dog", -1.0, 0.4, -1.0),
+        Candidate("a cat", -2.0, 0.2, -2.0),
+        Candidate("a dog", -3.0, 0.1, -3.0),
+    ]
     assert _distinct(candidates) == candidates[:2]
 
 

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from a2i import audio
 
+NAMELESS = frozenset({"silence", "noise", "unknown"})  # labels of what names no source
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -21,8 +23,8 @@ class Clip:
         captions: one or more sentences.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for the end.
-        labels: the sources that are heard, by name, empty where there is none that one could name; None where the data
-            set does not say.
+        labels: the sources that are heard, by name; where there is none that one could name, one of `NAMELESS`, or
+            nothing; None where the data set does not say.
     """
 
     name: str

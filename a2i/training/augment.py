@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 JOINTS = (" and ", " while ", ", and ", " as ")
 FRAME = 800  # samples at 16 kHz, 50 ms, over which loudness is measured
+FILTER_POINTS = 6  # along frequency, between which a filter's line is straight
 
 
 class WaveformAugment:
@@ -85,11 +86,19 @@ def _loudness(waveform: np.ndarray) -> float:
 class SpecAugment(nn.Module):
     """Frequency and time masking (Park et al. 2019), each clip with masks of its own, within its real frames.
 
-    Masked cells become 0, the mean of normalised features.
+    Masked cells become 0, the mean of normalised features. Before that, if wanted, all frequencies are shifted, and each
+    made louder or softer by a random line over frequency (after FilterAugment, Nam, Kim and Park 2022), as another
+    microphone and another room would make them.
     """
 
     def __init__(
-        self, frequency_masks: int = 2, frequency_width: int = 24, time_masks: int = 2, time_share: float = 0.1
+        self,
+        frequency_masks: int = 2,
+        frequency_width: int = 24,
+        time_masks: int = 2,
+        time_share: float = 0.1,
+        frequency_shift: int = 0,
+        filter_std: float = 0.0,
     ) -> None:
         """Set up.
 
@@ -98,17 +107,30 @@ class SpecAugment(nn.Module):
             frequency_width: mel bins of the widest.
             time_masks: in each clip.
             time_share: of a clip's frames, the longest.
+            frequency_shift: mel bins, up or down, at most; what is shifted in repeats the outermost bin.
+            filter_std: standard deviation of the filter at its `FILTER_POINTS` points, in units of the features.
         """
         super().__init__()
         if min(frequency_masks, frequency_width, time_masks) < 0 or not 0 <= time_share <= 1:
             raise ValueError("got a negative number of masks or a width out of range; expected ≥ 0, and time_share ≤ 1")
+        if frequency_shift < 0 or filter_std < 0:
+            raise ValueError(f"got frequency_shift={frequency_shift}, filter_std={filter_std}; expected ≥ 0")
         self.frequency_masks, self.frequency_width = frequency_masks, frequency_width
         self.time_masks, self.time_share = time_masks, time_share
+        self.frequency_shift, self.filter_std = frequency_shift, filter_std
 
     def forward(self, log_mel: Tensor, mask: Tensor) -> Tensor:
         """(B, T, F) and its mask (B, T) → (B, T, F)."""
         batch, length, bins = log_mel.shape
         frames = mask.sum(dim=1).to(log_mel.dtype)
+        if self.frequency_shift:
+            shift = torch.randint(-self.frequency_shift, self.frequency_shift + 1, (batch, 1), device=mask.device)
+            source = (torch.arange(bins, device=mask.device) - shift).clamp(0, bins - 1)
+            log_mel = log_mel.gather(2, source[:, None, :].expand(log_mel.shape))
+        if self.filter_std:
+            points = self.filter_std * torch.randn(batch, 1, FILTER_POINTS, device=mask.device)
+            line = nn.functional.interpolate(points, bins, mode="linear", align_corners=True)
+            log_mel = torch.where(mask[:, :, None], log_mel + line.to(log_mel.dtype), log_mel)
         for _ in range(self.frequency_masks):
             widest = log_mel.new_full((batch,), min(self.frequency_width, bins))
             log_mel = log_mel.masked_fill(_spans(bins, widest, log_mel.new_full((batch,), bins))[:, None, :], 0.0)

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from a2i import audio
-from a2i.data import Clip
+from a2i.data import NAMELESS, Clip
 from a2i.text import CaptionTokenizer, TokenBatch
 from a2i.training.augment import WaveformAugment, join_captions
 from a2i.training.labels import label_shares
@@ -98,16 +98,18 @@ class ClipDataset(Dataset):
 
     def _other(self, clip: Clip, rng: np.random.Generator) -> int | None:
         """A clip of something else to hear beside it; None where there is none, or nothing to name in this one."""
-        if clip.labels == frozenset():
+        if _nameless(clip):
             return None
         for index in rng.integers(len(self.clips), size=20).tolist():
-            labels = self.clips[index].labels
-            if labels is None or clip.labels is None:
-                if self.clips[index] != clip and labels != frozenset():
-                    return int(index)
-            elif labels and not labels & clip.labels:
+            other = self.clips[index]
+            known = clip.labels is not None and other.labels is not None
+            if other != clip and not _nameless(other) and not (known and clip.labels & other.labels):
                 return int(index)
         return None
+
+
+def _nameless(clip: Clip) -> bool:
+    return clip.labels is not None and clip.labels <= NAMELESS
 
 
 def _waveform(clip: Clip) -> np.ndarray:

@@ -11,10 +11,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import SchedulerType, get_scheduler
 
 from a2i.captioner import Captioner
+from a2i.keywords import LabelHead
 from a2i.metrics.bertscore import BERTScore
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
-from a2i.training.labels import LabelLoss
+from a2i.training.labels import label_loss
 
 
 class CaptionModule(LightningModule):
@@ -50,7 +51,7 @@ class CaptionModule(LightningModule):
             label_smoothing: share of the target's probability spread over the vocabulary.
             labels: how many the data has.
             label_loss: weight of the loss of telling a clip's labels from the encoder's states; 0 for none. What it learns
-                with is no part of the captioner.
+                with is no part of the captioner, unless that has keywords.
             labels_first: share of all steps in which the encoder learns, from labels alone; after them it stays as it is,
                 and the rest learns to write. The rates follow the schedule within each part. With several devices it
                 needs `trainer.strategy=ddp_find_unused_parameters_true`. 0 for all at once.
@@ -75,7 +76,14 @@ class CaptionModule(LightningModule):
             raise ValueError(
                 f"got labels_first={labels_first}; expected 0 to below 1, with label_loss above 0 and freeze_encoder=false"
             )
-        self.labels = LabelLoss(captioner.encoder.width, labels) if label_loss else None  # type: ignore[arg-type]
+        if captioner.keywords is not None and not (label_loss and labels == len(captioner.keywords.names)):
+            raise ValueError(
+                f"got {len(captioner.keywords.names)} keywords, {labels} labels and label_loss={label_loss}; keywords are"
+                " learnt from as many labels, with label_loss above 0"
+            )
+        self.labels = None  # what tells them, where the captioner itself does not
+        if label_loss and captioner.keywords is None:
+            self.labels = LabelHead(captioner.encoder.width, labels)  # type: ignore[arg-type]
         self.label_loss, self.labels_first = label_loss, labels_first
         self._first_steps = 0  # in which the encoder learns from labels alone
         self.augment = augment
@@ -108,14 +116,15 @@ class CaptionModule(LightningModule):
             log_mel = self.augment(log_mel, mask)
         states, states_mask = self.captioner.encoder(log_mel, mask)
         loss = log_mel.new_zeros(())
-        if self.labels is not None and not self.freeze_encoder:
-            label_loss = self.labels(states, states_mask, batch.labels, self.label_smoothing)
-            self.log("train/label_loss", label_loss, prog_bar=True, batch_size=len(batch.names))
-            loss = loss + self.label_loss * label_loss
+        if self.label_loss and not self.freeze_encoder:
+            head = self.labels if self.captioner.keywords is None else self.captioner.keywords.head
+            value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing)  # type: ignore[misc]
+            self.log("train/label_loss", value, prog_bar=True, batch_size=len(batch.names))
+            loss = loss + self.label_loss * value
         if not self._only_labels():
-            states = self.captioner.bridge(states)
+            attended = self.captioner.attended(states, states_mask, batch.labels)
             caption_loss, _ = self.captioner.loss_from_states(
-                states, states_mask, batch.tokens, batch.clip_index, self.label_smoothing
+                *attended, batch.tokens, batch.clip_index, self.label_smoothing
             )
             self.log("train/loss", caption_loss, prog_bar=True, batch_size=len(batch.names))
             loss = loss + caption_loss
@@ -222,7 +231,11 @@ class CaptionModule(LightningModule):
         labels = self.labels.named_parameters(prefix="labels") if self.labels is not None else ()
         for name, parameter in [*self.captioner.named_parameters(), *labels]:
             if parameter.requires_grad:
-                part = "new" if name in new or name.startswith("bridge.") else name.split(".", 1)[0]
+                part = name.split(".", 1)[0]
+                if name.startswith("keywords.head."):
+                    part = "labels"
+                elif name in new or part in ("bridge", "keywords"):
+                    part = "new"
                 groups.setdefault(part if parameter.ndim > 1 else f"{part}_undecayed", []).append(parameter)
         result = []
         for name, parameters in groups.items():

@@ -27,9 +27,7 @@ def main() -> None:
     captioner = Captioner.load(arguments.captioner)
     with arguments.heard.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["truth"]]
-    captioner.calibration = fit(
-        [float(row["log_probability"]) for row in rows], [row["right"] == "True" for row in rows]
-    )
+    captioner.calibration = fit([float(row["evidence"]) for row in rows], [row["right"] == "True" for row in rows])
     print(f"{captioner.calibration}, of {len(rows)} sounds")
     captioner.save(MINI_CAPTIONER, CARD.read_text(encoding="utf-8"), torch.float16)
     size = sum(file.stat().st_size for file in MINI_CAPTIONER.rglob("*") if file.is_file())

@@ -41,7 +41,7 @@ class Heard:
     caption: str
     named: str
     right: bool
-    log_probability: float
+    evidence: float
     confidence: float
 
 
@@ -64,9 +64,7 @@ def listen(captioner: Captioner, set_: str, clips: list[Clip], truths: dict[str,
         excused = frozenset().union(*(PART_OF.get(label, frozenset()) for label in truth))
         right = bool(truth) and truth <= said and said <= truth | excused
         names = "+".join(sorted(truth)), "+".join(sorted(said))
-        rows.append(
-            Heard(set_, clip.name, names[0], best.caption, names[1], right, best.log_probability, best.confidence)
-        )
+        rows.append(Heard(set_, clip.name, names[0], best.caption, names[1], right, best.evidence, best.confidence))
     return rows
 
 

@@ -1,11 +1,12 @@
 """Trains the mini painter: a small Stable Diffusion pipeline that draws emoji from short English sentences.
 
-    python experiments/mini/train_painter.py --out RUN --vae-minutes 12 --unet-minutes 40 [--resume]
+    python experiments/mini/train_painter.py --out RUN --vae-minutes 12 --unet-minutes 40 [--resume] [--start PAINTER]
 
 Three stages: an autoencoder on all the emoji; a text model that learns to tell which one or two concepts of
 ``painter_concepts.tsv`` a caption names; a UNet, told by that text model, on latents of single concepts and of scenes of two.
 Every checkpoint of the last stage also writes ``RUN/painter``, a folder that
-``diffusers.StableDiffusionPipeline.from_pretrained`` loads; the end writes ``RUN/painter_record.json``.
+``diffusers.StableDiffusionPipeline.from_pretrained`` loads; the end writes ``RUN/painter_record.json``. With ``--start``
+the stages begin with the weights of a painter folder, and a stage with neither minutes nor steps leaves its own as they are.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
 from painter_data import (
     Caption,
@@ -74,6 +75,8 @@ class Stage:
 
     def progress(self) -> float:
         """How much of the run is done, 0 to 1."""
+        if not self.steps and not self.minutes:
+            return 1.0
         return self.step / self.steps if self.steps else self.seconds / (60 * self.minutes)
 
     def learning_rate(self) -> float:
@@ -148,18 +151,38 @@ class Stage:
         return True
 
 
-def vae_loss(vae: AutoencoderKL, pictures: torch.Tensor, batch: int) -> torch.Tensor:
-    """Absolute error of pixels and of their differences, and a little KL; a quarter of the pictures are scenes of two."""
-    index = torch.randint(len(pictures), (batch + batch // 4,))
+def hue_weights(pictures: torch.Tensor, hues: int = 12) -> torch.Tensor:
+    """How often each picture (N, 3, S, S) is to be shown, so that all hues come as often: (N,), in sum 1.
+
+    Most emoji are yellow, red or grey; an autoencoder that sees them as they come paints a frog orange.
+    """
+    red, green, blue = ((pictures + 1) / 2).unbind(dim=1)
+    chroma = pictures.amax(dim=1) - pictures.amin(dim=1)
+    angle = torch.atan2(3**0.5 * (green - blue), 2 * red - green - blue)
+    number = ((angle / (2 * math.pi) % 1) * hues).long().clamp(max=hues - 1)
+    number = torch.where(chroma > 0.3, number, hues).flatten(1)  # the last one is for greys
+    counts = functional.one_hot(number, hues + 1).sum(dim=1)[:, :hues].float() + 1e-3
+    shares = counts / counts.sum(dim=1, keepdim=True)
+    weights = (shares / shares.sum(dim=0)).sum(dim=1)
+    return weights / weights.sum()
+
+
+def vae_loss(vae: AutoencoderKL, pictures: torch.Tensor, weights: torch.Tensor, batch: int) -> torch.Tensor:
+    """Absolute error of pixels, of their differences and of their colour (R − G, B − G), and a little KL.
+
+    A quarter of the pictures are scenes of two.
+    """
+    index = torch.multinomial(weights, batch + batch // 4)
     pixels = pictures[index[:batch]]
     pixels[: batch // 4] = compose(pixels[: batch // 4], pictures[index[batch:]])
     pixels = pixels.to(vae.device)
     posterior = vae.encode(pixels).latent_dist
     latents = posterior.sample()
-    drawn = vae.decode(latents + LATENT_NOISE * torch.randn_like(latents)).sample.float()
-    across, down = drawn.diff(dim=3) - pixels.diff(dim=3), drawn.diff(dim=2) - pixels.diff(dim=2)
+    error = vae.decode(latents + LATENT_NOISE * torch.randn_like(latents)).sample.float() - pixels
+    edges = error.diff(dim=3).abs().mean() + error.diff(dim=2).abs().mean()
+    colour = (error[:, ::2] - error[:, 1:2]).abs().mean()
     kl = posterior.kl().mean() / latents[0].numel()
-    return functional.l1_loss(drawn, pixels) + 0.5 * (across.abs().mean() + down.abs().mean()) + 1e-3 * kl
+    return error.abs().mean() + 0.5 * edges + colour + 1e-3 * kl
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
@@ -212,11 +235,12 @@ def unet_loss(
 def train_vae(args: Any, accelerator: Accelerator, pictures: torch.Tensor) -> AutoencoderKL:
     """The autoencoder with averaged weights; its scaling factor gives the pictures' latents a deviation of 1."""
     torch.manual_seed(args.seed)
-    vae = build_vae()
+    vae = AutoencoderKL.from_pretrained(args.start, subfolder="vae", dtype=torch.float32) if args.start else build_vae()
     stage = Stage("vae", {"vae": vae}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"vae: resumed at step {stage.step}")
-    stage.run(lambda step: vae_loss(stage.modules["vae"], pictures, args.vae_batch))
+    weights = hue_weights(pictures)
+    stage.run(lambda step: vae_loss(stage.modules["vae"], pictures, weights, args.vae_batch))
     stage.ema.copy_to(stage.parameters)
     vae = accelerator.unwrap_model(stage.modules["vae"]).eval()
     vae.register_to_config(scaling_factor=float(1 / encode(vae, pictures).std()))
@@ -229,7 +253,13 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
     With only the picture to learn from, it takes long to tell concepts apart.
     """
     torch.manual_seed(args.seed)
-    text_model = build_text_model(tokenizer)
+    text_model = (
+        CLIPTextModel.from_pretrained(args.start, subfolder="text_encoder", dtype=torch.float32)
+        if args.start
+        else build_text_model(tokenizer)
+    )
+    if args.start and not (args.text_steps or args.text_minutes):
+        return text_model.eval()
     head = torch.nn.Linear(text_model.config.hidden_size, len(writer.concepts) + 1)
     stage = Stage("text", {"text_model": text_model, "head": head}, accelerator, args)
     if args.resume and stage.resume():
@@ -264,7 +294,12 @@ def train_unet(
         pictures: of the writer's concepts, (N, 3, SIZE, SIZE).
     """
     torch.manual_seed(args.seed)
-    stage = Stage("unet", {"unet": build_unet(text_model.config.hidden_size)}, accelerator, args)
+    unet = (
+        UNet2DConditionModel.from_pretrained(args.start, subfolder="unet", dtype=torch.float32)
+        if args.start
+        else build_unet(text_model.config.hidden_size)
+    )
+    stage = Stage("unet", {"unet": unet}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"unet: resumed at step {stage.step}")
     rng = random.Random(args.seed)
@@ -304,7 +339,9 @@ def write_record(args: argparse.Namespace, files: Sequence[str]) -> None:
     for file in files:
         digest.update((args.data / "png" / file).read_bytes())
     states = {
-        name: torch.load(args.out / f"{name}.pt", mmap=True, weights_only=True) for name in ("vae", "text", "unet")
+        name: torch.load(args.out / f"{name}.pt", mmap=True, weights_only=True)
+        for name in ("vae", "text", "unet")
+        if (args.out / f"{name}.pt").exists()
     }
     record = {
         "arguments": {name: value for name, value in vars(args).items() if not isinstance(value, Path)},
@@ -341,6 +378,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpoint-minutes", type=float, default=3)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
+    parser.add_argument("--start", type=Path, help="painter folder whose weights and tokenizer the stages begin with")
     args = parser.parse_args(argv)
     if args.data is None:
         parser.error("no --data: give a folder with png/ and names.tsv, or set A2I_REAL_DATA")
@@ -363,7 +401,9 @@ def main(argv: list[str] | None = None) -> None:
     favoured = torch.tensor([files.index(concept.file) for concept in concepts])
     vae = train_vae(args, accelerator, pictures)
     folder = args.out / "tokenizer"
-    if not (args.resume and folder.is_dir()):
+    if args.start:
+        CLIPTokenizer.from_pretrained(args.start, subfolder="tokenizer").save_pretrained(folder)
+    elif not (args.resume and folder.is_dir()):
         texts = tokenizer_texts(concepts, names.values(), args.seed)
         train_tokenizer(texts, vocab_size=4096, max_length=MAX_LENGTH).save_pretrained(folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder)

@@ -185,7 +185,12 @@ class Unnamed:
             )
         kinds = self.kinds(split)
         return [
-            Clip(path.name, path, self._captions(split, path.name, kinds[path.name]), labels=frozenset())
+            Clip(
+                path.name,
+                path,
+                self._captions(split, path.name, kinds[path.name]),
+                labels=frozenset({kinds[path.name]}),
+            )
             for path in paths
         ]
 
