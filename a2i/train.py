@@ -198,16 +198,6 @@ def _finish(
     )
 
 
-def _all_overrides(folder: Path, overrides: list[str]) -> list[str]:
-    """What a run was given so far, and now on top."""
-    if not (folder / OVERRIDES_FILE).exists():
-        raise FileNotFoundError(
-            f"{folder}: no {OVERRIDES_FILE} there; expected resume=RUN, the folder of a training run"
-        )
-    before = yaml.safe_load((folder / OVERRIDES_FILE).read_text(encoding="utf-8"))
-    return list({item.partition("=")[0].lstrip("+~"): item for item in [*before, *overrides]}.values())
-
-
 def _check_launch(devices: Any, overrides: list[str]) -> None:
     job = HydraConfig.get()
     launched = "WORLD_SIZE" in os.environ
@@ -233,8 +223,11 @@ def main(config: DictConfig) -> float | None:
     with clear_errors():
         if resume:
             folder = Path(config.resume).expanduser().resolve()
-            overrides = _all_overrides(folder, [item for item in overrides if not item.startswith("resume=")])
-            config = hydra.compose("train", overrides)
+            if not (folder / OVERRIDES_FILE).exists():
+                raise FileNotFoundError(
+                    f"{folder}: no {OVERRIDES_FILE} there; expected resume=RUN, the folder of a training run"
+                )
+            overrides = [item for item in overrides if not item.startswith("resume=")]
         _check_launch(plain(config.trainer.devices), [*job.overrides.hydra, *overrides])
         settings = plain(config)
         if not resume:
@@ -258,14 +251,18 @@ def main(config: DictConfig) -> float | None:
     return values.get(f"best/{monitored(settings)[0]}")
 
 
-def _use_run_folder() -> None:
-    """Resuming a run, Hydra too writes into its folder and begins no other."""
-    folders = [item.partition("=")[2].strip("'") for item in sys.argv[1:] if item.startswith("resume=")]
-    if folders and Path(folders[0]).is_dir() and not any(item.startswith("hydra.run.dir=") for item in sys.argv):
-        sys.argv.append(f"hydra.run.dir={quoted(folders[0])}")
+def _go_on(argv: list[str]) -> list[str]:
+    """Resuming a run, what it was given before comes first, and Hydra too writes into its folder and begins no other."""
+    folders = [item.partition("=")[2].strip("'") for item in argv if item.startswith("resume=")]
+    if not folders or not (file := Path(folders[0]).expanduser() / OVERRIDES_FILE).exists():
+        return argv
+    before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not any(item.startswith("hydra.run.dir=") for item in argv):
+        before.append(f"hydra.run.dir={quoted(folders[0])}")
+    return list({item.partition("=")[0].lstrip("+~"): item for item in [*before, *argv]}.values())
 
 
 if __name__ == "__main__":
-    _use_run_folder()
+    sys.argv[1:] = _go_on(sys.argv[1:])
     use_arguments(paths=("resume", "data.root"))
     main()

@@ -73,6 +73,32 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_a_painter_may_start_from_another(data: Path, run: Path, tmp_path: Path) -> None:
+    start = run / "painter"
+    train_painter.main(
+        [*arguments(data, tmp_path, 1), "--text-steps", "0", "--text-minutes", "0", "--start", str(start)]
+    )
+    before, after = (StableDiffusionPipeline.from_pretrained(folder) for folder in (start, tmp_path / "painter"))
+    assert after.tokenizer.get_vocab() == before.tokenizer.get_vocab()
+    kept, learnt = (pipeline.text_encoder.state_dict() for pipeline in (before, after))
+    assert all(torch.equal(learnt[name], weight) for name, weight in kept.items())
+    for part in ("vae", "unet"):
+        old, new = (getattr(pipeline, part).state_dict() for pipeline in (before, after))
+        change = max(float((new[name].float() - weight.float()).abs().max()) for name, weight in old.items())
+        assert 0 < change < 0.1, part
+    assert not (tmp_path / "text.pt").exists()
+    assert (tmp_path / "painter_record.json").exists()
+
+
+def test_rare_hues_are_shown_as_often_as_common_ones() -> None:
+    red, green, grey = torch.tensor([[1.0, -1, -1], [-1, 1, -1], [0.2, 0.2, 0.2]])
+    pictures = torch.stack([red, red, red, green, grey])[:, :, None, None].expand(-1, -1, 8, 8)
+    weights = train_painter.hue_weights(pictures)
+    assert weights.tolist() == pytest.approx([0.75 / 2 / 3 + 0.05] * 3 + [0.75 / 2 + 0.05, 0.05], rel=1e-4)
+    greys = train_painter.hue_weights(pictures[4:].expand(4, -1, -1, -1))
+    assert (greys == greys[0]).all()
+
+
 def draw(pipeline: StableDiffusionPipeline, text: str, seed: int, steps: int = 2) -> np.ndarray:
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(seed)

@@ -118,7 +118,9 @@ class CaptionModule(LightningModule):
         loss = log_mel.new_zeros(())
         if self.label_loss and not self.freeze_encoder:
             head = self.labels if self.captioner.keywords is None else self.captioner.keywords.head
-            value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing)  # type: ignore[misc]
+            assert head is not None
+            assert batch.labels is not None
+            value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing)
             self.log("train/label_loss", value, prog_bar=True, batch_size=len(batch.names))
             loss = loss + self.label_loss * value
         if not self._only_labels():

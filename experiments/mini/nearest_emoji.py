@@ -3,7 +3,9 @@
     A2I_REAL_DATA=FOLDER python experiments/mini/nearest_emoji.py [--painter RUN/painter] [--sheets FOLDER]
 
 A drawing and an emoji are alike by the correlation of their inverted 32 × 32 pixels on white. Right is a drawing whose
-emoji is the nearest of them all; in a scene of two, the same of each corner's own part.
+emoji is the nearest of them all; in a scene of two, the same of each corner's own part. That is mostly about shapes: the
+colour error, the mean of |Δ(R − G)| and |Δ(B − G)| over those pixels, in levels of 0 to 255, tells an orange frog from a green
+one.
 """
 
 import argparse
@@ -110,27 +112,43 @@ class Album:
             raise FileNotFoundError(f"no *.png in {folder}; expected the Noto Emoji")
         self.codes = [file.stem.removeprefix("emoji_") for file in files]
         self._known = np.stack([descriptor(Image.open(file)) for file in files])
+        self._colours = {code: colours(Image.open(file)) for code, file in zip(self.codes, files, strict=True)}
 
     def nearest(self, image: Image.Image) -> str:
         """The code of the emoji that the picture is most like."""
         return self.codes[int((self._known @ descriptor(image)).argmax())]
 
+    def colour_error(self, drawing: Image.Image, code: str) -> float:
+        """Of a drawing of that emoji, in levels."""
+        return float(np.abs(colours(drawing) - self._colours[code]).mean())
+
     def found(self, drawing: Image.Image, parts: int) -> tuple[str, ...]:
         """The code of the whole drawing (`parts` 1), or those of the ground and the sky (2)."""
         if parts == 1:
             return (self.nearest(drawing),)
-        size, small = drawing.width, round(drawing.width * CORNER)
-        boxes = ((0, size - small, small, size), (size - small, 0, size, small))
+        size, part = drawing.width, round(drawing.width * CORNER)
+        boxes = ((0, size - part, part, size), (size - part, 0, size, part))
         return tuple(self.nearest(drawing.crop(box)) for box in boxes)
+
+
+def small(image: Image.Image) -> np.ndarray:
+    """(32, 32, 3) float32, in levels, of a picture on white."""
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return np.asarray(white.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS), np.float32)
 
 
 def descriptor(image: Image.Image) -> np.ndarray:
     """(3072,) unit vector of a picture."""
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    ink = 255 - np.asarray(white.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS), np.float32)
+    ink = 255 - small(image)
     ink -= ink.mean()
     return (ink / max(float(np.linalg.norm(ink)), 1e-6)).ravel()
+
+
+def colours(image: Image.Image) -> np.ndarray:
+    """(32, 32, 2): R − G and B − G."""
+    pixels = small(image)
+    return pixels[..., ::2] - pixels[..., 1:2]
 
 
 def captioner_says(count: int) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
@@ -154,16 +172,21 @@ def judge(
 ) -> list[tuple[str, Image.Image]]:
     """Draws each sentence with each seed, prints the wrong ones and the totals, and returns sentences with drawings."""
     drawn, right, corners = [], 0, 0
+    errors = []
     for sentence, codes in track(told, description=part):
         for seed in range(seeds):
             drawing = painter.draw(sentence, seed).image
             found = album.found(drawing, len(codes))
             drawn.append((sentence, drawing))
             right += found == codes
+            if len(codes) == 1:
+                errors.append(album.colour_error(drawing, codes[0]))
             corners += sum(one == code for one, code in zip(found, codes, strict=True))
             if found != codes:
                 print(f"  {part}, seed {seed}: {sentence} {' '.join(found)} instead of {' '.join(codes)}")
     print(f"{part}: {right} of {len(drawn)}")
+    if errors:
+        print(f"{part}, colour error: {np.mean(errors):.1f} levels")
     if told and len(told[0][1]) == 2:
         print(f"{part}, corners: {corners} of {2 * len(drawn)}")
     return drawn

@@ -52,6 +52,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 CAPTION_DROPOUT = 0.12
 HIGH_NOISE = 1.5  # exponent: 1 draws every time step as often
+AS_THEY_COME = 0.25  # share of the autoencoder's pictures that are not chosen by their hue
 LATENT_NOISE = 0.1  # so that the decoder forgives small errors of the UNet
 
 
@@ -152,7 +153,7 @@ class Stage:
 
 
 def hue_weights(pictures: torch.Tensor, hues: int = 12) -> torch.Tensor:
-    """How often each picture (N, 3, S, S) is to be shown, so that all hues come as often: (N,), in sum 1.
+    """How often each picture (N, 3, S, S) is shown, in sum 1 (N,): so that hues come equally often, greys as they come.
 
     Most emoji are yellow, red or grey; an autoencoder that sees them as they come paints a frog orange.
     """
@@ -161,10 +162,10 @@ def hue_weights(pictures: torch.Tensor, hues: int = 12) -> torch.Tensor:
     angle = torch.atan2(3**0.5 * (green - blue), 2 * red - green - blue)
     number = ((angle / (2 * math.pi) % 1) * hues).long().clamp(max=hues - 1)
     number = torch.where(chroma > 0.3, number, hues).flatten(1)  # the last one is for greys
-    counts = functional.one_hot(number, hues + 1).sum(dim=1)[:, :hues].float() + 1e-3
-    shares = counts / counts.sum(dim=1, keepdim=True)
-    weights = (shares / shares.sum(dim=0)).sum(dim=1)
-    return weights / weights.sum()
+    counts = functional.one_hot(number, hues + 1).sum(dim=1)[:, :hues].float()
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    weights = (shares / shares.sum(dim=0).clamp(min=1e-6)).sum(dim=1)
+    return (1 - AS_THEY_COME) * weights / weights.sum().clamp(min=1e-6) + AS_THEY_COME / len(pictures)
 
 
 def vae_loss(vae: AutoencoderKL, pictures: torch.Tensor, weights: torch.Tensor, batch: int) -> torch.Tensor:
@@ -172,7 +173,7 @@ def vae_loss(vae: AutoencoderKL, pictures: torch.Tensor, weights: torch.Tensor, 
 
     A quarter of the pictures are scenes of two.
     """
-    index = torch.multinomial(weights, batch + batch // 4)
+    index = torch.multinomial(weights, batch + batch // 4, replacement=True)
     pixels = pictures[index[:batch]]
     pixels[: batch // 4] = compose(pixels[: batch // 4], pictures[index[batch:]])
     pixels = pixels.to(vae.device)
