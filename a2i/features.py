@@ -38,8 +38,8 @@ class FeatureSettings:
     """
 
     num_mel_bins: int = 128
-    mean: float | None = None
-    std: float | None = None
+    mean: float = None  # type: ignore[assignment]  # never None once it is built
+    std: float = None  # type: ignore[assignment]
     kind: FeatureKind = "ast"
 
     def __post_init__(self) -> None:
