@@ -41,7 +41,8 @@ def build_captioner(model: dict[str, Any], captions: list[str]) -> "Captioner":
     if wanted["pretrained"] is not None:
         tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"])
     else:
-        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"])
+        kind: Any = wanted.get("kind") or "bpe"
+        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"], kind=kind)
     return Captioner(
         encoder=build(model["encoder"]),
         decoder=build(model["decoder"], vocab_size=len(tokenizer)),
@@ -263,5 +264,5 @@ def _use_run_folder() -> None:
 
 if __name__ == "__main__":
     _use_run_folder()
-    use_arguments(paths=("resume", "data.root"))
+    use_arguments(paths=("resume", "data.root", "model.encoder.pretrained"))
     main()

@@ -182,3 +182,31 @@ def test_bad_settings() -> None:
     long = torch.zeros(1, 41, dtype=torch.long)
     with pytest.raises(ValueError, match="this decoder has 40 positions"):
         make("transformer")(long, real(long), *states(1))
+
+
+@torch.no_grad()
+def test_the_transformers_layers_are_pytorchs() -> None:
+    """The same weights in `torch.nn.TransformerDecoder` give the same logits: the paper's layers, and as many weights."""
+    decoder = make("transformer")
+    ours = decoder.model.model.decoder  # type: ignore[union-attr]
+    layer = torch.nn.TransformerDecoderLayer(48, 4, 192, batch_first=True)
+    theirs = torch.nn.TransformerDecoder(layer, 2).eval()
+    for own, other in zip(ours.layers, theirs.layers, strict=True):  # type: ignore[union-attr,arg-type]
+        for attention, name in ((own.self_attn, "self_attn"), (own.encoder_attn, "multihead_attn")):
+            projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+            getattr(other, name).in_proj_weight.copy_(torch.cat([one.weight for one in projections]))
+            getattr(other, name).in_proj_bias.copy_(torch.cat([one.bias for one in projections]))
+            getattr(other, name).out_proj.load_state_dict(attention.out_proj.state_dict())
+        pairs = ((own.fc1, other.linear1), (own.fc2, other.linear2), (own.self_attn_layer_norm, other.norm1))
+        for one, another in (*pairs, (own.encoder_attn_layer_norm, other.norm2), (own.final_layer_norm, other.norm3)):
+            another.load_state_dict(one.state_dict())
+    sound, mask = states()
+    inputs = torch.randint(0, VOCABULARY, (3, 6))
+    words = ours.embed_tokens.weight[inputs] * math.sqrt(48) + ours.embed_positions.weight[2:8]  # type: ignore[union-attr,index]
+    later = torch.nn.Transformer.generate_square_subsequent_mask(6) < 0
+    hidden = theirs(words, sound, tgt_mask=later, memory_key_padding_mask=~mask)
+    expected = hidden @ decoder.model.output_projection.weight.T  # type: ignore[union-attr]
+    assert torch.allclose(decoder(inputs, real(inputs), sound, mask), expected, atol=1e-3, rtol=1e-4)
+    counted = sum(weight.numel() for weight in theirs.parameters())
+    learnt = sum(weight.numel() for weight in decoder.parameters() if weight.requires_grad)
+    assert learnt == counted + 2 * 48 * VOCABULARY
