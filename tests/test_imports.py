@@ -23,6 +23,7 @@ ORDER = [
         "decoders",
         "confidence",
         "captioner",
+        "audio_language",
         "metrics",
         "report",
     ),
