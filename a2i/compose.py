@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from a2i.data import Source
-from a2i.places import CONF
+from a2i.places import AUDIO_LANGUAGE_MODELS, CONF
 
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build
 
@@ -95,7 +95,8 @@ def arguments(argv: Sequence[str], paths: Sequence[str] = ()) -> list[str]:
     """Command-line arguments that Hydra reads as the user meant them.
 
     File names hold blanks, commas, parentheses and equal signs, which mean something in Hydra's grammar: the values of
-    `paths` are quoted, unless they are quoted, interpolated or a list already. `image=FOLDER` chooses that folder.
+    `paths` are quoted, unless they are quoted, interpolated or a list already. `image=FOLDER` chooses that folder, and
+    `captioner=NAME` the settings of an audio-language model.
 
     Args:
         argv: without the program's name.
@@ -106,6 +107,8 @@ def arguments(argv: Sequence[str], paths: Sequence[str] = ()) -> list[str]:
         key, equals, value = argument.partition("=")
         if key == "image" and equals and value not in image_names() and Path(value).is_dir():
             result += ["image=folder", f"image.model={quoted(value)}"]
+        elif key in ("captioner", "against") and value in AUDIO_LANGUAGE_MODELS:
+            result += [argument, f"audio_language={value}"]
         elif key in paths and equals and value and not _is_grammar(value):
             result.append(f"{key}={quoted(value)}")
         else:

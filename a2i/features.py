@@ -1,18 +1,24 @@
-"""Waveform → log-mel spectrogram: the Audio Spectrogram Transformer's exact numbers, a batch at a time, with a mask."""
+"""Waveform → log-mel spectrogram, a batch at a time, with a mask: the exact numbers of AST, or of the PANNs."""
 
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from a2i.audio import SAMPLE_RATE
 
+FeatureKind = Literal["ast", "panns_16k", "panns_32k"]
 FRAME_LENGTH = 400  # samples, 25 ms
 HOP_LENGTH = 160  # samples, 10 ms
 FFT_LENGTH = 512  # points
 PREEMPHASIS = 0.97
 LOWEST_FREQUENCY = 20.0  # Hz
+PANNS_LOWEST_FREQUENCY = 50.0  # Hz
+PANNS_FLOOR = 1e-10  # of a mel bin's power: -100 dB
 CHUNK_FRAMES = 6_000  # one minute; bounds the memory that framing takes
+# Mean and standard deviation: AudioSet's (Gong et al. 2021), and of the PANNs' decibels ESC-10's, rounded.
+STATISTICS = {"ast": (-4.2677393, 4.5689974), "panns_16k": (-41.0, 31.0), "panns_32k": (-46.0, 38.0)}
 
 
 @dataclass(frozen=True)
@@ -20,26 +26,49 @@ class FeatureSettings:
     """What a captioner was trained on; saved in its folder.
 
     Attributes:
-        num_mel_bins: mel bins from 20 Hz to 8 kHz.
-        mean: of the log-mel values that are subtracted (AudioSet's, from Gong et al. 2021).
-        std: their standard deviation; values are divided by twice it.
+        num_mel_bins: mel bins.
+        mean: of the log-mel values that are subtracted; None for what `kind` has.
+        std: their standard deviation; values are divided by twice it. None for what `kind` has.
+        kind: whose numbers they are:
+
+            * `ast`: Kaldi's filter banks from 20 Hz to 8 kHz, 25 ms frames, pre-emphasis, natural logarithm (Gong et al. 2021);
+            * `panns_16k`: 50 Hz to 8 kHz, 32 ms frames, decibels, for the published Cnn14_16k (Kong et al. 2020);
+            * `panns_32k`: 50 Hz to 14 kHz, for the PANNs of 32 kHz (Cnn10, Cnn14). All sound here has 16 kHz: their bins above
+              8 kHz stay empty, the others hold what the same sound at 32 kHz would give.
     """
 
     num_mel_bins: int = 128
-    mean: float = -4.2677393
-    std: float = 4.5689974
+    mean: float = None  # type: ignore[assignment]  # never None once it is built
+    std: float = None  # type: ignore[assignment]
+    kind: FeatureKind = "ast"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(FeatureKind):
+            raise ValueError(f"got features of kind {self.kind!r}; expected one of {', '.join(get_args(FeatureKind))}")
+        for name, value in zip(("mean", "std"), STATISTICS[self.kind], strict=True):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
 
     @property
     def padding(self) -> float:
-        """What stands in masked frames: a log-mel of 0, normalised, as AST's own padding is."""
-        return -self.mean / (2 * self.std)
+        """What stands in masked frames: a log-mel of 0, normalised, as AST's own padding is; for the PANNs silence."""
+        return self.normalised(0.0 if self.kind == "ast" else -100.0)
+
+    def normalised(self, log_mel: Any) -> Any:
+        """Log-mel values, a number or a tensor, with mean 0 and standard deviation 0.5 over the data of `mean` and `std`."""
+        return (log_mel - self.mean) / (2 * self.std)
+
+    def restored(self, log_mel: Any) -> Any:
+        """What `normalised` was given."""
+        return log_mel * (2 * self.std) + self.mean
 
 
 class LogMel(nn.Module):
-    """Batched Kaldi log-mel filter bank energies, normalised as AST expects them (Gong et al. 2021, section 2.1).
+    """Batched log-mel filter bank energies, normalised.
 
-    Equals `transformers.ASTFeatureExtractor` to 1e-4, but takes a batch, runs where its input lies, keeps every frame and
-    says which frames are real.
+    `ast` equals `transformers.ASTFeatureExtractor` to 1e-4, but takes a batch, runs where its input lies, keeps every frame and
+    says which frames are real. The PANNs' kinds equal, before normalisation, what their authors compute with librosa's
+    filters: centred frames, the clip mirrored at both ends.
     """
 
     window: Tensor
@@ -47,15 +76,11 @@ class LogMel(nn.Module):
 
     def __init__(self, settings: FeatureSettings | None = None) -> None:
         super().__init__()
-        import torchaudio.compliance.kaldi as kaldi
-
         self.settings = settings or FeatureSettings()
-        banks, _ = kaldi.get_mel_banks(
-            self.settings.num_mel_bins, FFT_LENGTH, float(SAMPLE_RATE), LOWEST_FREQUENCY, 0.0, 100.0, -500.0, 1.0
-        )
-        # Kaldi's banks leave out the Nyquist bin: it is zero.
-        banks = nn.functional.pad(banks, (0, 1)).T.contiguous()
-        self.register_buffer("window", torch.hann_window(FRAME_LENGTH, periodic=False), persistent=False)
+        kaldi = self.settings.kind == "ast"
+        window = torch.hann_window(FRAME_LENGTH, periodic=False) if kaldi else torch.hann_window(FFT_LENGTH)
+        banks = _kaldi_banks(self.settings.num_mel_bins) if kaldi else _panns_banks(self.settings)
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel_banks", banks, persistent=False)  # (257, num_mel_bins)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +92,7 @@ class LogMel(nn.Module):
 
         Returns:
             log-mel (B, T, num_mel_bins) with T the frames of the longest clip, and mask (B, T) bool, True for real
-            frames. A clip shorter than one frame (25 ms) is filled up with silence and has one frame.
+            frames. A clip shorter than one frame (25 or 32 ms) is filled up with silence and has one frame at least.
 
         Raises:
             ValueError: shapes don't fit together, or a length is not within 1 … N.
@@ -78,20 +103,25 @@ class LogMel(nn.Module):
             )
         if int(lengths.min()) < 1 or int(lengths.max()) > waveforms.shape[1]:
             raise ValueError(f"got lengths {lengths.tolist()}; expected 1 to {waveforms.shape[1]} samples each")
-        frames = frame_count(lengths)
+        frames = frame_count(lengths, self.settings.kind)
         samples = torch.arange(waveforms.shape[1], device=waveforms.device)
         waveforms = waveforms.float().masked_fill(samples >= lengths.to(waveforms.device)[:, None], 0.0)
-        waveforms = nn.functional.pad(waveforms, (0, max(0, FRAME_LENGTH - waveforms.shape[1])))
+        size = len(self.window)
+        waveforms = nn.functional.pad(waveforms, (0, max(0, size - waveforms.shape[1])))
+        if self.settings.kind != "ast":
+            waveforms = _mirrored(waveforms, lengths.to(waveforms.device))
         # Under mixed precision the logarithm of tiny powers would lose its digits.
         with torch.autocast(waveforms.device.type, enabled=False):
-            pieces = waveforms.unfold(1, FRAME_LENGTH, HOP_LENGTH)[:, : int(frames.max())].split(CHUNK_FRAMES, dim=1)
+            pieces = waveforms.unfold(1, size, HOP_LENGTH)[:, : int(frames.max())].split(CHUNK_FRAMES, dim=1)
             log_mel = torch.cat([self._log_mel(piece) for piece in pieces], dim=1)
         mask = torch.arange(log_mel.shape[1], device=log_mel.device) < frames.to(log_mel.device)[:, None]
-        log_mel = (log_mel - self.settings.mean) / (2 * self.settings.std)
-        return log_mel.masked_fill(~mask[:, :, None], self.settings.padding), mask
+        return self.settings.normalised(log_mel).masked_fill(~mask[:, :, None], self.settings.padding), mask
 
     def _log_mel(self, frames: Tensor) -> Tensor:
-        """(B, T, 400) samples → (B, T, num_mel_bins) natural logarithm of mel energies."""
+        """(B, T, 400 or 512) samples → (B, T, num_mel_bins) mel energies, their natural logarithm or in decibels."""
+        if self.settings.kind != "ast":
+            power = torch.fft.rfft(frames * self.window).abs().pow(2)
+            return 10 * (power @ self.mel_banks).clamp_min(PANNS_FLOOR).log10()
         frames = frames - frames.mean(dim=-1, keepdim=True)
         previous = torch.cat((frames[..., :1], frames[..., :-1]), dim=-1)
         frames = (frames - PREEMPHASIS * previous) * self.window
@@ -99,6 +129,43 @@ class LogMel(nn.Module):
         return (power @ self.mel_banks).clamp_min(torch.finfo(torch.float32).eps).log()
 
 
-def frame_count(samples: Tensor) -> Tensor:
+def frame_count(samples: Tensor, kind: FeatureKind = "ast") -> Tensor:
     """Frames of a waveform of so many samples at 16 kHz; at least 1."""
+    if kind != "ast":
+        return samples // HOP_LENGTH + 1
     return ((samples - FRAME_LENGTH).clamp_min(0) // HOP_LENGTH) + 1
+
+
+def _kaldi_banks(num_mel_bins: int) -> Tensor:
+    import torchaudio.compliance.kaldi as kaldi
+
+    banks, _ = kaldi.get_mel_banks(
+        num_mel_bins, FFT_LENGTH, float(SAMPLE_RATE), LOWEST_FREQUENCY, 0.0, 100.0, -500.0, 1.0
+    )
+    # Kaldi's banks leave out the Nyquist bin: it is zero.
+    return nn.functional.pad(banks, (0, 1)).T.contiguous()
+
+
+def _panns_banks(settings: FeatureSettings) -> Tensor:
+    """Slaney's filters, as librosa has them.
+
+    512 points at 16 kHz are spaced as 1,024 at 32 kHz: there the same bins follow up to 8 kHz, with twice the amplitude.
+    """
+    from torchaudio.functional import melscale_fbanks
+
+    times = 2 if settings.kind == "panns_32k" else 1
+    highest = 14_000.0 if times == 2 else 8_000.0
+    points = FFT_LENGTH // 2 * times + 1
+    bins, rate = settings.num_mel_bins, SAMPLE_RATE * times
+    banks: Tensor = melscale_fbanks(points, PANNS_LOWEST_FREQUENCY, highest, bins, rate, "slaney", "slaney")
+    return banks[: FFT_LENGTH // 2 + 1] * times**2
+
+
+def _mirrored(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """(B, N) with half a frame more at each end, where every clip goes on as its own mirror image."""
+    half = FFT_LENGTH // 2
+    # Of what is shorter than a frame the silence behind it is mirrored too.
+    last = lengths.clamp_min(FFT_LENGTH)[:, None] - 1
+    places = torch.arange(-half, waveforms.shape[1] + half, device=waveforms.device).abs()
+    places = torch.where(places > last, 2 * last - places, places).clamp_min(0)
+    return waveforms.gather(1, places)

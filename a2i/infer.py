@@ -177,7 +177,9 @@ def main(config: DictConfig) -> None:
             raise ValueError(f"got out={out}, which is a file; expected a folder, or a name that is free")
         from a2i.pipeline import AudioToImage
 
-        a2i = AudioToImage.load(settings["captioner"], settings["image"] or None, settings["device"])
+        a2i = AudioToImage.load(
+            settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
+        )
         a2i.captioner.decoding.with_changes(**settings["decoding"])
         out.mkdir(parents=True, exist_ok=True)
     small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
@@ -185,6 +187,8 @@ def main(config: DictConfig) -> None:
     if small:
         names, full = (" and ".join(words) for words in zip(*small, strict=True))
         print(f"using the small embedded {names}; for full ones: {full}")
+    if licence := getattr(a2i.captioner, "licence", None):
+        print(f"captions by {a2i.captioner.name}, licence: {licence}")
     if a2i.painter is not None and a2i.painter.licence:
         print(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
     try:
@@ -201,5 +205,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    use_arguments(paths=("audio", "captioner", "out", "image.model"))
+    use_arguments(paths=("audio", "captioner", "out", "image.model", "audio_language.model"))
     main()

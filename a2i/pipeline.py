@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,10 @@ from PIL.PngImagePlugin import PngInfo
 from a2i import audio
 from a2i.captioner import Captioner
 from a2i.diffusion import Painter
-from a2i.places import CONF, MINI_CAPTIONER
+from a2i.places import AUDIO_LANGUAGE_MODELS, CONF, MINI_CAPTIONER
+
+if TYPE_CHECKING:
+    from a2i.audio_language import AudioLanguageCaptioner
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,13 @@ class AudioToImage:
     >>> result.caption, result.image
     """
 
-    def __init__(self, captioner: Captioner, painter: Painter | None, name: str = "captioner") -> None:
+    def __init__(
+        self, captioner: "Captioner | AudioLanguageCaptioner", painter: Painter | None, name: str = "captioner"
+    ) -> None:
         """Put together what is loaded already; `load` does both.
 
         Args:
-            captioner: as `Captioner.load` gives it.
+            captioner: as `load_captioner` gives it.
             painter: None for captions alone.
             name: of the captioner, for the results.
         """
@@ -94,25 +99,29 @@ class AudioToImage:
     @classmethod
     def load(
         cls,
-        captioner: str | Path | None = None,
+        captioner: "str | Path | Captioner | AudioLanguageCaptioner | None" = None,
         image: str | Path | dict[str, Any] | Painter | None = "mini",
         device: str | torch.device | None = None,
+        audio_language: dict[str, Any] | None = None,
     ) -> "AudioToImage":
         """Load both models.
 
         Args:
-            captioner: captioner folder; None for the small one that comes with a2i.
+            captioner: captioner folder; a name of `conf/audio_language`, such as `qwen2_audio`; a captioner; or None for the
+                small one that comes with a2i.
             image: `mini` for the small one that comes with a2i, another name of `conf/image`, a local folder or Hub id in
                 diffusers' format, `Painter`'s arguments, a `Painter`, or None or `none` for captions alone.
             device: None for CUDA where there is one, else the CPU.
+            audio_language: `AudioLanguageCaptioner`'s arguments, where other than the named one's.
 
         Raises:
             FileNotFoundError: there is no captioner in the folder.
             ValueError: a model does not fit or can't be had.
         """
         device = find_device(device)
-        heard = Captioner.load(MINI_CAPTIONER if captioner is None else captioner, device)
+        heard = load_captioner(MINI_CAPTIONER if captioner is None else captioner, device, audio_language)
         name = "a2i-mini-captioner" if captioner is None else str(captioner)
+        name = name if isinstance(captioner, str | Path | None) else getattr(captioner, "name", "captioner")
         return cls(heard, _painter(image, device), name)
 
     def __call__(
@@ -151,6 +160,36 @@ class AudioToImage:
             unseen_tokens=0 if self.painter is None else self.painter.tokens_over(caption),
             seconds=time.perf_counter() - began,
         )
+
+
+def load_captioner(
+    captioner: "str | Path | Captioner | AudioLanguageCaptioner",
+    device: torch.device,
+    audio_language: dict[str, Any] | None = None,
+) -> "Captioner | AudioLanguageCaptioner":
+    """The captioner of a folder, or of a name in `conf/audio_language`; one that is loaded already is given back.
+
+    Args:
+        captioner: folder, name or captioner.
+        device: to load it to.
+        audio_language: `AudioLanguageCaptioner`'s arguments, where other than the named one's.
+
+    Raises:
+        FileNotFoundError: there is no captioner in the folder.
+        ValueError: it does not fit or can't be had.
+    """
+    if not isinstance(captioner, str | Path):
+        return captioner
+    if captioner not in AUDIO_LANGUAGE_MODELS:
+        try:
+            return Captioner.load(Path(captioner).expanduser(), device)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}, or one of {', '.join(AUDIO_LANGUAGE_MODELS)}") from error
+    # Not before it is asked for: it takes a second of its own to import.
+    from a2i.audio_language import AudioLanguageCaptioner
+
+    settings = audio_language or yaml.safe_load((CONF / "audio_language" / f"{captioner}.yaml").read_text("utf-8"))
+    return AudioLanguageCaptioner(**{key: value for key, value in settings.items() if key != "_target_"}, device=device)
 
 
 def find_device(name: str | torch.device | None) -> torch.device:

@@ -3,16 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100  # target of padding; cross-entropy passes over it
 END_OF_TEXT = "<|endoftext|>"
+UNKNOWN = "<unk>"  # a word that is not in the vocabulary; left out where ids become text
+TokenKind = Literal["bpe", "words"]
 
 
 @dataclass(frozen=True)
@@ -119,33 +122,66 @@ class CaptionTokenizer:
         return cls(tokenizer, max_tokens)
 
     @classmethod
-    def train(cls, captions: Iterable[str], vocab_size: int, max_tokens: int = 64) -> "CaptionTokenizer":
-        """Learn a byte-level BPE of GPT-2's kind from captions, for a decoder trained from nothing.
-
-        A space is put before the first word, so that it is the same token wherever in a sentence it stands.
+    def train(
+        cls, captions: Iterable[str], vocab_size: int | None, max_tokens: int = 64, kind: TokenKind = "bpe"
+    ) -> "CaptionTokenizer":
+        """Learn a tokenizer from captions, for a decoder trained from nothing.
 
         Args:
             captions: the training captions.
-            vocab_size: tokens in all, at least 257: every byte and the end of text.
+            vocab_size: tokens in all; of `bpe` at least 257 (every byte and the end of text), of `words` None for all words.
+            max_tokens: see the class.
+            kind: `bpe`, a byte-level BPE of GPT-2's kind, to which a space is put before the first word, so that it is the
+                same token wherever in a sentence it stands; or `words`, whole words in small letters without punctuation,
+                as audio captioning papers have them, where what is not in the vocabulary can't be said.
+
+        Raises:
+            ValueError: an unknown kind, or too small a vocabulary.
         """
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
         from transformers import PreTrainedTokenizerFast
 
-        if vocab_size < 257:
-            raise ValueError(f"got vocab_size={vocab_size}; expected at least 257 (every byte and the end of text)")
-        bpe = Tokenizer(models.BPE())
-        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        bpe.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            special_tokens=[END_OF_TEXT],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
+        if kind not in get_args(TokenKind):
+            raise ValueError(f"got tokenizer kind {kind!r}; expected one of {', '.join(get_args(TokenKind))}")
+        learn = _learn_bpe if kind == "bpe" else _learn_words
+        tokenizer = learn((" ".join(caption.split()) for caption in captions), vocab_size)
+        unknown = {"unk_token": UNKNOWN} if kind == "words" else {}
+        ends = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+        return cls(PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends, **unknown), max_tokens)
+
+
+def _learn_bpe(captions: Iterable[str], vocab_size: int | None) -> "Tokenizer":
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    if vocab_size is None or vocab_size < 257:
+        raise ValueError(f"got vocab_size={vocab_size}; expected at least 257 (every byte and the end of text)")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(captions, trainer)
+    return bpe
+
+
+def _learn_words(captions: Iterable[str], vocab_size: int | None) -> "Tokenizer":
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    if vocab_size is not None and vocab_size < 3:
+        raise ValueError(
+            f"got vocab_size={vocab_size}; expected at least 3 (a word, the unknown one, the end), or null"
         )
-        bpe.train_from_iterator((" ".join(caption.split()) for caption in captions), trainer)
-        return cls(
-            PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT), max_tokens
-        )
+    words = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    punctuation = normalizers.Replace(Regex(r"[^\w\s']"), " ")
+    words.normalizer = normalizers.Sequence([normalizers.Lowercase(), punctuation])
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    size = {} if vocab_size is None else {"vocab_size": vocab_size}
+    trainer = trainers.WordLevelTrainer(special_tokens=[END_OF_TEXT, UNKNOWN], show_progress=False, **size)
+    words.train_from_iterator(captions, trainer)
+    return words
 
 
 def _first_line(error: Exception) -> str:

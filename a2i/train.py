@@ -45,7 +45,8 @@ def build_captioner(model: dict[str, Any], clips: list["Clip"]) -> "Captioner":
     if wanted["pretrained"] is not None:
         tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"])
     else:
-        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"])
+        kind: Any = wanted.get("kind") or "bpe"
+        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"], kind=kind)
     return Captioner(
         encoder=build(model["encoder"]),
         decoder=build(model["decoder"], vocab_size=len(tokenizer)),
@@ -264,5 +265,5 @@ def _go_on(argv: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     sys.argv[1:] = _go_on(sys.argv[1:])
-    use_arguments(paths=("resume", "data.root"))
+    use_arguments(paths=("resume", "data.root", "model.encoder.pretrained"))
     main()

@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from a2i.compose import ALLOWED, plain
-from a2i.places import CONF
+from a2i.compose import arguments as use_names
+from a2i.places import AUDIO_LANGUAGE_MODELS, CONF
 
 CHOICES = [
     f"{path.parent.relative_to(CONF)}={path.stem}"
     for path in sorted(CONF.glob("*/**/*.yaml"))
-    if path.parent.name not in ("image", "decoding")
+    if path.parent.name not in ("image", "decoding", "audio_language")
 ]
 
 
@@ -50,6 +51,21 @@ def test_every_picture_model_has_the_painters_arguments(image: str) -> None:
     if settings:
         arguments = set(inspect.signature(Painter).parameters) - {"device"}
         assert set(settings) == arguments | {"_target_"}
+
+
+@pytest.mark.parametrize("name", AUDIO_LANGUAGE_MODELS)
+def test_every_audio_language_model_has_the_captioners_arguments(name: str) -> None:
+    import inspect
+
+    from a2i.audio_language import AudioLanguageCaptioner
+
+    arguments = set(inspect.signature(AudioLanguageCaptioner).parameters) - {"device"}
+    for entry in ("infer", "evaluate"):
+        overrides = use_names([f"captioner={name}", "audio_language.dtype=float16"], paths=("captioner",))
+        config = compose(entry, *overrides)
+        assert set(config["audio_language"]) == arguments | {"_target_"}
+        assert config["audio_language"]["dtype"] == "float16"
+        assert config["captioner"] == name
 
 
 @pytest.mark.parametrize("entry", ["evaluate", "infer", "prepare"])

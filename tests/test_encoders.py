@@ -1,12 +1,58 @@
+"""What every encoder owes, whichever there are; and every encoder with every decoder."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
+import torch
+import yaml
+from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
+from omegaconf import OmegaConf
+from torch import Tensor
 
 from a2i import decoders, encoders
+from a2i.captioner import Captioner
+from a2i.compose import build
 from a2i.decoders import Decoding
+from a2i.features import FeatureSettings
+from a2i.text import CaptionTokenizer
+
+SMALL = {
+    "act": {"layers": 2, "width": 16, "heads": 2, "patch_frames": 4, "positions": 20},
+    "ast": {"config": {**TINY_AST, "num_mel_bins": 64}},
+    "cnn": {"channels": [4, 8], "num_mel_bins": 64},
+    "crnn": {"channels": 8, "hidden": 6},
+    "gru": {"layers": 3, "hidden": 6, "subsample": 2},
+    "panns": {"blocks": 4, "channels": 2},
+}
+SMALL_DECODERS = {
+    "gpt2": {"config": TINY_GPT2},
+    "gru": {"hidden": 12, "embedding": 8, "width": 8},
+    "transformer": {"layers": 1, "width": 16, "heads": 2},
+}
+
+
+def make(name: str) -> torch.nn.Module:
+    """With statistics other than the initial ones, so that normalisation shifts padding away from zero."""
+    torch.manual_seed(0)
+    encoder = encoders.build(name, SMALL[name])
+    with torch.no_grad():
+        encoder.train()(*batch(200, 170, scale=2.0))
+    return encoder.eval()
+
+
+def batch(*frames: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(len(frames))
+    longest = max(frames)
+    log_mel = scale * torch.randn(len(frames), longest, 64, generator=generator) + 0.5
+    return log_mel, torch.arange(longest) < torch.tensor(frames)[:, None]
 
 
 def test_every_file_is_found_and_offers_its_class() -> None:
-    assert encoders.names() == ["ast", "cnn"]
-    assert decoders.names() == ["gpt2"]
+    assert encoders.names() == sorted(SMALL)
+    assert decoders.names() == sorted(SMALL_DECODERS)
     assert encoders.build("cnn", {"channels": [4, 8]}).width == 8
     assert decoders.build("gpt2", 300, {"config": {"n_embd": 16, "n_layer": 1, "n_head": 2}}).width == 16
 
@@ -30,3 +76,117 @@ def test_decoding_settings() -> None:
         Decoding(num_beams=0)
     with pytest.raises(ValueError, match="0 < top_p"):
         Decoding(top_p=0.0)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("frames", [(200, 131, 77, 33), (1, 190), (40, 3, 15, 16, 17), (250, 80)])
+def test_a_clip_alone_equals_the_clip_in_a_batch(name: str, frames: tuple[int, ...]) -> None:
+    encoder = make(name)
+    log_mel, mask = batch(*frames)
+    states, states_mask = encoder(log_mel, mask)
+    assert states.shape == (*states_mask.shape, encoder.width)
+    for index, count in enumerate(frames):
+        alone, alone_mask = encoder(log_mel[index : index + 1, :count], mask[index : index + 1, :count])
+        assert alone_mask.any()
+        assert torch.allclose(states[index][states_mask[index]], alone[alone_mask], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_what_stands_in_padding_changes_nothing(name: str) -> None:
+    encoder = make(name)
+    log_mel, mask = batch(180, 70)
+    states, states_mask = encoder(log_mel, mask)
+    changed, _ = encoder(torch.where(mask[:, :, None], log_mel, 7.0), mask)
+    assert torch.equal(states[states_mask], changed[states_mask])
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_every_frame_is_heard_that_fills_a_state(name: str) -> None:
+    encoder = make(name)
+    log_mel, mask = batch(192)
+    log_mel.requires_grad_(True)
+    states, states_mask = encoder(log_mel, mask)
+    states[states_mask].pow(3).sum().backward()
+    assert log_mel.grad is not None
+    assert (log_mel.grad[0].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_settings_are_plain_and_build_the_same_again(name: str) -> None:
+    encoder = make(name)
+    again = encoders.build(name, json.loads(json.dumps(encoder.settings))).eval()
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again(*batch(100))[0], encoder(*batch(100))[0])
+    assert not {"pretrained", "revision"} & set(encoder.settings)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_another_number_of_mel_bins_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="80 mel bins"):
+        make(name)(torch.zeros(1, 100, 80), torch.ones(1, 100, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("decoder", sorted(SMALL_DECODERS))
+@pytest.mark.parametrize("encoder", sorted(SMALL))
+def test_every_pair_learns_captions_saves_and_loads(
+    encoder: str, decoder: str, tokenizer: CaptionTokenizer, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    captioner = Captioner(
+        encoders.build(encoder, SMALL[encoder]),
+        decoders.build(decoder, len(tokenizer), SMALL_DECODERS[decoder]),
+        tokenizer,
+        features=FeatureSettings(num_mel_bins=64, kind="panns_16k" if encoder == "panns" else "ast"),
+        decoding=Decoding(num_beams=2, num_candidates=2, max_tokens=6),
+    )
+    sounds = [tone(300, 1.2), np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)]
+    padded = torch.zeros(2, 30_000)
+    for row, sound in zip(padded, sounds, strict=True):
+        row[: len(sound)] = torch.from_numpy(sound)
+    heard = captioner.log_mel(padded, torch.tensor([len(sound) for sound in sounds]))
+    tokens, clips = tokenizer.encode(SENTENCES[:3]), torch.tensor([0, 1, 1])
+    optimizer = torch.optim.AdamW(captioner.parameters(), 1e-2)
+    losses = []
+    for _ in range(3):
+        loss, _ = captioner.train().loss(*heard, tokens, clips)
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients = {name: weight.grad for name, weight in captioner.named_parameters() if weight.requires_grad}
+        still = [name for name, gradient in gradients.items() if gradient is None or not gradient.any()]
+        # A key's bias shifts all scores of a query alike.
+        assert [name for name in still if not name.endswith("k_proj.bias")] == []
+        assert all(bool(gradient.isfinite().all()) for gradient in gradients.values() if gradient is not None)
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    expected = captioner.eval().caption(sounds)
+    alone = [captioner.caption([sound])[0] for sound in sounds]
+    assert [[one.caption for one in clip] for clip in alone] == [[one.caption for one in clip] for clip in expected]
+    assert Captioner.load(captioner.save(tmp_path / "captioner")).caption(sounds) == expected
+
+
+def test_an_encoder_is_added_as_the_how_to_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: CaptionTokenizer
+) -> None:
+    """The two files of the how-to, as they stand there: found by name, built from its configuration, saved and loaded."""
+    text = (Path(__file__).parents[1] / "experiments" / "comparison" / "adding_an_encoder.md").read_text()
+    (code,), (configuration,) = (re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "yaml"))
+    (tmp_path / "pooled.py").write_text(code)
+    monkeypatch.setattr(encoders, "__path__", [*encoders.__path__, str(tmp_path)])
+    assert "pooled" in encoders.names()
+    config = OmegaConf.create({"model": {"features": {"num_mel_bins": 64}, "encoder": yaml.safe_load(configuration)}})
+    encoder = build(config.model.encoder).eval()
+    log_mel, mask = batch(200, 77, 30)
+    states, states_mask = encoder(log_mel, mask)
+    for index, count in enumerate((200, 77, 30)):
+        alone, alone_mask = encoder(log_mel[index : index + 1, :count], mask[index : index + 1, :count])
+        assert torch.allclose(states[index][states_mask[index]], alone[alone_mask], atol=1e-6)
+    captioner = Captioner(
+        encoder,
+        decoders.build("gru", len(tokenizer), SMALL_DECODERS["gru"]),
+        tokenizer,
+        features=FeatureSettings(num_mel_bins=64),
+        decoding=Decoding(num_beams=2, max_tokens=6),
+    ).eval()
+    sounds = [tone(300, 1.2)]
+    assert Captioner.load(captioner.save(tmp_path / "captioner")).caption(sounds) == captioner.caption(sounds)

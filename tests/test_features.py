@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from transformers import ASTFeatureExtractor
 
 from a2i import audio
-from a2i.features import LogMel, frame_count
+from a2i.features import FeatureSettings, LogMel, frame_count
 
 LOG_MEL = LogMel()
+PANNS = {kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind)) for kind in ("panns_16k", "panns_32k")}  # type: ignore[arg-type]
 
 
 def batch(waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,17 +52,18 @@ def test_long_clips_are_framed_in_pieces_without_a_seam() -> None:
     assert_equal_to_the_extractor([waveform], 1e-4)
 
 
+@pytest.mark.parametrize("transform", [LOG_MEL, *PANNS.values()], ids=lambda transform: transform.settings.kind)
 @settings(max_examples=20, deadline=None)
 @given(lengths=st.lists(st.integers(1, 5_000), min_size=1, max_size=4), seed=st.integers(0, 99))
-def test_batch_equals_one_by_one(lengths: list[int], seed: int) -> None:
+def test_batch_equals_one_by_one(transform: LogMel, lengths: list[int], seed: int) -> None:
     generator = np.random.default_rng(seed)
     waveforms = [generator.normal(0, 0.1, length).astype(np.float32) for length in lengths]
-    log_mel, mask = LOG_MEL(*batch(waveforms))
+    log_mel, mask = transform(*batch(waveforms))
     assert log_mel.shape[:2] == mask.shape
     for waveform, features, real in zip(waveforms, log_mel, mask, strict=True):
-        alone, _ = LOG_MEL(*batch([waveform]))
+        alone, _ = transform(*batch([waveform]))
         assert torch.allclose(features[real], alone[0], atol=1e-5)
-        assert torch.all(features[~real] == LOG_MEL.settings.padding)
+        assert torch.all(features[~real] == transform.settings.padding)
 
 
 def test_what_lies_beyond_the_length_changes_nothing() -> None:
@@ -78,6 +80,47 @@ def test_physics() -> None:
     assert high.mean(0).argmax() > loud.mean(0).argmax()
     silence = LOG_MEL(*batch([np.zeros(16_000, np.float32)]))[0]
     assert torch.allclose(silence, torch.tensor(-1.2776), atol=1e-3)
+
+
+def decibels(waveform: np.ndarray, rate: int, highest: float) -> torch.Tensor:
+    """(T, 64): the PANNs' log-mel of one clip, by other means: torchaudio's transform, and transformers' filters."""
+    from torchaudio.transforms import Spectrogram
+    from transformers.audio_utils import mel_filter_bank
+
+    points = rate * 32 // 1000
+    power = Spectrogram(n_fft=points, hop_length=rate // 100, power=2.0)(torch.from_numpy(waveform))
+    banks = mel_filter_bank(points // 2 + 1, 64, 50.0, highest, rate, norm="slaney", mel_scale="slaney")
+    return 10 * (power.T @ torch.from_numpy(banks).float()).clamp_min(1e-10).log10()
+
+
+def test_panns_16k_equals_librosas_definition() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 20_123).astype(np.float32)
+    for waveform in (tone(440, 1.0), noise, np.zeros(16_000, np.float32)):
+        features, mask = PANNS["panns_16k"](*batch([waveform]))
+        expected = decibels(waveform, 16_000, 8_000.0)
+        assert mask.shape == (1, len(expected))
+        assert (PANNS["panns_16k"].settings.restored(features[0]) - expected).abs().max() < 0.01
+
+
+def test_panns_32k_equals_the_same_sound_at_32_khz() -> None:
+    """All bins up to 7 kHz, where the resampler leaves the sound as it is; above 8 kHz there is nothing to hear."""
+    import soxr
+
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    features, _ = PANNS["panns_32k"](*batch([noise]))
+    ours = PANNS["panns_32k"].settings.restored(features[0])
+    theirs = decibels(soxr.resample(noise, 16_000, 32_000), 32_000, 14_000.0)
+    inside = slice(10, -10)  # at a clip's ends the resampler has too little to go by
+    assert (ours - theirs)[inside, :48].abs().max() < 0.1
+    assert (ours[:, 57:] == -100).all()
+
+
+def test_settings_know_what_their_kind_has() -> None:
+    assert FeatureSettings() == FeatureSettings(128, -4.2677393, 4.5689974, "ast")
+    assert FeatureSettings(mean=-3.0).mean == -3.0
+    assert FeatureSettings(kind="panns_16k").restored(FeatureSettings(kind="panns_16k").padding) == pytest.approx(-100)
+    with pytest.raises(ValueError, match="expected one of ast, panns_16k, panns_32k"):
+        FeatureSettings(kind="vggish")  # type: ignore[arg-type]
 
 
 def test_bad_input() -> None:

@@ -24,6 +24,7 @@ ORDER = [
         "decoders",
         "confidence",
         "captioner",
+        "audio_language",
         "metrics",
         "report",
     ),

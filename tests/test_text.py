@@ -71,6 +71,23 @@ def test_a_space_before_the_first_word_makes_it_the_same_token(tokenizer: Captio
     assert first == second[-len(first) :]
 
 
+def test_words(tmp_path: Path) -> None:
+    """Whole words in small letters; what was never read can't be said."""
+    words = CaptionTokenizer.train(SENTENCES, None, max_tokens=20, kind="words")
+    expected = {word for text in SENTENCES for word in text.lower().replace(",", "").rstrip(".").split()}
+    assert len(words) == len(expected) + 2
+    batch = words.encode(["A clock ticks slowly, AND then: thunder!", "A dog sneezes."])
+    assert batch.mask.sum(1).tolist() == [8, 4]
+    assert words.decode(batch.inputs[0].tolist()) == "a clock ticks slowly and then thunder"
+    assert words.decode(batch.inputs[1].tolist()) == "a dog"
+    words.save(tmp_path / "words")
+    loaded = CaptionTokenizer.load(tmp_path / "words", max_tokens=20)
+    assert loaded.encode(SENTENCES).inputs.tolist() == words.encode(SENTENCES).inputs.tolist()
+    assert loaded.decode(batch.inputs[1].tolist()) == "a dog"
+    assert len(loaded) == len(words) == len(CaptionTokenizer.train(SENTENCES, 999, kind="words"))
+    assert len(CaptionTokenizer.train(SENTENCES, 5, kind="words")) == 5
+
+
 def test_bad_input(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none of them blank"):
         tokenizer.encode(["A dog barks.", "  "])
@@ -78,5 +95,9 @@ def test_bad_input(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
         tokenizer.encode([])
     with pytest.raises(ValueError, match="at least 257"):
         CaptionTokenizer.train(SENTENCES, 100)
+    with pytest.raises(ValueError, match="expected one of bpe, words"):
+        CaptionTokenizer.train(SENTENCES, 300, kind="letters")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 3"):
+        CaptionTokenizer.train(SENTENCES, 2, kind="words")
     with pytest.raises(ValueError, match="no tokenizer found"):
         CaptionTokenizer.load(tmp_path)

@@ -8,14 +8,20 @@ Every file offers its class under the name `Decoder`: a module with
 * `forward(inputs (C, L), mask (C, L), states (C, S, D), states_mask (C, S)) -> logits (C, L, vocabulary)`;
 * `generate(states, states_mask, bos_id, eos_id, decoding) -> token ids (C × num_candidates, L)`, BOS first;
 * `new_parameters()`: names of the weights that no pretraining has seen.
+
+One whose layers are a `transformers` model with `generate` need not search itself: `search` does it for all of them alike.
 """
 
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -87,3 +93,60 @@ def build(name: str, vocab_size: int, settings: dict[str, Any]) -> nn.Module:
         raise ValueError(f"got decoder {name!r}; expected one of {', '.join(names())}")
     decoder: nn.Module = import_module(f"{__name__}.{name}").Decoder(vocab_size, **settings)
     return decoder
+
+
+@torch.no_grad()
+def search(
+    model: "PreTrainedModel",
+    states: Tensor,
+    states_mask: Tensor,
+    bos_id: int,
+    eos_id: int,
+    decoding: Decoding,
+    positions: int,
+    use_cache: bool = True,
+    **more: Any,
+) -> Tensor:
+    """Find captions with `transformers`' greedy decoding, beam search or sampling.
+
+    Args:
+        model: takes `encoder_hidden_states` and `encoder_attention_mask`.
+        states: (C, S, D).
+        states_mask: (C, S) bool, True for real states.
+        bos_id: of the token that begins captions.
+        eos_id: of the token that ends them.
+        decoding: how.
+        positions: tokens that the model can tell the places of.
+        use_cache: keep what the tokens so far amount to; without, each step begins anew.
+        **more: for the model's `generate`.
+
+    Returns:
+        token ids (C × num_candidates, L), BOS first, filled up with EOS; a clip's candidates stand together.
+    """
+    from transformers import GenerationConfig
+
+    config = GenerationConfig(
+        bos_token_id=bos_id,
+        eos_token_id=eos_id,
+        pad_token_id=eos_id,
+        max_new_tokens=min(decoding.max_tokens + 1, positions - 1),
+        num_beams=decoding.num_beams,
+        num_return_sequences=decoding.num_candidates,
+        do_sample=decoding.do_sample,
+        min_new_tokens=1,
+        no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+        use_cache=use_cache,
+        **({"temperature": decoding.temperature, "top_p": decoding.top_p} if decoding.do_sample else {}),
+        **({"length_penalty": decoding.length_penalty} if decoding.num_beams > 1 else {}),
+    )
+    start = torch.full((len(states), 1), bos_id, device=states.device)
+    generate: Any = model.generate
+    ids: Tensor = generate(
+        start,
+        attention_mask=torch.ones_like(start),
+        generation_config=config,
+        encoder_hidden_states=states,
+        encoder_attention_mask=states_mask.to(states.dtype),
+        **more,
+    )
+    return ids

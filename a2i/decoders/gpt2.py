@@ -6,11 +6,10 @@ starts random: 28 M weights in the base model.
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
-from a2i.decoders import Decoding
+from a2i.decoders import Decoding, search
 
 NEW = ("crossattention", "ln_cross_attn")  # parts of the names of the weights that no GPT-2 checkpoint has
 
@@ -93,39 +92,12 @@ class GPT2Decoder(nn.Module):
         logits: Tensor = output.logits
         return logits
 
-    @torch.no_grad()
     def generate(
         self, states: Tensor, states_mask: Tensor, bos_id: int, eos_id: int, decoding: Decoding, use_cache: bool = True
     ) -> Tensor:
-        """Find captions.
-
-        Returns:
-            token ids (C × num_candidates, L), BOS first, filled up with EOS; a clip's candidates stand together.
-        """
-        config = GenerationConfig(
-            bos_token_id=bos_id,
-            eos_token_id=eos_id,
-            pad_token_id=eos_id,
-            max_new_tokens=min(decoding.max_tokens + 1, self.model.config.n_positions - 1),
-            num_beams=decoding.num_beams,
-            num_return_sequences=decoding.num_candidates,
-            do_sample=decoding.do_sample,
-            min_new_tokens=1,
-            no_repeat_ngram_size=decoding.no_repeat_ngram_size,
-            use_cache=use_cache,
-            **({"temperature": decoding.temperature, "top_p": decoding.top_p} if decoding.do_sample else {}),
-            **({"length_penalty": decoding.length_penalty} if decoding.num_beams > 1 else {}),
-        )
-        start = torch.full((len(states), 1), bos_id, device=states.device)
-        model: Any = self.model
-        ids: Tensor = model.generate(
-            start,
-            attention_mask=torch.ones_like(start),
-            generation_config=config,
-            encoder_hidden_states=states,
-            encoder_attention_mask=states_mask.to(states.dtype),
-        )
-        return ids
+        """Find captions; see `search`."""
+        positions = self.model.config.n_positions
+        return search(self.model, states, states_mask, bos_id, eos_id, decoding, positions, use_cache)
 
 
 def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:

@@ -6,13 +6,24 @@ Every file offers its class under the name `Encoder`: a module with
 * `settings`: the dictionary, ready for JSON, from which the same encoder without its weights is built again;
 * `width`: D, the size of a state;
 * `forward(log_mel (B, T, F), mask (B, T)) -> (states (B, S, D), mask (B, S))`.
+
+To add one, write such a file, `a2i/encoders/mine.py` (`gru.py` is a short one to begin from), and choose it with a file
+`conf/model/encoder/mine.yaml` whose `_target_` names the class: `model/encoder=mine`. Two things are easy to get wrong:
+
+* padding must change nothing: in eval mode a clip has the same states alone and in a batch with longer ones;
+* `settings` must not name `pretrained` weights: a captioner folder has its own. `load_weights` loads those to begin from.
+
+`zero_padding` helps with the first; `tests/test_encoders.py` holds every encoder that is found here against both.
 """
 
 from importlib import import_module
+from pathlib import Path
+from pickle import UnpicklingError
 from pkgutil import iter_modules
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def names() -> list[str]:
@@ -30,3 +41,56 @@ def build(name: str, settings: dict[str, Any]) -> nn.Module:
         raise ValueError(f"got encoder {name!r}; expected one of {', '.join(names())}")
     encoder: nn.Module = import_module(f"{__name__}.{name}").Encoder(**settings)
     return encoder
+
+
+def zero_padding(hidden: Tensor, frames: Tensor) -> Tensor:
+    """(B, C, T, F) with zeros where a clip's `frames` (B,) are over, as a convolution pads a clip that stands alone."""
+    real = torch.arange(hidden.shape[2], device=hidden.device) < frames[:, None]
+    return hidden * real[:, None, :, None].to(hidden.dtype)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Weights to begin from, by name: of a published `.pth` file, or of the encoder in a captioner folder.
+
+    Of a `.pth` file only tensors are read, by PyTorch's restricted unpickler: nothing in it can run.
+
+    Raises:
+        ValueError: there are none to be had there.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path).expanduser()
+    expected = (
+        "expected a checkpoint file such as Cnn14_16k_mAP=0.438.pth, or a captioner folder with model.safetensors"
+    )
+    try:
+        if path.is_dir():
+            weights = load_file(path / "model.safetensors")
+            return {name.removeprefix("encoder."): weights[name] for name in weights if name.startswith("encoder.")}
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = found.get("model", found)
+        return {name.removeprefix("module."): value for name, value in found.items() if isinstance(value, Tensor)}
+    except (OSError, RuntimeError, AttributeError, EOFError, UnpicklingError, SafetensorError) as error:
+        raise ValueError(f"{path}: no weights to be read there ({str(error).splitlines()[0]}); {expected}") from error
+
+
+def load_weights(encoder: nn.Module, path: str | Path, passed_over: tuple[str, ...] = ()) -> None:
+    """Begin from the weights that `read_weights` finds.
+
+    Args:
+        encoder: that learns on from them.
+        path: see `read_weights`.
+        passed_over: beginnings of the names of weights that the encoder has no use for.
+
+    Raises:
+        ValueError: weights are missing, are of another shape, or too many.
+    """
+    weights = {name: value for name, value in read_weights(path).items() if not name.startswith(passed_over or "\0")}
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        problem = str(error).splitlines()[1].strip()
+        raise ValueError(
+            f"{path}: its weights are not those of this encoder ({problem[:200]}); expected the same kind and sizes"
+        ) from error

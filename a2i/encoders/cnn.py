@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, max_pool2d, relu
 
+from a2i.encoders import zero_padding
+
 
 class CNNEncoder(nn.Module):
     """Log-mel → a state for every 16 frames (0.16 s) with three blocks: each block, and the stem, halves time.
@@ -65,9 +67,9 @@ class CNNEncoder(nn.Module):
             raise ValueError(f"got {log_mel.shape[-1]} mel bins; this encoder expects {self.settings['num_mel_bins']}")
         frames = mask.sum(dim=1)
         hidden = self.normalise(log_mel.transpose(1, 2)).transpose(1, 2)[:, None]  # (B, 1, T, F)
-        hidden = self.stem(_zero_padding(hidden, frames).contiguous(memory_format=torch.channels_last))
+        hidden = self.stem(zero_padding(hidden, frames).contiguous(memory_format=torch.channels_last))
         frames = _halved(frames)
-        hidden = _zero_padding(relu(self.stem_norm(hidden)), frames)
+        hidden = zero_padding(relu(self.stem_norm(hidden)), frames)
         for block in self.blocks:
             hidden, frames = block(hidden, frames)
         states = torch.cat((hidden.mean(dim=3), hidden.amax(dim=3)), dim=1).transpose(1, 2)  # (B, S, 2 C)
@@ -86,20 +88,14 @@ class _Block(nn.Module):
         self.second_norm = nn.BatchNorm2d(after)
 
     def forward(self, hidden: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = _zero_padding(relu(self.first_norm(self.first(hidden))), frames)
-        hidden = _zero_padding(relu(self.second_norm(self.second(hidden))), frames)
+        hidden = zero_padding(relu(self.first_norm(self.first(hidden))), frames)
+        hidden = zero_padding(relu(self.second_norm(self.second(hidden))), frames)
         # After a ReLU a padding of zero never wins, so that the last, half-filled column is what it would be alone.
         return max_pool2d(hidden, 2, ceil_mode=True), _halved(frames)
 
 
 def _halved(frames: Tensor) -> Tensor:
     return (frames + 1) // 2
-
-
-def _zero_padding(hidden: Tensor, frames: Tensor) -> Tensor:
-    """(B, C, T, F) with zeros where a clip's frames are over."""
-    real = torch.arange(hidden.shape[2], device=hidden.device) < frames[:, None]
-    return hidden * real[:, None, :, None].to(hidden.dtype)
 
 
 Encoder = CNNEncoder

@@ -94,6 +94,16 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     use_arguments(
-        paths=("captioner", "captions", "against", "out", "audio", "pictures", "data.root", "bertscore.model")
+        paths=(
+            "captioner",
+            "audio_language.model",
+            "captions",
+            "against",
+            "out",
+            "audio",
+            "pictures",
+            "data.root",
+            "bertscore.model",
+        )
     )
     main()

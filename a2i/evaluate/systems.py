@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2i.compose import prepared
 from a2i.data.captioned import Captioned, read_captions
+from a2i.places import AUDIO_LANGUAGE_MODELS
 
 if TYPE_CHECKING:
     from a2i.metrics.bertscore import BERTScore
@@ -90,7 +91,7 @@ def predict(captioner_folder: str | Path, settings: dict[str, Any]) -> list[Capt
     """Caption a data set's split with a captioner folder, the longest clips first, a progress bar over them.
 
     Args:
-        captioner_folder: as training leaves it.
+        captioner_folder: as training leaves it; or the name of an audio-language model.
         settings: `data`, `split`, `batch_size`, `device` and `decoding`.
 
     Returns:
@@ -99,10 +100,9 @@ def predict(captioner_folder: str | Path, settings: dict[str, Any]) -> list[Capt
     from rich.progress import track
 
     from a2i import audio
-    from a2i.captioner import Captioner
-    from a2i.pipeline import find_device
+    from a2i.pipeline import find_device, load_captioner
 
-    captioner = Captioner.load(Path(captioner_folder).expanduser(), find_device(settings["device"]))
+    captioner = load_captioner(captioner_folder, find_device(settings["device"]), settings.get("audio_language"))
     clips = sorted(prepared(settings["data"]).clips(settings["split"]), key=lambda clip: -clip.seconds())
     size = settings["batch_size"]
     batches = [clips[first : first + size] for first in range(0, len(clips), size)]
@@ -127,7 +127,7 @@ def read_if_written(source: str) -> list[Captioned] | None:
     from a2i.captioner import SETTINGS_FILE
 
     path = Path(source).expanduser()
-    if (path / SETTINGS_FILE).is_file():
+    if source in AUDIO_LANGUAGE_MODELS or (path / SETTINGS_FILE).is_file():
         return None
     path = path / "captions.csv" if path.is_dir() else path
     if not path.is_file():

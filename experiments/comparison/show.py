@@ -1,0 +1,120 @@
+"""Results of runs → `table.md`, `results.json`, `plot.png` and `captions.md`."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+COUNTS = ("ESC-10", "one source", "two at once", "one after the other", "in order")
+EXAMPLES = 10  # sounds whose captions are shown
+
+Result = dict[str, Any]
+
+
+def write(results: list[Result], out: Path) -> None:
+    """Write all files; print the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    by_system: dict[str, dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        by_system[result["system"]][result["seed"]].append(result)
+    text = table(by_system)
+    (out / "table.md").write_text(text, encoding="utf-8")
+    (out / "captions.md").write_text(captions(by_system), encoding="utf-8")
+    slim = [{name: value for name, value in one.items() if name not in ("captions", "truths")} for one in results]
+    (out / "results.json").write_text(json.dumps(slim, indent=2) + "\n", encoding="utf-8")
+    plot(by_system, out / "plot.png")
+    print(text)
+
+
+def share(name: str) -> Callable[[list[Result]], float]:
+    """Of a seed's folds taken together, how many captions are right."""
+    return lambda folds: (
+        sum(one["counts"][name][0] for one in folds) / max(sum(one["counts"][name][1] for one in folds), 1)
+    )
+
+
+def mean(*keys: str) -> Callable[[list[Result]], float]:
+    """Of a seed's folds."""
+
+    def value(folds: list[Result]) -> float:
+        found = []
+        for one in folds:
+            for key in keys:
+                one = one[key]
+            found.append(one)
+        return statistics.fmean(found)  # type: ignore[arg-type]
+
+    return value
+
+
+def over_seeds(seeds: dict[int, list[Result]], value: Callable[[list[Result]], float]) -> tuple[float, float | None]:
+    """Mean and standard deviation; None for a single seed's."""
+    values = [value(folds) for folds in seeds.values()]
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def table(by_system: dict[str, dict[int, list[Result]]]) -> str:
+    """In Markdown: a row a system, the best at ESC-10 first."""
+    columns: list[tuple[str, Callable[[list[Result]], float], float, str]] = [
+        *((f"{name}, right %", share(name), 100, ".1f") for name in COUNTS),
+        *((f"BERTScore {data}", mean("scores", data, "bertscore_f1"), 1, ".3f") for data in ("ESC-10", "made")),
+        *((f"CIDEr-D {data}", mean("scores", data, "cider_d"), 1, ".2f") for data in ("ESC-10", "made")),
+        ("weights, M", mean("cost", "parameters"), 1e-6, ".2f"),
+        ("GFLOPs a clip", mean("cost", "flops"), 1e-9, ".2f"),
+        ("s an epoch", mean("cost", "epoch_seconds"), 1, ".1f"),
+    ]
+    lines = [
+        f"| system | seeds × folds | {' | '.join(name for name, *_ in columns)} |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
+    ranked = sorted(by_system.items(), key=lambda item: -over_seeds(item[1], share("ESC-10"))[0])
+    for system, seeds in ranked:
+        cells = []
+        for _, value, scale, form in columns:
+            middle, spread = over_seeds(seeds, value)
+            known = spread is not None and spread > 0
+            cells.append(f"{middle * scale:{form}}" + (f" ± {spread * scale:{form}}" if known else ""))  # type: ignore[operator]
+        folds = "/".join(sorted({str(len(some)) for some in seeds.values()}))
+        lines.append(f"| {system} | {len(seeds)} × {folds} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def captions(by_system: dict[str, dict[int, list[Result]]]) -> str:
+    """What the first seed of each system says of the same sounds."""
+    firsts = {system: _captions(seeds[min(seeds)]) for system, seeds in by_system.items()}
+    runs = [run for seeds in by_system.values() for folds in seeds.values() for run in folds]
+    truths = {name: truth for run in runs for name, truth in run["truths"].items()}
+    common = sorted(set.intersection(*(set(said) for said in firsts.values())))
+    lines = []
+    for name in common[:: max(1, len(common) // EXAMPLES)][:EXAMPLES]:
+        lines += [
+            f"**{truths[name]}** ({name})",
+            "",
+            *(f"- {system}: {said[name]}" for system, said in firsts.items()),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _captions(folds: Iterable[Result]) -> dict[str, str]:
+    return {name: caption for one in folds for name, caption in one["captions"].items()}
+
+
+def plot(by_system: dict[str, dict[int, list[Result]]], path: Path) -> None:
+    """Score against cost: what is right on ESC-10 over FLOPs, and over weights."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    panels = (("GFLOPs of a clip and its caption", "flops", 1e-9), ("weights, millions", "parameters", 1e-6))
+    for axes, (label, key, scale) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        for system, seeds in sorted(by_system.items()):
+            middle, spread = over_seeds(seeds, share("ESC-10"))
+            cost, _ = over_seeds(seeds, mean("cost", key))
+            axes.errorbar(cost * scale, 100 * middle, yerr=100 * (spread or 0), marker="o", capsize=3)
+            axes.annotate(system, (cost * scale, 100 * middle), xytext=(5, 5), textcoords="offset points", fontsize=8)
+        axes.set(xscale="log", xlabel=label)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("ESC-10, held out: right source, %")
+    figure.savefig(path, dpi=110)
