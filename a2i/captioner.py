@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from a2i import decoders, encoders
-from a2i.bridge import Bridge, BridgeKind
+from a2i.bridge import Bridge, BridgeKind, Resampler, make_bridge
+from a2i.cleaning import Lexicon
 from a2i.confidence import Calibration
 from a2i.decoders import Decoding
 from a2i.features import FeatureSettings, LogMel
@@ -31,6 +32,7 @@ SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
     "tokenizer",
     "README.md",
 )
+LEXICON_FILE = "lexicon.json"  # for the published cleaning step; a folder may be without
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Captioner(nn.Module):
         encoder: nn.Module,
         decoder: nn.Module,
         tokenizer: CaptionTokenizer,
-        bridge: BridgeKind = "auto",
+        bridge: BridgeKind | dict[str, Any] = "auto",
         features: FeatureSettings | None = None,
         decoding: Decoding | None = None,
     ) -> None:
@@ -77,11 +79,12 @@ class Captioner(nn.Module):
         super().__init__()
         self.log_mel = LogMel(features)
         self.encoder = encoder
-        self.bridge = Bridge(encoder.width, decoder.width, bridge)  # type: ignore[arg-type]
+        self.bridge: Bridge | Resampler = make_bridge(encoder.width, decoder.width, bridge)  # type: ignore[arg-type]
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.decoding = decoding or Decoding()
         self.calibration: Calibration | None = None
+        self.lexicon: Lexicon | None = None
 
     @property
     def device(self) -> torch.device:
@@ -89,8 +92,8 @@ class Captioner(nn.Module):
 
     def encode(self, log_mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """log-mel (B, T, F) and mask (B, T) → what the decoder attends to, states (B, S, D) and mask (B, S)."""
-        states, states_mask = self.encoder(log_mel, mask)
-        return self.bridge(states), states_mask
+        bridged: tuple[Tensor, Tensor] = self.bridge(*self.encoder(log_mel, mask))
+        return bridged
 
     def loss(
         self, log_mel: Tensor, mask: Tensor, tokens: TokenBatch, clip_index: Tensor, label_smoothing: float = 0.0
@@ -120,6 +123,20 @@ class Captioner(nn.Module):
         )
         return loss, (targets != IGNORE).sum()
 
+    def decoding_with(self, **changes: Any) -> Decoding:
+        """This captioner's decoding settings, some of them changed; None leaves one as it is.
+
+        Raises:
+            ValueError: a name is unknown, a value does not fit, or cleaning is asked for that this captioner can't do.
+        """
+        decoding = self.decoding.with_changes(**changes)
+        if decoding.cleaning != "none" and self.lexicon is None:
+            raise ValueError(
+                f"got cleaning={decoding.cleaning}, for which this captioner lacks the words of its training captions"
+                " (lexicon.json in its folder); expected text.cleaning=none, or a captioner that a2i.train wrote"
+            )
+        return decoding
+
     @torch.no_grad()
     def caption(self, waveforms: Sequence[np.ndarray], **changes: Any) -> list[list[Candidate]]:
         """Captions of a batch of clips.
@@ -131,7 +148,7 @@ class Captioner(nn.Module):
         Returns:
             for each clip its candidates, the best first, no two alike: at least one, at most `num_candidates`.
         """
-        decoding = self.decoding.with_changes(**changes)
+        decoding = self.decoding_with(**changes)
         batch = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         log_mel, mask = self.log_mel(batch.to(self.device), lengths.to(self.device))
@@ -146,10 +163,10 @@ class Captioner(nn.Module):
         )
         scores = self._log_probabilities(ids, states, states_mask).tolist()
         sure = self.calibration.confidence if self.calibration else math.exp
-        found = [
-            Candidate(self.tokenizer.decode(row), score, sure(score))
-            for row, score in zip(ids.tolist(), scores, strict=True)
-        ]
+        captions = [self.tokenizer.decode(row) for row in ids.tolist()]
+        if decoding.cleaning == "published" and self.lexicon is not None:
+            captions = [self.lexicon.clean(caption) for caption in captions]
+        found = [Candidate(caption, score, sure(score)) for caption, score in zip(captions, scores, strict=True)]
         count = decoding.num_candidates
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
@@ -206,18 +223,21 @@ class Captioner(nn.Module):
             "format": FORMAT,
             "features": asdict(self.log_mel.settings),
             "encoder": {"name": _file_name(self.encoder), "settings": self.encoder.settings},
-            "bridge": self.bridge.kind,
+            "bridge": self.bridge.settings,
             "decoder": {
                 "name": _file_name(self.decoder),
                 "vocab_size": len(self.tokenizer),
                 "settings": self.decoder.settings,
             },
             "max_tokens": self.tokenizer.max_tokens,
+            "bos": self.tokenizer.bos,
             "decoding": asdict(self.decoding),
             "calibration": asdict(self.calibration) if self.calibration else None,
             "versions": {name: _version(name) for name in ("a2i", "torch", "transformers")},
         }
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if self.lexicon is not None:
+            self.lexicon.save(folder / LEXICON_FILE)
         (folder / CARD_FILE).write_text(card or "# An a2i captioner\n", encoding="utf-8")
 
     @classmethod
@@ -261,13 +281,17 @@ class Captioner(nn.Module):
             captioner = cls(
                 encoder=encoders.build(encoder["name"], encoder["settings"]),
                 decoder=decoders.build(decoder["name"], decoder["vocab_size"], decoder["settings"]),
-                tokenizer=CaptionTokenizer.load(folder / TOKENIZER_FOLDER, settings["max_tokens"]),
+                tokenizer=CaptionTokenizer.load(
+                    folder / TOKENIZER_FOLDER, settings["max_tokens"], settings.get("bos", True)
+                ),
                 bridge=settings["bridge"],
                 features=FeatureSettings(**settings["features"]),
                 decoding=Decoding(**settings["decoding"]),
             )
             if settings.get("calibration"):
                 captioner.calibration = Calibration(**settings["calibration"])
+            if (folder / LEXICON_FILE).is_file():
+                captioner.lexicon = Lexicon.load(folder / LEXICON_FILE)
             return captioner
         except (KeyError, TypeError, ValueError) as error:
             said = f"no {error} in {SETTINGS_FILE}" if isinstance(error, KeyError) else str(error)

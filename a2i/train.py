@@ -30,19 +30,22 @@ def build_captioner(model: dict[str, Any], captions: list[str]) -> "Captioner":
 
     Args:
         model: tokenizer, encoder, bridge, decoder, features and decoding.
-        captions: of the training split, from which a tokenizer is learnt where the model asks for its own.
+        captions: of the training split, whose words the published cleaning step knows, and from which a tokenizer is
+            learnt where the model asks for its own.
     """
     from a2i.captioner import Captioner
+    from a2i.cleaning import Lexicon
     from a2i.decoders import Decoding
     from a2i.features import FeatureSettings
     from a2i.text import CaptionTokenizer
 
     wanted = model["tokenizer"]
+    bos = wanted.get("bos", True)
     if wanted["pretrained"] is not None:
-        tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"])
+        tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"], bos)
     else:
-        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"])
-    return Captioner(
+        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"], bos)
+    captioner = Captioner(
         encoder=build(model["encoder"]),
         decoder=build(model["decoder"], vocab_size=len(tokenizer)),
         tokenizer=tokenizer,
@@ -50,6 +53,8 @@ def build_captioner(model: dict[str, Any], captions: list[str]) -> "Captioner":
         features=FeatureSettings(**model["features"]),
         decoding=Decoding(**model["decoding"]),
     )
+    captioner.lexicon = Lexicon.of(captions, tokenizer)
+    return captioner
 
 
 def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[str, float]:

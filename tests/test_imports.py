@@ -16,6 +16,7 @@ ORDER = [
         "places",
         "audio",
         "text",
+        "cleaning",
         "diffusion",
         "features",
         "encoders",
@@ -33,13 +34,14 @@ ONLY = {
     "places": set(),
     "audio": set(),
     "text": set(),
+    "cleaning": {"text"},
     "diffusion": {"places"},
     "features": {"audio"},
     "encoders": {"audio", "features"},
     "bridge": set(),
     "decoders": set(),
     "confidence": set(),
-    "metrics": set(),
+    "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},
     "data": {"audio"},
 }

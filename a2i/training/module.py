@@ -12,6 +12,7 @@ from transformers import SchedulerType, get_scheduler
 
 from a2i.captioner import Captioner
 from a2i.metrics.bertscore import BERTScore
+from a2i.metrics.counts import count_captions, lexicon
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.labels import LabelLoss
@@ -80,7 +81,7 @@ class CaptionModule(LightningModule):
         self._first_steps = 0  # in which the encoder learns from labels alone
         self.augment = augment
         self.bertscore = bertscore
-        self.decoding = captioner.decoding.with_changes(**(decoding or {}))
+        self.decoding = captioner.decoding_with(**(decoding or {}))
         if freeze_encoder:
             captioner.encoder.requires_grad_(False)
         self.validation_rows: list[dict[str, Any]] = []
@@ -113,7 +114,7 @@ class CaptionModule(LightningModule):
             self.log("train/label_loss", label_loss, prog_bar=True, batch_size=len(batch.names))
             loss = loss + self.label_loss * label_loss
         if not self._only_labels():
-            states = self.captioner.bridge(states)
+            states, states_mask = self.captioner.bridge(states, states_mask)
             caption_loss, _ = self.captioner.loss_from_states(
                 states, states_mask, batch.tokens, batch.clip_index, self.label_smoothing
             )
@@ -150,6 +151,10 @@ class CaptionModule(LightningModule):
             "val/loss": sum(row["loss"] * row["tokens"] for row in rows.values()) / tokens,
             "val/distinct_captions": len({row["caption_predicted"] for row in rows.values()}) / len(rows),
         }
+        known = lexicon([row["references"] for row in rows.values()])
+        valid = count_captions([row["caption_predicted"] for row in rows.values()], known).first_word_valid
+        assert valid is not None
+        values["val/first_word_valid"] = valid
         if self.bertscore is not None:
             values |= self._bertscore()
         # Every rank has all rows and comes to the same values.
