@@ -61,9 +61,11 @@ class Lexicon:
         >>> Lexicon(frozenset({"birds", "sing"}), {"irds": ("birds",)}).clean("irds ient sing.")
         'birds sing.'
         """
+        if all(word in self.words for word in words(caption)):
+            return caption
         cleaned = " ".join(_WORD.sub(lambda found: self._mended(found[0]), caption).split())
         # What a removed word leaves of the punctuation around it.
-        return re.sub(r"\s+(?=[.,;:!?])", "", cleaned).lstrip(" .,;:!?-")
+        return re.sub(r"\s*([.,;:!?])(?:\s*[.,;:!?])*", r"\1", cleaned).lstrip(" .,;:!?-")
 
     def _mended(self, word: str) -> str:
         if word.lower() in self.words:
