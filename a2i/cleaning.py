@@ -90,4 +90,6 @@ class Lexicon:
             fragments = {str(rest): tuple(map(str, wholes)) for rest, wholes in values["fragments"].items()}
             return cls(frozenset(map(str, values["words"])), fragments)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: can't be read ({error!r}); expected the lexicon that a2i.train writes") from error
+            raise ValueError(
+                f"{path}: can't be read ({error!r}); expected the lexicon that a2i.train writes"
+            ) from error

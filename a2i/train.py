@@ -116,7 +116,7 @@ def monitored(config: dict[str, Any]) -> tuple[str, str]:
     Raises:
         ValueError: nothing of that name is logged at validation.
     """
-    modes = {"val/loss": "min", "val/distinct_captions": "max"}
+    modes = {"val/loss": "min", "val/distinct_captions": "max", "val/first_word_valid": "max"}
     if config["bertscore"] is not None:
         modes |= {f"val/bertscore_{name}": "max" for name in ("precision", "recall", "f1")}
     name = config["monitor"] or ("val/loss" if config["bertscore"] is None else "val/bertscore_f1")

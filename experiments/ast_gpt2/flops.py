@@ -65,8 +65,11 @@ def measure(seconds: float, tokens: int) -> None:
         decoder(inputs, torch.ones_like(inputs, dtype=torch.bool), states, states_mask).logsumexp(-1).sum().backward()
     taken = time.perf_counter() - began
     counted = counter.get_total_flops() / 1e12
-    print(f"torch counts {counted:.2f} TFLOP forward and backward; {taken:.0f} s on {torch.get_num_threads()} thread(s),", end="")
-    print(f" {counted / taken:.3f} TFLOP a second")
+    print(
+        f"torch counts {counted:.2f} TFLOP forward and backward; {taken:.0f} s on {torch.get_num_threads()} thread(s),",
+        end="",
+    )
+    print(f"on {torch.get_num_threads()} thread(s), {counted / taken:.3f} TFLOP a second")
 
 
 if __name__ == "__main__":

@@ -3,22 +3,31 @@
     python experiments/first_words/compare.py SWEEP
 
 SWEEP is the folder of a sweep over model.tokenizer.bos and seed. Prints Markdown and writes first_words.png beside this file.
+Each model is heard twice: the likeliest token at every step, as its last validation has it, and drawn from the distribution,
+which shows what lies behind the likeliest.
 """
 
 import argparse
 import csv
 import statistics
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 from matplotlib.figure import Figure
 
+from a2i import audio
+from a2i.captioner import Captioner
 from a2i.cleaning import Lexicon, words
+from a2i.data.foley import Foley
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.counts import count_captions, lexicon
 
 WAYS = ("as published", "as published, cleaned", "cured", "cured, cleaned")
+BATCH = 20  # clips that are captioned at once
 
 
 @dataclass(frozen=True)
@@ -39,19 +48,23 @@ def main() -> None:
     parser.add_argument("sweep", type=Path)
     arguments = parser.parse_args()
     bertscore = BERTScore(device="cpu")
-    found: dict[str, list[Outcome]] = {way: [] for way in WAYS}
+    found: dict[str, list[Outcome]] = defaultdict(list)
+    drawn: dict[str, list[Outcome]] = defaultdict(list)
     references: dict[str, list[str]] = {}
     for run in sorted(path.parent for path in arguments.sweep.glob("*/captioner")):
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         way = "cured" if config["model"]["tokenizer"]["bos"] else "as published"
         known = Lexicon.load(run / "captioner" / "lexicon.json")
-        captions, references = read_last(run)
-        found[way].append(outcome(captions, references, known, bertscore))
-        cleaned = {name: known.clean(caption) for name, caption in captions.items()}
-        found[f"{way}, cleaned"].append(outcome(cleaned, references, known, bertscore))
-    show(found)
-    side_by_side(found, references)
-    plot(found)
+        likeliest, references = read_last(run)
+        for captions, outcomes in ((likeliest, found), (draw(run, config["data"]), drawn)):
+            outcomes[way].append(outcome(captions, references, known, bertscore))
+            cleaned = {name: known.clean(caption) for name, caption in captions.items()}
+            outcomes[f"{way}, cleaned"].append(outcome(cleaned, references, known, bertscore))
+    for title, outcomes in (("the likeliest token", found), ("drawn", drawn)):
+        print(f"\n{title}\n")
+        show(outcomes)
+        side_by_side(outcomes, references)
+    plot(found, drawn)
 
 
 def read_last(run: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -61,6 +74,22 @@ def read_last(run: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
         rows = sorted(csv.DictReader(file), key=lambda row: row["file_name"])
     texts = {row["file_name"]: [row[f"caption_{n}"] for n in range(1, 6)] for row in rows}
     return {row["file_name"]: row["caption_predicted"] for row in rows}, texts
+
+
+def draw(run: Path, data: dict[str, Any]) -> dict[str, str]:
+    """A caption for each validation clip, drawn from the model's distribution; by file name, in its order."""
+    captioner = Captioner.load(run / "captioner")
+    source = Foley(**{name: value for name, value in data.items() if name != "_target_"})
+    clips = sorted(source.clips("val"), key=lambda clip: clip.name)
+    torch.manual_seed(0)
+    captions: dict[str, str] = {}
+    for first in range(0, len(clips), BATCH):
+        some = clips[first : first + BATCH]
+        heard = captioner.caption(
+            [audio.load(clip.path) for clip in some], num_beams=1, num_candidates=1, do_sample=True
+        )
+        captions |= {clip.name: one[0].caption for clip, one in zip(some, heard, strict=True)}
+    return captions
 
 
 def outcome(
@@ -81,8 +110,8 @@ def show(found: dict[str, list[Outcome]]) -> None:
     """Mean and standard deviation over the seeds."""
     print("| | first_word_valid | begins with a fragment | begins with a capital | BERTScore P | R | F1 |")
     print("|---|---|---|---|---|---|---|")
-    for way, outcomes in found.items():
-        cells = []
+    for way in WAYS:
+        outcomes, cells = found[way], []
         for name in ("valid", "fragments", "begun", "precision", "recall", "f1"):
             values = [getattr(one, name) for one in outcomes]
             spread = statistics.stdev(values) if len(values) > 1 else float("nan")
@@ -102,19 +131,26 @@ def side_by_side(found: dict[str, list[Outcome]], references: dict[str, list[str
             print(f"| {texts[0]} | {' | '.join(cells)} |")
 
 
-def plot(found: dict[str, list[Outcome]]) -> None:
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    panels = (("valid", "share with a valid first word"), ("begun", "share with a capital"), ("f1", "BERTScore F1"))
-    for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
+def plot(found: dict[str, list[Outcome]], drawn: dict[str, list[Outcome]]) -> None:
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    panels = (
+        ("begun", "begins as a caption does"),
+        ("valid", "first_word_valid"),
+        ("fragments", "begins with a fragment"),
+        ("f1", "BERTScore F1"),
+    )
+    for axes, (name, title) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
         for row, way in enumerate(WAYS):
-            values = [getattr(one, name) for one in found[way]]
             colour = "tab:red" if way.startswith("as") else "tab:blue"
-            axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.6)
-            axes.plot(statistics.mean(values), row, "|", color=colour, markersize=22)
+            for outcomes, marker, up in ((found, "o", -0.12), (drawn, "x", 0.12)):
+                values = [getattr(one, name) for one in outcomes[way]]
+                label = {"o": "likeliest", "x": "drawn"}[marker] if row == len(WAYS) - 1 else None
+                axes.plot(values, [row + up] * len(values), marker, color=colour, alpha=0.7, label=label)
         axes.set_yticks(range(len(WAYS)), WAYS)
         axes.set_ylim(len(WAYS) - 0.5, -0.5)
-        axes.set_title(title)
+        axes.set_title(title, fontsize=10)
         axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=8)
     figure.savefig(Path(__file__).with_name("first_words.png"), dpi=110)
 
 

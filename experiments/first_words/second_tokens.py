@@ -30,7 +30,9 @@ def main() -> None:
         for which, chosen in (("all five", some), ("caption_1", some[::5])):
             seconds = second_tokens(chosen, tokenizer)
             broken = sum(count for token, count in seconds.items() if is_fragment(token))
-            print(f"{split}, {which}: {len(chosen)} captions, {broken / len(chosen):.1%} lose a part of a word", end=", ")
+            print(
+                f"{split}, {which}: {len(chosen)} captions, {broken / len(chosen):.1%} lose a part of a word", end=", "
+            )
             print(f"{len(seconds)} different second tokens")
     show_fragments(captions["development"], tokenizer)
     show_whole(captions["development"], tokenizer)
@@ -57,7 +59,9 @@ def is_fragment(token: str) -> bool:
 def show_fragments(captions: list[str], tokenizer: CaptionTokenizer) -> None:
     """The most frequent fragments with the words that they come from, as a table and a bar chart."""
     origins: dict[str, Counter[str]] = defaultdict(Counter)
-    for caption, row in zip(captions, tokenizer.tokenizer(captions, add_special_tokens=False)["input_ids"], strict=True):
+    for caption, row in zip(
+        captions, tokenizer.tokenizer(captions, add_special_tokens=False)["input_ids"], strict=True
+    ):
         token = tokenizer.tokenizer.decode([row[1]])
         if is_fragment(token):
             origins[token][words(caption)[0]] += 1
@@ -85,7 +89,9 @@ def show_whole(captions: list[str], tokenizer: CaptionTokenizer) -> None:
 def show_cleaning(captions: list[str], tokenizer: CaptionTokenizer, lexicon: Lexicon) -> None:
     """What the cleaning step, which knows the development captions, makes of evaluation captions without a first token."""
     outcomes: Counter[str] = Counter()
-    for caption, row in zip(captions, tokenizer.tokenizer(captions, add_special_tokens=False)["input_ids"], strict=True):
+    for caption, row in zip(
+        captions, tokenizer.tokenizer(captions, add_special_tokens=False)["input_ids"], strict=True
+    ):
         if not is_fragment(tokenizer.tokenizer.decode([row[1]])):
             continue
         broken, whole = words(tokenizer.decode(row[1:])), words(caption)
@@ -98,7 +104,10 @@ def show_cleaning(captions: list[str], tokenizer: CaptionTokenizer, lexicon: Lex
             outcomes["completed to another word"] += 1
         else:
             outcomes["removed"] += 1
-    print(f"\nthe lexicon: {len(lexicon.words)} words, {len(lexicon.fragments)} fragments that are no words, of which", end=" ")
+    print(
+        f"\nthe lexicon: {len(lexicon.words)} words, {len(lexicon.fragments)} fragments that are no words, of which",
+        end=" ",
+    )
     print(f"{sum(len(of) == 1 for of in lexicon.fragments.values())} have one candidate")
     unknown = [word for caption in captions for word in words(caption) if word not in lexicon.words]
     print(f"words of the evaluation captions that it lacks: {len(unknown)}")

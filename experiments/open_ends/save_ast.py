@@ -1,6 +1,6 @@
 """The AST of a captioner folder, on disk in the Hub's own format, for others to start from.
 
-    python experiments/open_ends/save_ast.py RUN/captioner runs/small_ast/ast
+python experiments/open_ends/save_ast.py RUN/captioner runs/small_ast/ast
 """
 
 import argparse
