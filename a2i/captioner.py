@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from a2i import decoders, encoders
-from a2i.bridge import Bridge, BridgeKind
+from a2i.bridge import Bridge, BridgeKind, Resampler, make_bridge
+from a2i.cleaning import Lexicon
 from a2i.confidence import Calibration
 from a2i.decoders import Decoding
 from a2i.features import FeatureSettings, LogMel
@@ -32,6 +33,7 @@ SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
     "tokenizer",
     "README.md",
 )
+LEXICON_FILE = "lexicon.json"  # for the published cleaning step; a folder may be without
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Captioner(nn.Module):
         encoder: nn.Module,
         decoder: nn.Module,
         tokenizer: CaptionTokenizer,
-        bridge: BridgeKind = "auto",
+        bridge: BridgeKind | dict[str, Any] = "auto",
         features: FeatureSettings | None = None,
         decoding: Decoding | None = None,
         keywords: Sequence[str] = (),
@@ -83,12 +85,13 @@ class Captioner(nn.Module):
         super().__init__()
         self.log_mel = LogMel(features)
         self.encoder = encoder
-        self.bridge = Bridge(encoder.width, decoder.width, bridge)  # type: ignore[arg-type]
+        self.bridge: Bridge | Resampler = make_bridge(encoder.width, decoder.width, bridge)  # type: ignore[arg-type]
         self.keywords = Keywords(encoder.width, decoder.width, keywords) if keywords else None  # type: ignore[arg-type]
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.decoding = decoding or Decoding()
         self.calibration: Calibration | None = None
+        self.lexicon: Lexicon | None = None
 
     @property
     def device(self) -> torch.device:
@@ -107,14 +110,14 @@ class Captioner(nn.Module):
             labels: (B, keywords + 1) shares of the true ones, to learn from; None to estimate them. All 0 where a clip's
                 are not known: these are estimated.
         """
-        bridged = self.bridge(states)
+        bridged, bridged_mask = self.bridge(states, states_mask)
         if self.keywords is None:
-            return bridged, states_mask
+            return bridged, bridged_mask
         shares, _ = self.keywords.estimate(states, states_mask)
         if labels is not None:
             shares = torch.where(labels.sum(dim=1, keepdim=True) > 0, labels, shares)
         keyword_state = self.keywords(shares).to(bridged.dtype)
-        return torch.cat((bridged, keyword_state), dim=1), nn.functional.pad(states_mask, (0, 1), value=True)
+        return torch.cat((bridged, keyword_state), dim=1), nn.functional.pad(bridged_mask, (0, 1), value=True)
 
     def loss(
         self, log_mel: Tensor, mask: Tensor, tokens: TokenBatch, clip_index: Tensor, label_smoothing: float = 0.0
@@ -144,6 +147,20 @@ class Captioner(nn.Module):
         )
         return loss, (targets != IGNORE).sum()
 
+    def decoding_with(self, **changes: Any) -> Decoding:
+        """This captioner's decoding settings, some of them changed; None leaves one as it is.
+
+        Raises:
+            ValueError: a name is unknown, a value does not fit, or cleaning is asked for that this captioner can't do.
+        """
+        decoding = self.decoding.with_changes(**changes)
+        if decoding.cleaning != "none" and self.lexicon is None:
+            raise ValueError(
+                f"got cleaning={decoding.cleaning}, for which this captioner lacks the words of its training captions"
+                " (lexicon.json in its folder); expected text.cleaning=none, or a captioner that a2i.train wrote"
+            )
+        return decoding
+
     @torch.no_grad()
     def caption(self, waveforms: Sequence[np.ndarray], **changes: Any) -> list[list[Candidate]]:
         """Captions of a batch of clips.
@@ -155,7 +172,7 @@ class Captioner(nn.Module):
         Returns:
             for each clip its candidates, the best first, no two alike: at least one, at most `num_candidates`.
         """
-        decoding = self.decoding.with_changes(**changes)
+        decoding = self.decoding_with(**changes)
         batch = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         log_mel, mask = self.log_mel(batch.to(self.device), lengths.to(self.device))
@@ -175,9 +192,12 @@ class Captioner(nn.Module):
         if self.keywords is not None:
             evidence = self.keywords.estimate(heard, heard_mask)[1].repeat_interleave(count)
         sure = self.calibration.confidence if self.calibration else math.exp
+        captions = [self.tokenizer.decode(row) for row in ids.tolist()]
+        if decoding.cleaning == "published" and self.lexicon is not None:
+            captions = [self.lexicon.clean(caption) for caption in captions]
         found = [
-            Candidate(self.tokenizer.decode(row), score, sure(seen), seen)
-            for row, score, seen in zip(ids.tolist(), scores.tolist(), evidence.tolist(), strict=True)
+            Candidate(caption, score, sure(seen), seen)
+            for caption, score, seen in zip(captions, scores.tolist(), evidence.tolist(), strict=True)
         ]
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
@@ -234,7 +254,7 @@ class Captioner(nn.Module):
             "format": FORMAT,
             "features": asdict(self.log_mel.settings),
             "encoder": {"name": _file_name(self.encoder), "settings": self.encoder.settings},
-            "bridge": self.bridge.kind,
+            "bridge": self.bridge.settings,
             "keywords": self.keywords.names if self.keywords else [],
             "decoder": {
                 "name": _file_name(self.decoder),
@@ -242,11 +262,14 @@ class Captioner(nn.Module):
                 "settings": self.decoder.settings,
             },
             "max_tokens": self.tokenizer.max_tokens,
+            "bos": self.tokenizer.bos,
             "decoding": asdict(self.decoding),
             "calibration": asdict(self.calibration) if self.calibration else None,
             "versions": {name: _version(name) for name in ("a2i", "torch", "transformers")},
         }
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if self.lexicon is not None:
+            self.lexicon.save(folder / LEXICON_FILE)
         (folder / CARD_FILE).write_text(card or "# An a2i captioner\n", encoding="utf-8")
 
     @classmethod
@@ -290,7 +313,9 @@ class Captioner(nn.Module):
             captioner = cls(
                 encoder=encoders.build(encoder["name"], encoder["settings"]),
                 decoder=decoders.build(decoder["name"], decoder["vocab_size"], decoder["settings"]),
-                tokenizer=CaptionTokenizer.load(folder / TOKENIZER_FOLDER, settings["max_tokens"]),
+                tokenizer=CaptionTokenizer.load(
+                    folder / TOKENIZER_FOLDER, settings["max_tokens"], settings.get("bos", True)
+                ),
                 bridge=settings["bridge"],
                 features=FeatureSettings(**settings["features"]),
                 decoding=Decoding(**settings["decoding"]),
@@ -298,6 +323,8 @@ class Captioner(nn.Module):
             )
             if settings.get("calibration"):
                 captioner.calibration = Calibration(**settings["calibration"])
+            if (folder / LEXICON_FILE).is_file():
+                captioner.lexicon = Lexicon.load(folder / LEXICON_FILE)
             return captioner
         except (KeyError, TypeError, ValueError) as error:
             said = f"no {error} in {SETTINGS_FILE}" if isinstance(error, KeyError) else str(error)

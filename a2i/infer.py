@@ -180,7 +180,7 @@ def main(config: DictConfig) -> None:
         a2i = AudioToImage.load(
             settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
         )
-        a2i.captioner.decoding.with_changes(**settings["decoding"])
+        a2i.captioner.decoding_with(**settings["decoding"])
         out.mkdir(parents=True, exist_ok=True)
     small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
     small += [("painter", "image=stable_diffusion")] if settings["image"].get("model") == "embedded" else []

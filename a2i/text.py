@@ -23,7 +23,7 @@ class TokenBatch:
     """Captions ready for teacher forcing: `targets[:, i]` is what follows `inputs[:, : i + 1]`.
 
     Attributes:
-        inputs: (C, L) token ids, BOS first, padded at the end.
+        inputs: (C, L) token ids, BOS first (unless the tokenizer leaves it out), padded at the end.
         targets: (C, L) token ids shifted by one, EOS last, IGNORE where padded.
         mask: (C, L) bool, True for real inputs.
     """
@@ -42,24 +42,34 @@ class CaptionTokenizer:
     GPT-2's tokenizer adds neither BOS nor EOS. Without a BOS the first token is never a target, so that a decoder learns to
     begin with a caption's second token; padding that is recognised by its id takes the EOS out of the loss with it, so that
     captions never end. Here both stand in every caption, and padding is known by length.
+
+    `bos=False` is the published recipe, kept so that its defect can be shown: inputs are a caption's tokens without the
+    last, targets its tokens without the first. Generation starts from BOS all the same, as GPT-2's does; having never seen
+    one, a decoder begins with what it has learnt to say first, a second token: 'irds' of B|irds. EOS ends captions in both,
+    so that BOS is the one difference.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_tokens: int = 64) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_tokens: int = 64, bos: bool = True) -> None:
         """Wrap a tokenizer.
 
         Args:
             tokenizer: any that has an EOS token; without a BOS token of its own, EOS begins captions too, as in GPT-2.
             max_tokens: tokens of the longest caption, BOS and EOS not counted. What is longer is cut, without an EOS, so
                 that a decoder does not learn to stop in the middle of a sentence.
+            bos: whether BOS begins the captions that are learnt from; see the class.
+
+        Raises:
+            ValueError: the tokenizer has no EOS token, or `max_tokens` leaves nothing to learn.
         """
         if tokenizer.eos_token_id is None:
             raise ValueError(
                 f"{tokenizer.name_or_path}: tokenizer has no EOS token; expected one that marks captions' ends"
             )
-        if max_tokens < 1:
-            raise ValueError(f"got max_tokens={max_tokens}; expected at least 1")
+        if max_tokens < (fewest := 1 if bos else 2):
+            raise ValueError(f"got max_tokens={max_tokens}; expected at least {fewest}")
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        self.bos = bos
         self.eos_id: int = tokenizer.eos_token_id
         self.bos_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
 
@@ -77,8 +87,10 @@ class CaptionTokenizer:
         if not captions or not all(captions):
             raise ValueError(f"got captions {captions}; expected at least one, none of them blank")
         rows = self.tokenizer(captions, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        targets = [[*row, self.eos_id] if len(row) <= self.max_tokens else row[: self.max_tokens] for row in rows]
-        inputs = [[self.bos_id, *target[:-1]] for target in targets]
+        rows = [[*row, self.eos_id] if len(row) <= self.max_tokens else row[: self.max_tokens] for row in rows]
+        if self.bos:
+            rows = [[self.bos_id, *row] for row in rows]
+        inputs, targets = [row[:-1] for row in rows], [row[1:] for row in rows]
         lengths = torch.tensor([len(row) for row in inputs])
         longest = int(lengths.max())
         return TokenBatch(
@@ -102,7 +114,7 @@ class CaptionTokenizer:
         self.tokenizer.save_pretrained(str(folder))
 
     @classmethod
-    def load(cls, name: str | Path, max_tokens: int = 64) -> "CaptionTokenizer":
+    def load(cls, name: str | Path, max_tokens: int = 64, bos: bool = True) -> "CaptionTokenizer":
         """Load a Hub id or a local folder; a folder may hold just GPT-2's `vocab.json` and `merges.txt`.
 
         Raises:
@@ -119,18 +131,19 @@ class CaptionTokenizer:
                 f"{name}: no tokenizer found ({_first_line(error)}); expected a Hub id or a folder with tokenizer.json, or"
                 " with vocab.json and merges.txt"
             ) from error
-        return cls(tokenizer, max_tokens)
+        return cls(tokenizer, max_tokens, bos)
 
     @classmethod
     def train(
-        cls, captions: Iterable[str], vocab_size: int | None, max_tokens: int = 64, kind: TokenKind = "bpe"
+        cls, captions: Iterable[str], vocab_size: int | None, max_tokens: int = 64, bos: bool = True, kind: TokenKind = "bpe"
     ) -> "CaptionTokenizer":
         """Learn a tokenizer from captions, for a decoder trained from nothing.
 
         Args:
             captions: the training captions.
             vocab_size: tokens in all; of `bpe` at least 257 (every byte and the end of text), of `words` None for all words.
-            max_tokens: see the class.
+            max_tokens: as for the class.
+            bos: as for the class.
             kind: `bpe`, a byte-level BPE of GPT-2's kind, to which a space is put before the first word, so that it is the
                 same token wherever in a sentence it stands; or `words`, whole words in small letters without punctuation,
                 as audio captioning papers have them, where what is not in the vocabulary can't be said.
@@ -146,7 +159,7 @@ class CaptionTokenizer:
         tokenizer = learn((" ".join(caption.split()) for caption in captions), vocab_size)
         unknown = {"unk_token": UNKNOWN} if kind == "words" else {}
         ends = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
-        return cls(PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends, **unknown), max_tokens)
+        return cls(PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends, **unknown), max_tokens, bos)
 
 
 def _learn_bpe(captions: Iterable[str], vocab_size: int | None) -> "Tokenizer":

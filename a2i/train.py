@@ -31,10 +31,11 @@ def build_captioner(model: dict[str, Any], clips: list["Clip"]) -> "Captioner":
 
     Args:
         model: tokenizer, encoder, bridge, keywords, decoder, features and decoding.
-        clips: of the training split, whose captions a tokenizer is learnt from, and whose labels are the keywords, where the
-            model asks for its own.
+        clips: of the training split. The published cleaning step knows the words of their captions; a tokenizer is learnt
+            from these, and their labels are the keywords, where the model asks for its own.
     """
     from a2i.captioner import Captioner
+    from a2i.cleaning import Lexicon
     from a2i.decoders import Decoding
     from a2i.features import FeatureSettings
     from a2i.text import CaptionTokenizer
@@ -42,12 +43,12 @@ def build_captioner(model: dict[str, Any], clips: list["Clip"]) -> "Captioner":
 
     wanted = model["tokenizer"]
     captions = [caption for clip in clips for caption in clip.captions]
+    bos = wanted["bos"]
     if wanted["pretrained"] is not None:
-        tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"])
+        tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"], bos)
     else:
-        kind: Any = wanted.get("kind") or "bpe"
-        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"], kind=kind)
-    return Captioner(
+        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"], bos, wanted["kind"])
+    captioner = Captioner(
         encoder=build(model["encoder"]),
         decoder=build(model["decoder"], vocab_size=len(tokenizer)),
         tokenizer=tokenizer,
@@ -56,6 +57,8 @@ def build_captioner(model: dict[str, Any], clips: list["Clip"]) -> "Captioner":
         decoding=Decoding(**model["decoding"]),
         keywords=label_names(clips) if model["keywords"] else (),
     )
+    captioner.lexicon = Lexicon.of(captions, tokenizer)
+    return captioner
 
 
 def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[str, float]:
@@ -116,7 +119,7 @@ def monitored(config: dict[str, Any]) -> tuple[str, str]:
     Raises:
         ValueError: nothing of that name is logged at validation.
     """
-    modes = {"val/loss": "min", "val/distinct_captions": "max"}
+    modes = {"val/loss": "min", "val/distinct_captions": "max", "val/first_word_valid": "max"}
     if config["bertscore"] is not None:
         modes |= {f"val/bertscore_{name}": "max" for name in ("precision", "recall", "f1")}
     name = config["monitor"] or ("val/loss" if config["bertscore"] is None else "val/bertscore_f1")

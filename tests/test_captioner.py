@@ -9,9 +9,11 @@ import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
 from a2i.captioner import Candidate, Captioner, distinct
+from a2i.cleaning import Lexicon, words
 from a2i.confidence import Calibration
 from a2i.decoders.gpt2 import GPT2Decoder
 from a2i.encoders.ast import ASTEncoder
+from a2i.encoders.cnn import CNNEncoder
 from a2i.text import CaptionTokenizer
 
 SOUNDS = [tone(300, 1.2), tone(2000, 0.4), np.random.default_rng(0).normal(0, 0.1, 12 * 16_000).astype(np.float32)]
@@ -137,6 +139,45 @@ def test_a_calibration_is_kept_and_gives_the_confidence(tokenizer: CaptionTokeni
     calibrated, *_ = loaded.caption(SOUNDS[:1])[0]
     assert calibrated.caption == plain.caption
     assert calibrated.confidence == pytest.approx(1 / (1 + math.exp(-(2 * plain.log_probability + 1))))
+
+
+def test_the_published_recipe_is_kept_in_the_folder(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    """Without a BOS in what it learns from, and with a lexicon by which its captions are cleaned."""
+    captioner = make_captioner(CaptionTokenizer(tokenizer.tokenizer, 20, bos=False))
+    raw = [clip[0].caption for clip in captioner.caption(SOUNDS)]
+    with pytest.raises(ValueError, match="lacks the words of its training captions"):
+        captioner.caption(SOUNDS, cleaning="published")
+    with pytest.raises(ValueError, match="expected none or published"):
+        captioner.caption(SOUNDS, cleaning="thorough")
+    captioner.lexicon = Lexicon.of(SENTENCES, captioner.tokenizer)
+    loaded = Captioner.load(captioner.save(tmp_path / "captioner"))
+    assert not loaded.tokenizer.bos
+    assert loaded.lexicon == captioner.lexicon
+    cleaned = loaded.caption(SOUNDS, cleaning="published")
+    assert [clip[0].caption for clip in cleaned] == [loaded.lexicon.clean(caption) for caption in raw]
+    assert {word for clip in cleaned for one in clip for word in words(one.caption)} <= loaded.lexicon.words
+    assert [clip[0].caption for clip in loaded.caption(SOUNDS)] == raw
+
+
+def test_a_folder_from_before_these_settings_loads(captioner_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(captioner_folder, copy)
+    settings = json.loads((copy / "captioner.json").read_text())
+    assert settings["bridge"] == "projection"
+    del settings["bos"], settings["decoding"]["cleaning"]
+    (copy / "captioner.json").write_text(json.dumps(settings))
+    assert Captioner.load(copy).caption(SOUNDS) == Captioner.load(captioner_folder).caption(SOUNDS)
+
+
+def test_a_resampler_is_kept_in_the_folder(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    parts = CNNEncoder(channels=[4, 8]), GPT2Decoder(len(tokenizer), config=TINY_GPT2)
+    captioner = Captioner(*parts, tokenizer, bridge={"kind": "resampler", "queries": 3, "width": 16}).eval()
+    states, mask = captioner.encode(*features(captioner, SOUNDS))
+    assert states.shape == (3, 3, 48)
+    assert mask.all()
+    loaded = Captioner.load(captioner.save(tmp_path / "captioner"))
+    assert loaded.caption(SOUNDS, max_tokens=6) == captioner.caption(SOUNDS, max_tokens=6)
 
 
 def test_saving_replaces_a_captioner_and_nothing_else(captioner: Captioner, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ ORDER = [
         "places",
         "audio",
         "text",
+        "cleaning",
         "diffusion",
         "features",
         "encoders",
@@ -35,6 +36,7 @@ ONLY = {
     "places": set(),
     "audio": set(),
     "text": set(),
+    "cleaning": {"text"},
     "diffusion": {"places"},
     "features": {"audio"},
     "encoders": {"audio", "features"},
@@ -42,7 +44,7 @@ ONLY = {
     "keywords": set(),
     "decoders": set(),
     "confidence": set(),
-    "metrics": set(),
+    "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},
     "data": {"audio"},
 }

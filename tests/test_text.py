@@ -19,6 +19,38 @@ def test_one_shift_by_hand(real_data: Path) -> None:
     assert len(tokenizer) == 50257
 
 
+def test_the_published_shift_by_hand(real_data: Path) -> None:
+    """Inputs without the last token, targets without the first: 'B' is never a target, 'irds' is the first one."""
+    tokenizer = CaptionTokenizer.load(real_data / "gpt2", bos=False)
+    batch = tokenizer.encode(["Birds", "Birds sing"])
+    assert batch.inputs.tolist() == [[33, 11049, 50256], [33, 11049, 1702]]
+    assert batch.targets.tolist() == [[11049, 50256, IGNORE], [11049, 1702, 50256]]
+    assert batch.mask.tolist() == [[True, True, False], [True] * 3]
+    assert [tokenizer.decode(row[: row.index(50256)]) for row in batch.targets.tolist()] == ["irds", "irds sing"]
+
+
+def test_both_shifts_on_a_small_tokenizer(tokenizer: CaptionTokenizer) -> None:
+    """The same by ids that were looked up one by one, so that it holds without the real tokenizer too."""
+    ids = tokenizer.tokenizer("Rain.", add_special_tokens=False)["input_ids"]
+    assert len(ids) >= 2
+    end = tokenizer.eos_id
+    cured = CaptionTokenizer(tokenizer.tokenizer, 20).encode(["Rain."])
+    assert cured.inputs.tolist() == [[end, *ids]]
+    assert cured.targets.tolist() == [[*ids, end]]
+    published = CaptionTokenizer(tokenizer.tokenizer, 20, bos=False).encode(["Rain."])
+    assert published.inputs.tolist() == [ids]
+    assert published.targets.tolist() == [[*ids[1:], end]]
+
+
+def test_without_a_beginning_what_is_too_long_is_cut_too(tokenizer: CaptionTokenizer) -> None:
+    row = tokenizer.tokenizer(SENTENCES[1], add_special_tokens=False)["input_ids"]
+    batch = CaptionTokenizer(tokenizer.tokenizer, max_tokens=3, bos=False).encode([SENTENCES[1]])
+    assert batch.inputs.tolist() == [row[:2]]
+    assert batch.targets.tolist() == [row[1:3]]
+    with pytest.raises(ValueError, match="expected at least 2"):
+        CaptionTokenizer(tokenizer.tokenizer, max_tokens=1, bos=False)
+
+
 def test_real_captions_survive(real_data: Path) -> None:
     import csv
 

@@ -37,6 +37,7 @@ class Decoding:
         max_tokens: tokens of the longest caption.
         length_penalty: of beam search; above 0 favours longer captions.
         no_repeat_ngram_size: so many tokens in a row are never said twice; 0 for no limit.
+        cleaning: what is done to a caption's words afterwards: `none`, or `published` (see `a2i.cleaning`).
     """
 
     num_beams: int = 4
@@ -47,9 +48,14 @@ class Decoding:
     max_tokens: int = 64
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    cleaning: str = "none"
 
     def __post_init__(self) -> None:
+        if self.cleaning not in ("none", "published"):
+            raise ValueError(f"got cleaning={self.cleaning!r}; expected none or published")
         for field in fields(self):
+            if field.name == "cleaning":
+                continue
             value = getattr(self, field.name)
             whole = field.type in (int, bool, "int", "bool")
             if not isinstance(value, int if whole else int | float):

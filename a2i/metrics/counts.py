@@ -3,15 +3,15 @@
 Captions are compared as their words: in lower case and without punctuation, so 'A dog barks.' and 'a dog barks' are one.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from a2i.cleaning import words
+
 SAME_SHARE = 0.5  # one caption for more than this share of the clips, or
 SAME_DISTINCT = 0.02  # fewer distinct captions than this share, is a captioner that always says the same
 SAME_COUNT = 10  # where there are at least as many captions
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class Counts:
     most_common_share: float
     says_the_same: bool  # whether one caption serves most clips: the known failure of a captioner
     clips: dict[str, tuple[float, ...]]  # of each caption: `words`, `repetition`, `first_word_valid` (the two 0 or 1)
-
-
-def words(caption: str) -> list[str]:
-    """The words of a caption in lower case; "don't" and 'well-known' are one word each."""
-    return _WORD.findall(caption.lower())
 
 
 def lexicon(references: Sequence[Sequence[str]]) -> frozenset[str]:

@@ -13,6 +13,7 @@ from transformers import SchedulerType, get_scheduler
 from a2i.captioner import Captioner
 from a2i.keywords import LabelHead
 from a2i.metrics.bertscore import BERTScore
+from a2i.metrics.counts import count_captions, lexicon
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.labels import label_loss
@@ -88,7 +89,7 @@ class CaptionModule(LightningModule):
         self._first_steps = 0  # in which the encoder learns from labels alone
         self.augment = augment
         self.bertscore = bertscore
-        self.decoding = captioner.decoding.with_changes(**(decoding or {}))
+        self.decoding = captioner.decoding_with(**(decoding or {}))
         if freeze_encoder:
             captioner.encoder.requires_grad_(False)
         self.validation_rows: list[dict[str, Any]] = []
@@ -161,6 +162,10 @@ class CaptionModule(LightningModule):
             "val/loss": sum(row["loss"] * row["tokens"] for row in rows.values()) / tokens,
             "val/distinct_captions": len({row["caption_predicted"] for row in rows.values()}) / len(rows),
         }
+        known = lexicon([row["references"] for row in rows.values()])
+        valid = count_captions([row["caption_predicted"] for row in rows.values()], known).first_word_valid
+        assert valid is not None
+        values["val/first_word_valid"] = valid
         if self.bertscore is not None:
             values |= self._bertscore()
         # Every rank has all rows and comes to the same values.
