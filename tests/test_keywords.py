@@ -49,7 +49,7 @@ def test_the_decoder_attends_to_one_more_state(tokenizer: CaptionTokenizer) -> N
     captioner = make_captioner(tokenizer, keywords=["bell", "dog"])
     states, mask = torch.randn(2, 5, plain.encoder.width), torch.tensor([[True] * 5, [True] * 2 + [False] * 3])  # type: ignore[arg-type]
     attended, attended_mask = captioner.attended(states, mask)
-    assert torch.equal(attended[:, :5], captioner.bridge(states))
+    assert torch.equal(attended[:, :5], captioner.bridge(states, mask)[0])
     assert torch.equal(attended_mask, torch.cat((mask, torch.ones(2, 1, dtype=torch.bool)), dim=1))
     assert captioner.keywords is not None
     assert torch.equal(attended[:, 5:], captioner.keywords(captioner.keywords.estimate(states, mask)[0]))
