@@ -147,8 +147,6 @@ def _reasons(scored: "Scored") -> dict[str, str]:
 
 def _label(name: str) -> str:
     """A name for the report, where it would find no good one itself."""
-    if name.endswith("_clips"):
-        return name.removesuffix("_clips").replace("bleu_", "BLEU-").replace("meteor", "METEOR") + ", mean of clips"
     labels = {
         "distinct": "distinct captions, share",
         "vocabulary": "vocabulary, words",

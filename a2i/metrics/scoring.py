@@ -1,18 +1,18 @@
 """All that is scored of a system's captions, with how sure it is; and one system against another on the same clips."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from a2i.metrics.captions import ALL as CAPTION_METRICS
-from a2i.metrics.captions import BLEU, COUNTED, Parts, score_captions
+from a2i.metrics.captions import BLEU, score_captions
 from a2i.metrics.counts import Counts, count_captions, lexicon
-from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired
+from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired, swap_test
+from a2i.metrics.parts import Parts, Tally
 
 if TYPE_CHECKING:
     from a2i.metrics.bertscore import BERTScore
@@ -24,9 +24,6 @@ COUNTS = ("distinct", "vocabulary", "mean_words", "empty", "repetition", "first_
 PER_CLIP = (
     *(*BLEU, "rouge_l", "cider_d", "meteor", *BERTSCORE, "spice", "spider", "spider_fl", "fense"),
     *("repetition", "first_word_valid", "words"),
-)
-NO_INTERVAL = (
-    "a corpus' METEOR is not the mean of its clips', and scoring it again for each bootstrap sample takes too long"
 )
 LEVEL = 0.95  # of all intervals
 
@@ -40,8 +37,7 @@ class Figure:
     clips: tuple[float, ...] | None = None  # N numbers; None for what only all captions together have
     missing: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    # BLEU: indices of clips → their corpus score.
-    corpus_of: Callable[[NDArray[np.int64]], float] | None = field(default=None, compare=False, repr=False)
+    tally: Tally | None = field(default=None, compare=False, repr=False)  # where the value is no mean of the clips
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,7 @@ class Scored:
         for name in CAPTION_METRICS:
             if name in self.figures:
                 figure = self.figures[name]
-                why = {"no_interval": NO_INTERVAL} if name == "meteor" else {}
-                own = {"value": figure.value, "interval": _ends(figure.interval), **why}
+                own = {"value": figure.value, "interval": _ends(figure.interval)}
                 plain[name] = _with_settings({"missing": figure.missing} if figure.missing else own, figure.settings)
         counts = {name: value for name, value in asdict(self.counts).items() if name != "clips"}
         plain["captions"] = counts | {"interval": self._intervals(COUNTS, "")}
@@ -111,13 +106,13 @@ def score(
         figures |= _bertscore(captions, references, bertscore)
     if wanted := [name for name in metrics if name != "bertscore"]:
         for name, found in score_captions(captions, references, wanted, parts).items():
-            figures[name] = Figure(found.corpus, None, found.clips, found.missing, found.settings, found.corpus_of)
+            figures[name] = Figure(found.corpus, None, found.clips, found.missing, found.settings, found.tally)
     counts = count_captions(captions, lexicon(references))
     empty = tuple(float(not words) for words in counts.clips["words"])
     of_clips = {"mean_words": counts.clips["words"], "empty": empty, **counts.clips}
     for name in COUNTS:
         figures[name] = Figure(getattr(counts, name), None, of_clips.get(name))
-    return Scored({name: _with_interval(name, figure, samples) for name, figure in figures.items()}, counts)
+    return Scored({name: _with_interval(figure, samples) for name, figure in figures.items()}, counts)
 
 
 def _bertscore(
@@ -133,17 +128,15 @@ def _bertscore(
     }
 
 
-def _with_interval(name: str, figure: Figure, samples: int) -> Figure:
+def _with_interval(figure: Figure, samples: int) -> Figure:
     # Clips that are all alike would give an interval without width, as if there were no doubt.
     if figure.clips is None or len(set(figure.clips)) < 2 or not samples:
         return figure
-    if figure.corpus_of is not None:
-        interval = bootstrap_of(figure.corpus_of, len(figure.clips), samples, LEVEL)
-    elif name in COUNTED:
-        return figure
+    if figure.tally is not None:
+        interval = bootstrap_of(figure.tally.score, len(figure.clips), samples, LEVEL)
     else:
         interval = bootstrap(figure.clips, samples, LEVEL)
-    return Figure(figure.value, interval, figure.clips, None, figure.settings, figure.corpus_of)
+    return replace(figure, interval=interval)
 
 
 @dataclass(frozen=True)
@@ -168,9 +161,8 @@ class Comparison:
 def compare(first: Scored, second: Scored, samples: int = 10_000) -> dict[str, Comparison]:
     """Compare two systems, metric by metric, on the same clips in the same order.
 
-    BLEU and METEOR of a corpus add up counts and have no values of single clips that they would be the mean of: their
-    means over clips are compared as well, as `bleu_1_clips` and so on. The p-values are not corrected for how many metrics
-    there are.
+    BLEU and METEOR of a corpus add up counts and are no mean of their clips' values: in the test, clips swap their counts.
+    The p-values are not corrected for how many metrics there are.
 
     Args:
         first: the system that is compared with.
@@ -184,9 +176,8 @@ def compare(first: Scored, second: Scored, samples: int = 10_000) -> dict[str, C
         one, other = first.figures[name], second.figures[name]
         if one.value is None or other.value is None:
             compared[name] = Comparison(one.value, other.value, None, missing=other.missing or one.missing)
-        elif name in COUNTED and one.clips and other.clips:
-            compared[name] = _of_counts(one, other, samples)
-            compared[f"{name}_clips"] = _of_clips(one.clips, other.clips, samples)
+        elif one.tally is not None and other.tally is not None:
+            compared[name] = _of_tallies(one.tally, other.tally, samples)
         elif one.clips and other.clips:
             compared[name] = _of_clips(one.clips, other.clips, samples)
         else:
@@ -203,14 +194,15 @@ def _of_clips(one: Sequence[float], other: Sequence[float], samples: int) -> Com
     return Comparison(*means, found.difference, None if alike else found.interval, found.p_value)
 
 
-def _of_counts(one: Figure, other: Figure, samples: int) -> Comparison:
-    values = one.value or 0.0, other.value or 0.0
-    old, new, count = one.corpus_of, other.corpus_of, len(one.clips or ())
-    interval = None
-    if old is not None and new is not None and count > 1 and samples:
-        interval = bootstrap_of(lambda clips: new(clips) - old(clips), count, samples, LEVEL)
-        interval = None if interval.low == interval.high else interval
-    return Comparison(*values, values[1] - values[0], interval)
+def _of_tallies(one: Tally, other: Tally, samples: int) -> Comparison:
+    values = one.score(), other.score()
+    difference = values[1] - values[0]
+    if len(one.counts) < 2 or not samples:
+        return Comparison(*values, difference)
+    interval = bootstrap_of(lambda clips: other.score(clips) - one.score(clips), len(one.counts), samples, LEVEL)
+    alike = interval.low == interval.high
+    p_value = swap_test(other.counts, one.counts, one.formula, samples)
+    return Comparison(*values, difference, None if alike else interval, p_value)
 
 
 def _with_settings(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
