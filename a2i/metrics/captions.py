@@ -33,7 +33,7 @@ class Score:
     clips: tuple[float, ...] | None  # N numbers, one a caption
     missing: str | None  # one line: why there are no numbers, and how to get them
     settings: dict[str, Any]  # what made them: plain values for a report or a log
-    tally: Tally | None = field(default=None, compare=False, repr=False)  # of BLEU and METEOR; the others' is the mean of the clips
+    tally: Tally | None = field(default=None, compare=False, repr=False)  # of BLEU and METEOR
 
 
 def score_captions(
