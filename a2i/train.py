@@ -243,7 +243,7 @@ def main(config: DictConfig) -> float | None:
         (folder / OVERRIDES_FILE).write_text(yaml.safe_dump(overrides), encoding="utf-8")
         (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     print(f"run folder: {folder}")
-    from a2i.training.loggers import close_wandb
+    from a2i.tracking import close_wandb
 
     failed = True
     try:

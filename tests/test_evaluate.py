@@ -291,7 +291,9 @@ def test_comparison() -> None:
     assert bleu.interval is not None
     assert bleu.interval.low <= bleu.difference <= bleu.interval.high  # type: ignore[operator]
     assert bleu.first == pytest.approx(scored_by(CLIPS).figures["bleu_1"].value)
-    assert bleu.p_value == pytest.approx(2 * 2 / 2**3)  # swapping the first clip, whose caption is right in both, is nothing
+    assert bleu.p_value == pytest.approx(
+        2 * 2 / 2**3
+    )  # swapping the first clip, whose caption is right in both, is nothing
     assert compared["meteor"].as_plain() == {"missing": compared["meteor"].missing}
     assert compared["vocabulary"].difference == 9 - 5
     same = compare(scored_by(CLIPS), scored_by(CLIPS), samples=100)["rouge_l"]
@@ -323,7 +325,7 @@ def test_a_captioner_that_says_the_same_is_flagged(capsys: pytest.CaptureFixture
         "this system says the same whatever it hears: 10.0% of its captions are distinct, and 100% are 'a dog barks'"
     )
     assert f"WARNING: {warning}" in printed.err
-    assert "spider               missing: as spice" in printed.out
+    assert "spider                   missing: as spice" in printed.out
     assert printed.out.count("it runs on Java") + printed.out.count("SPICE needs") == 1
     assert "nan" not in printed.out
     write_page(tmp_path, "it", System("it", clips, scored, {}), {"clips": 0, "sounds": True})

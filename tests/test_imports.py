@@ -25,6 +25,7 @@ ORDER = [
         "captioner",
         "metrics",
         "report",
+        "tracking",
     ),
     *("data", "compose", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
 ]
@@ -41,6 +42,7 @@ ONLY = {
     "confidence": set(),
     "metrics": set(),
     "report": {"audio", "features"},
+    "tracking": {"audio", "features", "report"},
     "data": {"audio"},
 }
 

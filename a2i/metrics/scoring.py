@@ -1,9 +1,8 @@
 """All that is scored of a system's captions, with how sure it is; and one system against another on the same clips."""
 
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +12,18 @@ from a2i.metrics.captions import BLEU, score_captions
 from a2i.metrics.counts import Counts, count_captions, lexicon
 from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired, swap_test
 from a2i.metrics.parts import Parts, Tally
+from a2i.metrics.provenance import settings_hash
 
 if TYPE_CHECKING:
     from a2i.metrics.bertscore import BERTScore
 
-METRICS = ("bertscore", *CAPTION_METRICS)
+PICTURE_METRICS = ("clip_score", "audio_image_similarity", "blame")  # need pictures: see `a2i.evaluate.pictures`
+METRICS = ("bertscore", *CAPTION_METRICS, *PICTURE_METRICS)
 BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
+# Of pictures: with the caption; that and the caption with the references; with the references.
+CLIP_SCORES = ("clip_score", "ref_clip_score", "clip_score_references")
+# Of pictures of predicted and of people's captions with the references: see `a2i.metrics.pictures.failure`.
+BLAME = ("blame_predicted", "blame_human", "blame_chance", "blame_captioner", "blame_conveyed")
 COUNTS = ("distinct", "vocabulary", "mean_words", "empty", "repetition", "first_word_valid")
 # Values of single clips, in the order in which a table has them.
 PER_CLIP = (
@@ -27,6 +32,8 @@ PER_CLIP = (
 )
 LEVEL = 0.95  # of all intervals
 
+PICTURES_PER_CLIP = (*CLIP_SCORES, "audio_image_similarity", *BLAME)
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -34,9 +41,11 @@ class Figure:
 
     value: float | None
     interval: Interval | None = None
-    clips: tuple[float, ...] | None = None  # N numbers; None for what only all captions together have
+    # N numbers, NaN for a clip that lacks what it takes; None for what only all captions together have.
+    clips: tuple[float, ...] | None = None
     missing: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)  # more that belongs to it, as plain values
     tally: Tally | None = field(default=None, compare=False, repr=False)  # where the value is no mean of the clips
 
 
@@ -48,23 +57,40 @@ class Scored:
     counts: Counts
 
     def columns(self) -> dict[str, tuple[float, ...] | None]:
-        """N values of single clips for each of `PER_CLIP`; None where they were not computed."""
+        """N values of single clips for each of `PER_CLIP` and of what was asked of pictures; None where not computed."""
         known = {name: figure.clips for name, figure in self.figures.items()}
-        return {name: self.counts.clips.get(name, known.get(name)) for name in PER_CLIP}
+        names = [*PER_CLIP, *(name for name in PICTURES_PER_CLIP if name in known)]
+        return {name: self.counts.clips.get(name, known.get(name)) for name in names}
 
     def as_plain(self) -> dict[str, dict[str, Any]]:
         """An object per metric, as for JSON: its values, 95 % intervals, and the settings and versions that made them."""
         plain: dict[str, dict[str, Any]] = {}
         if BERTSCORE[0] in self.figures:
             plain["bertscore"] = self._several(BERTSCORE, "bertscore_", self.figures[BERTSCORE[0]].settings)
-        for name in CAPTION_METRICS:
+        for name in (*CAPTION_METRICS, *CLIP_SCORES, "audio_image_similarity"):
             if name in self.figures:
                 figure = self.figures[name]
-                own = {"value": figure.value, "interval": _ends(figure.interval)}
+                own = {"value": figure.value, "interval": _ends(figure.interval), **figure.details}
                 plain[name] = _with_settings({"missing": figure.missing} if figure.missing else own, figure.settings)
+        if BLAME[0] in self.figures:
+            plain["blame"] = self._several(BLAME, "blame_", self.figures[BLAME[0]].settings)
+            if said := self.verdict:
+                plain["blame"] |= said
         counts = {name: value for name, value in asdict(self.counts).items() if name != "clips"}
         plain["captions"] = counts | {"interval": self._intervals(COUNTS, "")}
         return plain
+
+    @property
+    def verdict(self) -> dict[str, str] | None:
+        """Who failed, captioner or painter, and why one says so; None without blame or its intervals."""
+        found = [self.figures.get(name) for name in ("blame_captioner", "blame_conveyed")]
+        ends = [figure.interval for figure in found if figure is not None and figure.interval is not None]
+        if len(ends) < 2:
+            return None
+        from a2i.metrics.pictures import verdict
+
+        said = verdict(*((interval.low, interval.high) for interval in ends))
+        return {"who": said.who, "why": said.why}
 
     def _several(self, names: Sequence[str], prefix: str, settings: dict[str, Any]) -> dict[str, Any]:
         if reason := self.figures[names[0]].missing:
@@ -84,6 +110,7 @@ def score(
     bertscore: "BERTScore | str | None" = None,
     parts: Parts | None = None,
     samples: int = 10_000,
+    pictures: Mapping[str, Figure] | None = None,
 ) -> Scored:
     """Score captions by several metrics; counts, which need no model, are always there.
 
@@ -95,6 +122,7 @@ def score(
             can't be had.
         parts: what the caption metrics need.
         samples: of each bootstrap; 0 for no intervals.
+        pictures: figures of the captions' pictures, which get their intervals here.
 
     Raises:
         ValueError: as `score_captions`; or `bertscore` is wanted and not given.
@@ -104,9 +132,10 @@ def score(
         if bertscore is None:
             raise ValueError("bertscore is among the metrics; expected a BERTScore, or why there is none")
         figures |= _bertscore(captions, references, bertscore)
-    if wanted := [name for name in metrics if name != "bertscore"]:
+    if wanted := [name for name in metrics if name in CAPTION_METRICS]:
         for name, found in score_captions(captions, references, wanted, parts).items():
-            figures[name] = Figure(found.corpus, None, found.clips, found.missing, found.settings, found.tally)
+            figures[name] = Figure(found.corpus, None, found.clips, found.missing, found.settings, tally=found.tally)
+    figures |= pictures or {}
     counts = count_captions(captions, lexicon(references))
     empty = tuple(float(not words) for words in counts.clips["words"])
     of_clips = {"mean_words": counts.clips["words"], "empty": empty, **counts.clips}
@@ -130,12 +159,13 @@ def _bertscore(
 
 def _with_interval(figure: Figure, samples: int) -> Figure:
     # Clips that are all alike would give an interval without width, as if there were no doubt.
-    if figure.clips is None or len(set(figure.clips)) < 2 or not samples:
+    known = [value for value in figure.clips or () if not math.isnan(value)]
+    if len(set(known)) < 2 or not samples:
         return figure
     if figure.tally is not None:
-        interval = bootstrap_of(figure.tally.score, len(figure.clips), samples, LEVEL)
+        interval = bootstrap_of(figure.tally.score, len(known), samples, LEVEL)
     else:
-        interval = bootstrap(figure.clips, samples, LEVEL)
+        interval = bootstrap(known, samples, LEVEL)
     return replace(figure, interval=interval)
 
 
@@ -186,11 +216,15 @@ def compare(first: Scored, second: Scored, samples: int = 10_000) -> dict[str, C
 
 
 def _of_clips(one: Sequence[float], other: Sequence[float], samples: int) -> Comparison:
-    means = float(np.mean(one)), float(np.mean(other))
-    if len(one) < 2 or not samples:
+    both = np.array([one, other])
+    old, new = both[:, ~np.isnan(both).any(axis=0)]
+    if not len(old):
+        return Comparison(None, None, None, missing="no clip has a value of both systems")
+    means = float(np.mean(old)), float(np.mean(new))
+    if len(old) < 2 or not samples:
         return Comparison(*means, means[1] - means[0])
-    found = paired(other, one, samples, LEVEL)
-    alike = len(set(np.subtract(other, one).tolist())) < 2  # see `_with_interval`
+    found = paired(new, old, samples, LEVEL)
+    alike = len(set((new - old).tolist())) < 2  # see `_with_interval`
     return Comparison(*means, found.difference, None if alike else found.interval, found.p_value)
 
 
@@ -209,8 +243,7 @@ def _with_settings(values: dict[str, Any], settings: dict[str, Any]) -> dict[str
     """Values, settings, and a hash of the settings, by which scores that can be compared are found at a glance."""
     if not settings:
         return values
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return values | settings | {"settings_hash": sha256(text.encode()).hexdigest()[:12]}
+    return values | settings | {"settings_hash": settings_hash(settings)}
 
 
 def _ends(interval: Interval | None) -> list[float] | None:

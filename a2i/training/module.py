@@ -132,6 +132,8 @@ class CaptionModule(LightningModule):
             {
                 "file_name": name,
                 "caption_predicted": candidates[0].caption,
+                "candidates": [candidate.caption for candidate in candidates],
+                "confidence": candidates[0].confidence,
                 "references": list(references),
                 "loss": float(loss),
                 "tokens": int(tokens) / len(batch.names),

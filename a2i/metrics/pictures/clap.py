@@ -1,6 +1,6 @@
 """CLAP: sounds and sentences in one space."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ class CLAP(Tower):
     def _load_processor(self, source: str, revision: str | None) -> Any:
         return ClapFeatureExtractor.from_pretrained(source, revision=revision or "main")
 
-    def embed_sounds(self, waveforms: Sequence[np.ndarray], rate: int) -> Tensor:
+    def embed_sounds(self, waveforms: Iterable[np.ndarray], rate: int) -> Tensor:
         """(N, D) float32 on the CPU, unit length, of N waveforms (samples,) float32 in [-1, 1] at `rate` Hz.
 
         They are resampled to the model's rate, mostly 48 kHz; from 16 kHz, nothing above 8 kHz is there to be heard. Of a
@@ -34,7 +34,8 @@ class CLAP(Tower):
         """
         pieces: list[np.ndarray] = []
         owners: list[int] = []
-        window = self.processor.nb_max_samples
+        vectors: list[Tensor] = []
+        window, count = self.processor.nb_max_samples, 0
         for i, waveform in enumerate(waveforms):
             if rate < 1 or np.ndim(waveform) != 1 or not len(waveform) or not np.isfinite(waveform).all():
                 raise ValueError(
@@ -45,8 +46,12 @@ class CLAP(Tower):
             found = np.array_split(sound, -(-len(sound) // window))
             pieces += found
             owners += [i] * len(found)
-        vectors = [self._hear(pieces[i : i + self.batch_size]) for i in range(0, len(pieces), self.batch_size)]
-        total = torch.zeros(len(waveforms), self.model.config.projection_dim)
+            count = i + 1
+            while len(pieces) >= self.batch_size:
+                vectors.append(self._hear(pieces[: self.batch_size]))
+                pieces = pieces[self.batch_size :]
+        vectors += [self._hear(pieces)] if pieces else []
+        total = torch.zeros(count, self.model.config.projection_dim)
         return normalize(total.index_add(0, torch.tensor(owners, dtype=torch.long), self._stack(vectors)), dim=-1)
 
     def _hear(self, pieces: Sequence[np.ndarray]) -> Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class AudioImage:
 def compare_audio_image(
     clap: CLAP,
     clip: CLIP,
-    waveforms: Sequence[np.ndarray],
+    waveforms: Iterable[np.ndarray],
     rate: int,
     pictures: Sequence[Image.Image | Path],
     sentences: Sequence[str],
