@@ -160,7 +160,7 @@ class PictureScorer:
 
         if not any(clip.human_image for clip in clips):
             return "it needs pictures of people's captions by the same painter: image=NAME draws both"
-        rows = [i for i, clip in enumerate(clips) if clip.human_image and len({*map(str.strip, clip.references)}) > 1]
+        rows = [i for i, clip in enumerate(clips) if _can_be_blamed(clip)]
         if isinstance(self.clip, str) or len(rows) < 2:
             why = f"{len(rows)} clips have a reference besides the one that was drawn; expected at least two"
             return self.clip if isinstance(self.clip, str) else why
@@ -234,3 +234,9 @@ def _figure(values: "Tensor", rows: Sequence[int], count: int, settings: dict[st
     clips = np.full(count, np.nan)
     clips[list(rows)] = values.double().numpy()
     return Figure(float(values.double().mean()), None, tuple(clips.tolist()), None, {**settings, "clips": len(rows)})
+
+
+def _can_be_blamed(clip: Captioned) -> bool:
+    """Whether there are both pictures, and a reference besides the one that was drawn."""
+    drawn, *others = map(str.strip, clip.references)
+    return clip.image is not None and clip.human_image is not None and any(other not in ("", drawn) for other in others)
