@@ -114,6 +114,7 @@ def monitored(config: dict[str, Any]) -> tuple[str, str]:
     modes = {"val/loss": "min", "val/distinct_captions": "max"}
     if config["bertscore"] is not None:
         modes |= {f"val/bertscore_{name}": "max" for name in ("precision", "recall", "f1")}
+    modes |= {f"val/{metric}": "max" for metric in config["training"]["metrics"] or ()}
     name = config["monitor"] or ("val/loss" if config["bertscore"] is None else "val/bertscore_f1")
     if name not in modes:
         raise ValueError(f"got monitor={name}; expected one of {', '.join(modes)}")
