@@ -78,7 +78,11 @@ def tell(found: dict[str, list[dict[str, list[float]]]]) -> None:
         for kind in KINDS:
             value, low, high = found[kind][0][name]
             five = [rotation[name][0] for rotation in found[kind]]
-            cells += [f"{value:.4f}, {low:.4f} to {high:.4f}", f"{np.mean(five):.4f}", f"{min(five):.4f} to {max(five):.4f}"]
+            cells += [
+                f"{value:.4f}, {low:.4f} to {high:.4f}",
+                f"{np.mean(five):.4f}",
+                f"{min(five):.4f} to {max(five):.4f}",
+            ]
         print(f"| {label} | {' | '.join(cells)} |")
 
 
