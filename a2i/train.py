@@ -122,6 +122,7 @@ def monitored(config: dict[str, Any]) -> tuple[str, str]:
     modes = {"val/loss": "min", "val/distinct_captions": "max", "val/first_word_valid": "max"}
     if config["bertscore"] is not None:
         modes |= {f"val/bertscore_{name}": "max" for name in ("precision", "recall", "f1")}
+    modes |= {f"val/{metric}": "max" for metric in config["training"]["metrics"] or ()}
     name = config["monitor"] or ("val/loss" if config["bertscore"] is None else "val/bertscore_f1")
     if name not in modes:
         raise ValueError(f"got monitor={name}; expected one of {', '.join(modes)}")
@@ -146,6 +147,7 @@ def _assemble(
     config: dict[str, Any], captioner: "Captioner", labels: int, folder: Path
 ) -> tuple["CaptionModule", "Trainer"]:
     from a2i.metrics.bertscore import BERTScore
+    from a2i.metrics.provenance import settings_hash
     from a2i.training.callbacks import run_callbacks
     from a2i.training.loggers import logger_settings, remember_run
     from a2i.training.module import CaptionModule
@@ -168,8 +170,10 @@ def _assemble(
     kept = [build(values) for values in logger_settings(config["logger"], folder)]
     callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"])
     trainer = build(config["trainer"], logger=kept or False, callbacks=callbacks)
+    found = bertscore.settings if bertscore else None
+    scored_with = found and {**found, "settings_hash": settings_hash(found)}
     for logger in kept:
-        logger.log_hyperparams({**config, "bertscore": bertscore.settings if bertscore else None})
+        logger.log_hyperparams({**config, "bertscore": scored_with})
     if trainer.is_global_zero:
         remember_run(kept, folder)
     return module, trainer
@@ -244,7 +248,7 @@ def main(config: DictConfig) -> float | None:
         (folder / OVERRIDES_FILE).write_text(yaml.safe_dump(overrides), encoding="utf-8")
         (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     print(f"run folder: {folder}")
-    from a2i.training.loggers import close_wandb
+    from a2i.tracking import close_wandb
 
     failed = True
     try:

@@ -132,6 +132,101 @@ def make_painter(folder: Path) -> Path:
     return folder
 
 
+LETTERS = [*"abcdefghijklmnopqrstuvwxyz.,"]
+
+
+def scattered(model: torch.nn.Module, seed: int = 0) -> None:
+    """Weights so wide that different inputs are embedded in different directions."""
+    torch.manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1 and "embedding" in name:
+            torch.nn.init.normal_(weight, std=1.0)
+        elif weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=1.5 * weight[0].numel() ** -0.5)
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("models") / "clip")
+
+
+@pytest.fixture(scope="session")
+def clap_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clap(tmp_path_factory.mktemp("models") / "clap")
+
+
+def make_clip(folder: Path) -> Path:
+    """A CLIP with tiny random weights that sees 16 px and reads letters."""
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    words = ["<|startoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|endoftext|>"]
+    ids = {"bos_token_id": 0, "eos_token_id": len(words) - 1, "pad_token_id": len(words) - 1}
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = CLIPModel(
+        CLIPConfig(
+            text_config={**sizes, **ids, "vocab_size": len(words), "max_position_embeddings": 40},
+            vision_config={**sizes, "image_size": 16, "patch_size": 4},
+            projection_dim=12,
+        )
+    )
+    scattered(model)
+    model.save_pretrained(folder)
+    vocabulary = {word: index for index, word in enumerate(words)}
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=40).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
+
+
+def make_clap(folder: Path, fusion: bool = False) -> Path:
+    """A CLAP with tiny random weights that hears a second at 4 kHz and reads letters."""
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
+
+    words = ["<s>", "<pad>", "</s>", "<unk>", *LETTERS, "Ġ", "<mask>"]
+    model = ClapModel(
+        ClapConfig(
+            text_config={
+                "vocab_size": len(words),
+                "hidden_size": 16,
+                "intermediate_size": 24,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "max_position_embeddings": 34,
+                "projection_dim": 12,
+            },
+            audio_config={
+                "spec_size": 32,
+                "num_mel_bins": 8,
+                "window_size": 4,
+                "patch_embeds_hidden_size": 8,
+                "hidden_size": 16,
+                "depths": [1, 1],
+                "num_attention_heads": [2, 2],
+                "num_hidden_layers": 2,
+                "projection_dim": 12,
+                "enable_fusion": fusion,
+                "fusion_type": None,
+            },
+            projection_dim=12,
+        )
+    )
+    if not fusion:
+        scattered(model)
+    model.save_pretrained(folder)
+    vocabulary = {word: index for index, word in enumerate(words)}
+    RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=32).save_pretrained(folder)
+    ClapFeatureExtractor(
+        feature_size=8,
+        sampling_rate=4000,
+        hop_length=40,
+        max_length_s=1,
+        fft_window_size=128,
+        frequency_max=2000,
+        truncation="fusion" if fusion else "rand_trunc",
+    ).save_pretrained(folder)
+    return folder
+
+
 def listen_to_ctrl_c() -> None:
     """For a child process: what a shell starts in the background ignores Ctrl-C, and so would its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -29,6 +29,7 @@ from transformers import (
     RobertaModel,
 )
 
+from a2i.metrics.baseline import read_baseline
 from a2i.metrics.bertscore import (
     OFFLINE_MODEL,
     BERTScore,
@@ -136,9 +137,11 @@ def offline() -> BERTScore:
     return BERTScore(device="cpu")
 
 
-def expected(folder: Path, num_layers: int, candidates: list[str], references: list[list[str]]) -> Scores:
+def expected(
+    folder: Path, num_layers: int, candidates: list[str], references: list[list[str]], **more: object
+) -> Scores:
     found = reference_score(
-        candidates, references, model_type=str(folder), num_layers=num_layers, device="cpu", nthreads=0
+        candidates, references, model_type=str(folder), num_layers=num_layers, device="cpu", nthreads=0, **more
     )
     return Scores(*found)
 
@@ -155,6 +158,48 @@ def test_equals_bert_score(folders, kind, num_layers):
     assert want.f1.std() > 0.01  # random weights that could not tell sentences apart would prove nothing
     scorer = BERTScore(folders[kind], num_layers=num_layers, device="cpu", batch_size=3)
     assert_close(scorer.score(CANDIDATES, REFERENCES), want)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+def test_equals_bert_score_with_idf(folders, kind):
+    """Words that many references have weigh less; the same sentences in another set get other scores."""
+    want = expected(folders[kind], 3, CANDIDATES, REFERENCES, idf=True)
+    scorer = BERTScore(folders[kind], num_layers=3, device="cpu", batch_size=2, idf=True)
+    got = scorer.score(CANDIDATES, REFERENCES)
+    assert_close(got, want)
+    assert (got.f1 - expected(folders[kind], 3, CANDIDATES, REFERENCES).f1).abs().max() > 1e-3
+    others = [*REFERENCES[:-1], ["rain", "rain"]]
+    assert_close(scorer.score(CANDIDATES, others), expected(folders[kind], 3, CANDIDATES, others, idf=True))
+    alone = scorer.score(["rain"], [["rain"]])  # every token is in every reference: bert-score gives no number
+    assert alone.f1[0] == pytest.approx(1)
+    assert scorer.settings["idf"] is True
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")  # bert-score's own reading of the file
+def test_equals_bert_score_rescaled(folders, tmp_path):
+    rows = [f"{layer},{0.1 + layer / 10},{0.2 + layer / 10},{0.15 + layer / 10}" for layer in range(5)]
+    (tmp_path / "own.tsv").write_text("\n".join(["LAYER,P,R,F", *rows]) + "\n")
+    more = {"rescale_with_baseline": True, "baseline_path": str(tmp_path / "own.tsv"), "lang": "en"}
+    for idf in (False, True):
+        want = expected(folders["bert"], 3, CANDIDATES, REFERENCES, idf=idf, **more)
+        scorer = BERTScore(
+            folders["bert"], 3, "cpu", idf=idf, rescale_with_baseline=True, baseline=tmp_path / "own.tsv"
+        )
+        assert_close(scorer.score(CANDIDATES, REFERENCES), want)
+    assert scorer.settings["baseline"] == pytest.approx([0.4, 0.5, 0.45])
+    with pytest.raises(FileNotFoundError, match="there is no baseline for it"):
+        BERTScore(folders["bert"], 3, "cpu", rescale_with_baseline=True)
+    with pytest.raises(ValueError, match="without rescale_with_baseline"):
+        BERTScore(folders["bert"], 3, "cpu", baseline=tmp_path / "own.tsv")
+    (tmp_path / "own.tsv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="expected columns LAYER, P, R, F"):
+        BERTScore(folders["bert"], 3, "cpu", rescale_with_baseline=True, baseline=tmp_path / "own.tsv")
+
+
+def test_known_baselines_are_those_of_bert_score():
+    for name in ("roberta-large", "FacebookAI/roberta-large"):
+        assert read_baseline(name, 17) == pytest.approx((0.83144, 0.83156, 0.83081), abs=5e-4)
+    assert read_baseline("microsoft/deberta-xlarge-mnli", 40)[2] < 1
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])

@@ -14,20 +14,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel
 
-from a2i.metrics.captions import (
-    ALL,
-    BLEU,
-    FLUENCY_FILE,
-    MissingError,
-    Parts,
-    Score,
-    _coco_folder,
-    _score,
-    _start_java,
-    _Tokens,
-    score_captions,
-    tokenize_without_java,
-)
+from a2i.metrics.captions import ALL, BLEU, Score, _score, score_captions, tokenize_without_java
+from a2i.metrics.fense import FLUENCY_FILE
+from a2i.metrics.java import coco_folder, start_java
+from a2i.metrics.parts import MissingError, Parts, Tokens
 
 PREDICTED = [
     "A dog barks loudly, while rain falls on the roof.",
@@ -275,7 +265,7 @@ def test_a_java_that_hangs_or_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, ValueError])
 def test_an_exception_leaves_no_java_behind(tmp_path: Path, error: type[BaseException]) -> None:
     expected = MissingError if error is ValueError else error
-    with pytest.raises(expected), _start_java([], Parts(java=script(tmp_path / "java", "exec sleep 60"))) as process:  # noqa: PT012
+    with pytest.raises(expected), start_java([], Parts(java=script(tmp_path / "java", "exec sleep 60"))) as process:  # noqa: PT012
         assert process.poll() is None
         raise error
     assert process.returncode is not None
@@ -285,9 +275,9 @@ def test_an_exception_leaves_no_java_behind(tmp_path: Path, error: type[BaseExce
 def test_spice_that_fails_says_why(tmp_path: Path) -> None:
     """Its real program, with empty files in place of the Stanford jars."""
     (tmp_path / "lib").mkdir()
-    for jar in (_coco_folder("spice")).rglob("*.jar"):
+    for jar in coco_folder("spice").rglob("*.jar"):
         if "stanford" not in jar.name:
-            (tmp_path / jar.relative_to(_coco_folder("spice"))).symlink_to(jar)
+            (tmp_path / jar.relative_to(coco_folder("spice"))).symlink_to(jar)
     for name in ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"):
         (tmp_path / "lib" / name).touch()
     got = score_captions(["a dog"], [["a cat"]], ["spice"], Parts(spice_folder=tmp_path))["spice"]
@@ -347,8 +337,23 @@ def test_models_that_cannot_be_read(tmp_path: Path) -> None:
         assert got["fense"].corpus is None
 
 
+@needs_java
+def test_added_counts_give_the_corpus_score() -> None:
+    """What a bootstrap computes again and again is what METEOR's own program says, of all captions and of each."""
+    predicted = [*PREDICTED, REFERENCES[0][0]]
+    references = [*REFERENCES, REFERENCES[0]]
+    got = score_captions(predicted, references, ["meteor", "bleu_4"])
+    for score in got.values():
+        assert score.tally is not None
+        assert score.tally.score() == pytest.approx(score.corpus, abs=1e-12)
+    meteor = got["meteor"]
+    assert meteor.tally.formula(meteor.tally.counts) == pytest.approx(meteor.clips, abs=1e-12)
+    some = score_captions(predicted[3:], references[3:], ["meteor"])["meteor"].corpus
+    assert meteor.tally.score(np.arange(3, len(predicted))) == pytest.approx(some, abs=1e-12)
+
+
 def test_spider_is_made_of_its_parts() -> None:
-    tokens = _Tokens(["a", "b"], [["a"], ["b"]], {"tokenizer": "ptb"})
+    tokens = Tokens(["a", "b"], [["a"], ["b"]], {"tokenizer": "ptb"})
     known = {
         "cider_d": Score(0.75, (1.0, 0.5), None, {"n": 4}),
         "spice": Score(0.3, (0.4, 0.2), None, {"spice": "1.0"}),

@@ -28,6 +28,7 @@ ORDER = [
         "audio_language",
         "metrics",
         "report",
+        "tracking",
     ),
     *("data", "compose", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
 ]
@@ -46,6 +47,7 @@ ONLY = {
     "confidence": set(),
     "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},
+    "tracking": {"audio", "features", "report"},
     "data": {"audio"},
 }
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired
+from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired, swap_test
 
 SCORES = st.lists(st.floats(-10, 10, allow_subnormal=False), min_size=2, max_size=30)
 
@@ -162,3 +162,31 @@ def test_wrong_input_is_refused(values, options, message) -> None:
         paired([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="at least two clips"):
         bootstrap_of(lambda indices: 0.0, 1)
+
+
+def mean_of(sums: np.ndarray) -> np.ndarray:
+    return sums[:, 0] / sums[:, 1]
+
+
+def test_swapping_counts_of_a_mean_is_the_paired_test() -> None:
+    """Counts (value, 1) make the mean: the p-values are those of `paired`, the exact ones to the last digit."""
+    generator = np.random.default_rng(4)
+    for count, tolerance in ((9, 1e-12), (200, 0.02)):
+        first, second = generator.normal(0.1, 1, count), generator.normal(0, 1, count)
+        tallies = [np.stack([values, np.ones(count)], axis=1) for values in (first, second)]
+        got = swap_test(tallies[0], tallies[1], mean_of)
+        assert got == pytest.approx(paired(first, second).p_value, abs=tolerance)
+    assert swap_test(tallies[0], tallies[0], mean_of) == 1
+    with pytest.raises(ValueError, match="expected"):
+        swap_test(tallies[0], tallies[1][1:], mean_of)
+
+
+def test_swap_test_is_as_often_wrong_as_it_says() -> None:
+    """Ratios of sums of two systems that are alike: p below 0.1 in a tenth of 300 sets."""
+    generator = np.random.default_rng(5)
+    p_values = []
+    for seed in range(300):
+        right, words = generator.integers(0, 5, (2, 40)), generator.integers(5, 30, (2, 40))
+        tallies = np.stack([right, words], axis=2).astype(float)
+        p_values.append(swap_test(tallies[0], tallies[1], mean_of, samples=300, seed=seed))
+    assert np.mean(np.array(p_values) < 0.1) == pytest.approx(0.1, abs=3.5 * np.sqrt(0.09 / 300))

@@ -8,20 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tone
+from conftest import make_clap, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import (
-    ClapConfig,
     ClapFeatureExtractor,
     ClapModel,
-    CLIPConfig,
     CLIPModel,
     CLIPTokenizer,
-    RobertaTokenizer,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -36,94 +33,11 @@ REFERENCES = [
     ["thunder", "a storm"],
     ["someone snores", "snoring", "a person sleeps"],
 ]
-LETTERS = [*"abcdefghijklmnopqrstuvwxyz.,"]
 SIZES = [(40, 30), (30, 40), (16, 16), (64, 20), (100, 100), (17, 33)]
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:
     return normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
-
-
-def scattered(model: torch.nn.Module, seed: int = 0) -> None:
-    """Weights so wide that different inputs are embedded in different directions."""
-    torch.manual_seed(seed)
-    for name, weight in model.named_parameters():
-        if weight.ndim > 1 and "embedding" in name:
-            torch.nn.init.normal_(weight, std=1.0)
-        elif weight.ndim > 1:
-            torch.nn.init.normal_(weight, std=1.5 * weight[0].numel() ** -0.5)
-
-
-@pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "clip"
-    words = ["<|startoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|endoftext|>"]
-    ids = {"bos_token_id": 0, "eos_token_id": len(words) - 1, "pad_token_id": len(words) - 1}
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    model = CLIPModel(
-        CLIPConfig(
-            text_config={**sizes, **ids, "vocab_size": len(words), "max_position_embeddings": 40},
-            vision_config={**sizes, "image_size": 16, "patch_size": 4},
-            projection_dim=12,
-        )
-    )
-    scattered(model)
-    model.save_pretrained(folder)
-    vocabulary = {word: index for index, word in enumerate(words)}
-    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=40).save_pretrained(folder)
-    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
-    return folder
-
-
-def make_clap(folder: Path, fusion: bool = False) -> Path:
-    words = ["<s>", "<pad>", "</s>", "<unk>", *LETTERS, "Ġ", "<mask>"]
-    model = ClapModel(
-        ClapConfig(
-            text_config={
-                "vocab_size": len(words),
-                "hidden_size": 16,
-                "intermediate_size": 24,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "max_position_embeddings": 34,
-                "projection_dim": 12,
-            },
-            audio_config={
-                "spec_size": 32,
-                "num_mel_bins": 8,
-                "window_size": 4,
-                "patch_embeds_hidden_size": 8,
-                "hidden_size": 16,
-                "depths": [1, 1],
-                "num_attention_heads": [2, 2],
-                "num_hidden_layers": 2,
-                "projection_dim": 12,
-                "enable_fusion": fusion,
-                "fusion_type": None,
-            },
-            projection_dim=12,
-        )
-    )
-    if not fusion:
-        scattered(model)
-    model.save_pretrained(folder)
-    vocabulary = {word: index for index, word in enumerate(words)}
-    RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=32).save_pretrained(folder)
-    ClapFeatureExtractor(
-        feature_size=8,
-        sampling_rate=4000,
-        hop_length=40,
-        max_length_s=1,
-        fft_window_size=128,
-        frequency_max=2000,
-        truncation="fusion" if fusion else "rand_trunc",
-    ).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clap_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clap(tmp_path_factory.mktemp("models") / "clap")
 
 
 @pytest.fixture(scope="module")

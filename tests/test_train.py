@@ -18,6 +18,7 @@ import yaml
 from conftest import listen_to_ctrl_c
 
 from a2i.captioner import Captioner
+from a2i.metrics.captions import score_captions
 from a2i.training.curves import read_metrics
 
 SMALL = [
@@ -168,6 +169,11 @@ def test_the_wandb_run_can_be_read_back(run_folder: Path) -> None:
     ).stdout
     artifacts = [json.loads(line)["artifact"] for line in records.splitlines() if '"type":"artifact"' in line]
     assert len(artifacts) >= 12
+    logged = {name for line in records.splitlines() for name in json.loads(line).get("history", {}).get("item", {})}
+    groups = {name.split("/")[0] for name in logged if not name.startswith("_")}
+    assert groups == {"train", "val", "epoch", "trainer"}
+    scores = {"val/loss", "val/bertscore_f1", "val/bleu_4", "val/rouge_l", "val/cider_d", "val/vocabulary"}
+    assert {"train/loss", *scores} <= logged
     media = [entry for artifact in artifacts for entry in artifact["manifest"]["contents"]]
     assert {Path(entry["path"]).suffix for entry in media} >= {".wav", ".png", ".json"}
     for entry in media:
@@ -332,13 +338,19 @@ def test_a_sweep_gives_each_job_its_own_run(recordings: Path, tmp_path: Path) ->
 def test_two_ranks_learn_and_validate_each_clip_once(recordings: Path, tmp_path: Path) -> None:
     """Six clips in batches of two are three batches for two ranks: one is had twice, and counted once."""
     folder = tmp_path / "run"
-    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.max_epochs=2", "loader.batch_size=2"]
-    train(*SMALL, *FAST, f"data.root={recordings}", f"hydra.run.dir={folder}", *two)
+    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.max_epochs=2", "loader.batch_size=2", "logger=csv"]
+    train(*SMALL, f"data.root={recordings}", f"hydra.run.dir={folder}", *two)
     with (folder / "captions" / "epoch_0001.csv").open(newline="") as file:
-        names = [row["file_name"] for row in csv.DictReader(file)]
-    assert len(names) == len(set(names)) == 6
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len({row["file_name"] for row in rows}) == 6
+    logged = {name: values[-1][1] for name, values in read_metrics(folder).items()}
+    assert logged["val/bertscore_f1"] == pytest.approx(np.mean([float(row["bertscore_f1"]) for row in rows]), abs=1e-5)
+    captions = [row["caption_predicted"] for row in rows]
+    found = score_captions(captions, [[row["caption_1"], row["caption_2"]] for row in rows], ["bleu_4", "cider_d"])
+    for name, score in found.items():
+        assert logged[f"val/{name}"] == pytest.approx(score.corpus, abs=1e-6)
     # 18 clips in 9 batches are 5 steps an epoch for two ranks.
-    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5 * 2
     losses = [value for _, value in read_metrics(folder)["val/loss"]]
     assert losses[-1] < losses[0]
 

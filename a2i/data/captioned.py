@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ class Captioned:
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for the end.
         image: a picture drawn from the caption; None without one.
+        human_image: a picture drawn from the first reference; None without one.
     """
 
     file_name: str
@@ -36,6 +38,7 @@ class Captioned:
     start: float | None = None
     end: float | None = None
     image: Path | None = None
+    human_image: Path | None = None
 
 
 def read_captions(path: str | Path, need_references: bool = True) -> list[Captioned]:
@@ -70,7 +73,7 @@ def read_captions(path: str | Path, need_references: bool = True) -> list[Captio
 
 
 def aligned(clips: Sequence[Captioned], others: Sequence[Captioned], source: str) -> list[Captioned]:
-    """Another system's captions of the same clips, in their order and with their references and sounds.
+    """Another system's captions of the same clips, in their order and with their references, sounds and people's pictures.
 
     Args:
         clips: whose order and references count.
@@ -89,10 +92,8 @@ def aligned(clips: Sequence[Captioned], others: Sequence[Captioned], source: str
         raise ValueError(
             f"{source}: got {len(theirs)} clips, {' and '.join(told)}; expected the same {len(ours)} clips that are evaluated"
         )
-    return [
-        replace(theirs[clip.file_name], references=clip.references, audio=clip.audio, start=clip.start, end=clip.end)
-        for clip in clips
-    ]
+    ours_too = ("references", "audio", "start", "end", "human_image")
+    return [replace(theirs[clip.file_name], **{name: getattr(clip, name) for name in ours_too}) for clip in clips]
 
 
 def with_sounds(clips: Sequence[Captioned], folder: str | Path) -> list[Captioned]:
@@ -149,7 +150,7 @@ def write_scored(path: Path, clips: Sequence[Captioned], columns: Mapping[str, S
     Args:
         path: of the CSV.
         clips: N, at least one.
-        columns: N values by name; empty cells where there are none.
+        columns: N values by name; empty cells where there are none, or a value is not a number.
     """
     count = max(len(clip.references) for clip in clips)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -157,7 +158,8 @@ def write_scored(path: Path, clips: Sequence[Captioned], columns: Mapping[str, S
         writer.writerow(["file_name", PREDICTED, *(f"caption_{i + 1}" for i in range(count)), *columns])
         for index, clip in enumerate(clips):
             references = [*clip.references, *[""] * (count - len(clip.references))]
-            values = ["" if of_clips is None else f"{of_clips[index]:.6f}" for of_clips in columns.values()]
+            known = (None if of_clips is None else of_clips[index] for of_clips in columns.values())
+            values = ["" if value is None or math.isnan(value) else f"{value:.6f}" for value in known]
             writer.writerow([clip.file_name, clip.caption, *references, *values])
 
 

@@ -13,18 +13,32 @@ from omegaconf import DictConfig
 
 from a2i.compose import clear_errors, plain, use_arguments
 from a2i.data.captioned import aligned, read_captions, with_pictures, with_sounds
+from a2i.evaluate.board import log_run, wandb_settings
 from a2i.evaluate.pages import show, write, write_comparison, write_page
-from a2i.evaluate.systems import Scorer, System, about, note_other_references, predict, read_if_written, short_names
+from a2i.evaluate.pictures import draw, load_painter
+from a2i.evaluate.ranks import Ranks, joined
+from a2i.evaluate.systems import (
+    Scorer,
+    System,
+    about,
+    chosen_metrics,
+    note_other_references,
+    predict,
+    read_if_written,
+    short_names,
+)
+from a2i.pipeline import find_device
 from a2i.places import CONF
 
 
-def evaluate(settings: dict[str, Any], out: Path, data: str) -> None:
+def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> None:
     """Score captions, write all files, and print what came of it.
 
     Args:
         settings: composed from `conf/evaluate.yaml`, as plain containers.
         out: folder to write to.
         data: name of the data set, for the record.
+        ranks: who caption and draw; the first scores and writes.
 
     Raises:
         ValueError: the settings, the captions or the clips are at fault.
@@ -32,31 +46,49 @@ def evaluate(settings: dict[str, Any], out: Path, data: str) -> None:
     """
     source, against = settings["captions"] or settings["captioner"], settings["against"]
     # What takes no time comes first: it would be a pity to find a wrong name after an hour.
+    metrics = chosen_metrics(settings)
     clips = [] if settings["captions"] is None else read_captions(source)
     others = read_if_written(against) if against else []
-    scorer = Scorer.of(settings)
-    clips = clips or predict(source, settings)
+    device = ranks.device(settings["device"])
+    painter = load_painter(settings, find_device(device))
+    scorer = Scorer.of(settings, device) if ranks.first else None
+    clips = clips or predict(source, settings, ranks)
     clips = with_sounds(clips, settings["audio"]) if settings["audio"] else clips
     if settings["pictures"]:
         clips, other = with_pictures(clips, settings["pictures"])
-        if other:
+        if other and ranks.first:
             print(f"{other} of the pictures in {settings['pictures']} were drawn from other captions than these")
     if against:
-        others = others or predict(against, settings)
-        note_other_references(clips, others, against)
+        others = others or predict(against, settings, ranks)
+        if ranks.first:
+            note_other_references(clips, others, against)
         others = aligned(clips, others, against)
+    if painter is not None:
+        clips = draw(clips, painter, out / "pictures", settings, ranks, human=False)
+        if "blame" in metrics:
+            clips = draw(clips, painter, out / "pictures_human", settings, ranks, human=True)
+        if others:
+            others = draw(
+                aligned(clips, others, str(against)), painter, out / "pictures_against", settings, ranks, False
+            )
+    if scorer is None:
+        return
     names = short_names(source, against)
     record = about(source, settings["captions"] is None, settings, data)
     system = System(names[0], clips, scorer.score(clips, names[0]), record)
     write(system, out)
     write_page(out, f"Captions by {names[0]}", system, settings["report"])
     show(system.scored, names[0])
+    compared = None
     if others:
-        record = about(str(against), others[0].confidence is not None, settings, data)
+        record = about(str(against), others[0].confidence is not None, settings, data, True)
         first = System(names[1], others, scorer.score(others, names[1]), record)
         print()
         show(first.scored, names[1])
-        write_comparison(out, first, system, settings["bootstrap_samples"], settings["report"])
+        compared = write_comparison(out, first, system, settings["bootstrap_samples"], settings["report"])
+    if wanted := wandb_settings(settings["logger"]):
+        split = "test" if settings["captioner"] is None else settings["split"]
+        log_run(wanted, out, system, compared, split, settings["report"])
     print(f"\nto look at: {out / ('comparison.html' if against else 'report.html')}; all files in {out}")
 
 
@@ -86,7 +118,8 @@ def main(config: DictConfig) -> None:
         out = Path(settings["out"]).expanduser()
         _check(settings, out)
         try:
-            evaluate(settings, out, HydraConfig.get().runtime.choices["data"])
+            with joined() as ranks:
+                evaluate(settings, out, HydraConfig.get().runtime.choices["data"], ranks)
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             sys.exit(130)
@@ -95,15 +128,8 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     use_arguments(
         paths=(
-            "captioner",
-            "audio_language.model",
-            "captions",
-            "against",
-            "out",
-            "audio",
-            "pictures",
-            "data.root",
-            "bertscore.model",
+            *("captioner", "audio_language.model", "captions", "against", "out", "audio", "pictures", "pool"),
+            *("data.root", "image.model", "bertscore.model", "bertscore.baseline", "clip.model", "clap.model"),
         )
     )
     main()

@@ -9,11 +9,11 @@ from a2i.evaluate.systems import System, busy
 
 if TYPE_CHECKING:
     from a2i.metrics.intervals import Interval
-    from a2i.metrics.scoring import Scored
+    from a2i.metrics.scoring import Comparison, Scored
     from a2i.report import ClipRow, Score
 
-SHOWN = ("bertscore_f1", "cider_d", "meteor", "rouge_l")  # scores of clips that a page shows at first
-LOWER_IS_BETTER = ("empty", "repetition")
+SHOWN = ("bertscore_f1", "cider_d", "meteor", "rouge_l", "clip_score")  # scores of clips that a page shows at first
+LOWER_IS_BETTER = ("empty", "repetition", "blame_captioner", "blame_chance")
 
 
 def show(scored: "Scored", name: str) -> None:
@@ -26,9 +26,11 @@ def show(scored: "Scored", name: str) -> None:
         low, high = _ends(figure.interval)
         sure = "" if low is None or high is None else f"  {low:.4f} to {high:.4f}"
         if figure.missing:
-            print(f"  {metric:<20} missing: {reasons[metric]}")
+            print(f"  {metric:<24} missing: {reasons[metric]}")
         else:
-            print(f"  {metric:<20}{_number(figure.value)}{sure}")
+            print(f"  {metric:<24}{_number(figure.value)}{sure}")
+    if said := scored.verdict:
+        print(f"who failed: {said['who']}. {said['why']}")
     if scored.counts.says_the_same:
         warning = f"WARNING: {says_the_same(scored)}"
         Console(stderr=True).print(warning, style="bold white on red", markup=False, highlight=False, soft_wrap=True)
@@ -48,15 +50,19 @@ def write_page(out: Path, title: str, system: System, report: dict[str, Any]) ->
     """Write `report.html`."""
     from a2i.report import write_report
 
-    rows = _rows(system)
+    rows = rows_of(system)
     about = system.about
     if system.scored.counts.says_the_same:
         about = {"warning": says_the_same(system.scored), **about}
+    if said := system.scored.verdict:
+        about = {**about, "who failed": f"{said['who']}. {said['why']}"}
     scores = [_figure(name, system.scored) for name in system.scored.figures]
     write_report(out / "report.html", title, scores, rows, about, **_page(report, rows))
 
 
-def write_comparison(out: Path, first: System, second: System, samples: int, report: dict[str, Any]) -> None:
+def write_comparison(
+    out: Path, first: System, second: System, samples: int, report: dict[str, Any]
+) -> dict[str, "Comparison"]:
     """Compare a second system with a first on the same clips: write `comparison.json` and `comparison.html`."""
     from a2i import report as pages
     from a2i.metrics.scoring import compare
@@ -76,15 +82,15 @@ def write_comparison(out: Path, first: System, second: System, samples: int, rep
             # A reason in each of a table's columns would leave no room for the numbers; the reports have it.
             _figure(name, system.scored)._replace(missing=None)
             if name in figures
-            else pages.Score(_label(name), (one.first, one.second)[index])
+            else pages.Score(label(name), (one.first, one.second)[index])
             for name, one in compared.items()
         ]
         shown.append(pages.System(system.name, scores, system.about))
     differences = []
     for name, one in compared.items():
         why = "the reason is in comparison.json" if one.missing else None
-        differences.append(pages.Difference(_label(name), one.difference, *_ends(one.interval), one.p_value, why))
-    rows = list(zip(_rows(first), _rows(second), strict=True))
+        differences.append(pages.Difference(label(name), one.difference, *_ends(one.interval), one.p_value, why))
+    rows = list(zip(rows_of(first), rows_of(second), strict=True))
     title = f"{second.name} against {first.name}"
     settings = _page(report, [one for one, _ in rows])
     pages.write_comparison(out / "comparison.html", title, shown[0], shown[1], differences, rows, **settings)
@@ -94,10 +100,12 @@ def write_comparison(out: Path, first: System, second: System, samples: int, rep
             low, high = _ends(one.interval)
             sure = "" if low is None or high is None else f"  {low:+.4f} to {high:+.4f}"
             p_value = "" if one.p_value is None else f"  p {one.p_value:.4f}"
-            print(f"  {name:<22}{one.difference:+9.4f}{sure}{p_value}")
+            print(f"  {name:<24}{one.difference:+9.4f}{sure}{p_value}")
+    return compared
 
 
-def _rows(system: System) -> list["ClipRow"]:
+def rows_of(system: System) -> list["ClipRow"]:
+    """The clips of a system as a page or a table shows them."""
     from a2i.report import ClipRow
 
     known = system.scored.columns()
@@ -106,6 +114,7 @@ def _rows(system: System) -> list["ClipRow"]:
     for index, clip in enumerate(system.clips):
         scores = {name: values[index] for name, values in columns.items()}
         media = {"audio": clip.audio, "start": clip.start, "end": clip.end, "image": clip.image}
+        media["human_image"] = clip.human_image
         rows.append(
             ClipRow(
                 clip.file_name,
@@ -132,7 +141,7 @@ def _figure(name: str, scored: "Scored") -> "Score":
     from a2i.report import Score
 
     figure = scored.figures[name]
-    return Score(_label(name), figure.value, *_ends(figure.interval), _reasons(scored).get(name), figure.settings)
+    return Score(label(name), figure.value, *_ends(figure.interval), _reasons(scored).get(name), figure.settings)
 
 
 def _reasons(scored: "Scored") -> dict[str, str]:
@@ -145,10 +154,8 @@ def _reasons(scored: "Scored") -> dict[str, str]:
     }
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
     """A name for the report, where it would find no good one itself."""
-    if name.endswith("_clips"):
-        return name.removesuffix("_clips").replace("bleu_", "BLEU-").replace("meteor", "METEOR") + ", mean of clips"
     labels = {
         "distinct": "distinct captions, share",
         "vocabulary": "vocabulary, words",

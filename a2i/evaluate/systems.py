@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from a2i.compose import prepared
 from a2i.data.captioned import Captioned, read_captions
+from a2i.evaluate.pictures import PictureScorer
+from a2i.evaluate.ranks import Ranks
 from a2i.places import AUDIO_LANGUAGE_MODELS
 
 if TYPE_CHECKING:
@@ -36,30 +38,34 @@ class Scorer:
     bertscore: "BERTScore | str | None"
     parts: "Parts"
     samples: int
+    pictures: PictureScorer | None
 
     @classmethod
-    def of(cls, settings: dict[str, Any]) -> "Scorer":
-        """Read the settings and load BERTScore's model, so that what is wrong is said before any captioning.
+    def of(cls, settings: dict[str, Any], device: str | None = None) -> "Scorer":
+        """Read the settings and load the models, so that what is wrong is said before any captioning.
+
+        Args:
+            settings: composed from `conf/evaluate.yaml`.
+            device: where the models run; None for CUDA where there is one, else the CPU.
 
         Raises:
             ValueError: a metric is unknown, or a setting is out of its range.
             FileNotFoundError: a model was asked for and can't be had.
         """
         from a2i.metrics.parts import Parts
-        from a2i.metrics.scoring import METRICS
+        from a2i.metrics.scoring import PICTURE_METRICS
+        from a2i.pipeline import find_device
 
-        asked = settings["metrics"]
-        metrics = list(METRICS) if asked is None else [asked] if isinstance(asked, str) else list(asked)
-        unknown = [name for name in metrics if name not in METRICS]
-        if unknown or not metrics:
-            raise ValueError(f"got metrics={unknown}; expected some of {', '.join(METRICS)}")
+        metrics = chosen_metrics(settings)
         samples = settings["bootstrap_samples"]
         if not isinstance(samples, int) or samples < 0:
             raise ValueError(f"got bootstrap_samples={samples!r}; expected a whole number, 0 for no intervals")
         given = {name: value for name, value in settings["caption_metrics"].items() if value is not None}
-        parts = Parts(device=settings["device"], **given)
-        bertscore = _load_bertscore(settings) if "bertscore" in metrics else None
-        return cls(metrics, bertscore, parts, samples)
+        parts = Parts(device=device, **given)
+        bertscore = _load_bertscore(settings["bertscore"], device) if "bertscore" in metrics else None
+        asked = [name for name in PICTURE_METRICS if name in metrics]
+        pictures = PictureScorer.of(settings, asked, find_device(device)) if asked else None
+        return cls(metrics, bertscore, parts, samples, pictures)
 
     def score(self, clips: Sequence[Captioned], name: str = "") -> "Scored":
         """Score a system's captions."""
@@ -67,15 +73,35 @@ class Scorer:
 
         captions, references = [clip.caption for clip in clips], [clip.references for clip in clips]
         with busy(f"scoring {len(clips)} captions {name}"):
-            return score(captions, references, self.metrics, self.bertscore, self.parts, self.samples)
+            seen = self.pictures.score(clips) if self.pictures else None
+            return score(captions, references, self.metrics, self.bertscore, self.parts, self.samples, seen)
 
 
-def _load_bertscore(settings: dict[str, Any]) -> "BERTScore | str":
+def chosen_metrics(settings: dict[str, Any]) -> list[str]:
+    """The metrics that were asked for: by default all, those of pictures where there are or will be pictures.
+
+    Raises:
+        ValueError: one is unknown.
+    """
+    from a2i.metrics.scoring import METRICS, PICTURE_METRICS
+
+    asked = settings["metrics"]
+    if asked is None:
+        seen = settings["pictures"] is not None or settings["image"]
+        return [name for name in METRICS if seen or name not in PICTURE_METRICS]
+    metrics = [asked] if isinstance(asked, str) else list(asked)
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown or not metrics:
+        raise ValueError(f"got metrics={unknown}; expected some of {', '.join(METRICS)}")
+    return metrics
+
+
+def _load_bertscore(settings: dict[str, Any], device: str | None) -> "BERTScore | str":
     from a2i.metrics.bertscore import BERTScore
     from a2i.pipeline import find_device
 
     try:
-        return BERTScore(**{"device": find_device(settings["device"]), **settings["bertscore"]})
+        return BERTScore(**{"device": find_device(device), **settings})
     except ImportError as error:  # the offline model's package
         return " ".join(str(error).split())
 
@@ -87,12 +113,15 @@ def busy(message: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(message)
 
 
-def predict(captioner_folder: str | Path, settings: dict[str, Any]) -> list[Captioned]:
+def predict(captioner_folder: str | Path, settings: dict[str, Any], ranks: Ranks | None = None) -> list[Captioned]:
     """Caption a data set's split with a captioner folder, the longest clips first, a progress bar over them.
+
+    Several ranks share the batches, and each has all captions in the end; a clip that two have had counts once.
 
     Args:
         captioner_folder: as training leaves it; or the name of an audio-language model.
         settings: `data`, `split`, `batch_size`, `device` and `decoding`.
+        ranks: who caption; None for this process alone.
 
     Returns:
         the clips sorted by name, with candidates, confidence and sounds.
@@ -102,19 +131,23 @@ def predict(captioner_folder: str | Path, settings: dict[str, Any]) -> list[Capt
     from a2i import audio
     from a2i.pipeline import find_device, load_captioner
 
-    captioner = load_captioner(captioner_folder, find_device(settings["device"]), settings.get("audio_language"))
+    ranks = ranks or Ranks()
+    device = find_device(ranks.device(settings["device"]))
+    captioner = load_captioner(captioner_folder, device, settings.get("audio_language"))
     clips = sorted(prepared(settings["data"]).clips(settings["split"]), key=lambda clip: -clip.seconds())
     size = settings["batch_size"]
     batches = [clips[first : first + size] for first in range(0, len(clips), size)]
     rows = []
-    for batch in track(batches, description="captioning", disable=not sys.stderr.isatty()):
+    hidden = not ranks.first or not sys.stderr.isatty()
+    for batch in track(ranks.share(batches), description="captioning", disable=hidden):
         waveforms = [audio.load(clip.path, clip.start, clip.end) for clip in batch]
         for clip, candidates in zip(batch, captioner.caption(waveforms, **settings["decoding"]), strict=True):
             texts = tuple(candidate.caption for candidate in candidates)
             own = {"candidates": texts, "confidence": candidates[0].confidence}
             where = {"audio": clip.path, "start": clip.start, "end": clip.end}
             rows.append(Captioned(clip.name, texts[0], tuple(clip.captions), **own, **where))  # type: ignore[arg-type]
-    return sorted(rows, key=lambda row: row.file_name)
+    found = {row.file_name: row for row in ranks.gathered(rows)}
+    return sorted(found.values(), key=lambda row: row.file_name)
 
 
 def read_if_written(source: str) -> list[Captioned] | None:
@@ -145,7 +178,9 @@ def note_other_references(clips: Sequence[Captioned], others: Sequence[Captioned
         print(f"{differing} clips have other references in {source}; all are scored with those of the evaluated system")
 
 
-def about(source: str, is_captioner: bool, settings: dict[str, Any], data: str) -> dict[str, Any]:
+def about(
+    source: str, is_captioner: bool, settings: dict[str, Any], data: str, against: bool = False
+) -> dict[str, Any]:
     """Where scores come from."""
     from a2i.metrics.scoring import LEVEL
 
@@ -155,6 +190,10 @@ def about(source: str, is_captioner: bool, settings: dict[str, Any], data: str) 
     changed = {name: value for name, value in settings["decoding"].items() if value is not None}
     if is_captioner and changed:
         by["decoding"] = changed
+    if settings["image"]:
+        by["pictures"] = {**{k: v for k, v in settings["image"].items() if k != "_target_"}, "seed": settings["seed"]}
+    elif settings["pictures"] is not None and not against:
+        by["pictures"] = settings["pictures"]
     made = datetime.now(UTC).isoformat(timespec="seconds")
     return {**by, "intervals": f"bootstrap, {settings['bootstrap_samples']} samples, {LEVEL:.0%}", "made": made}
 

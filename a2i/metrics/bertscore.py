@@ -1,7 +1,7 @@
 """BERTScore: how alike two sentences are, by the best cosine match of each token's contextual embedding.
 
 Zhang et al., "BERTScore: Evaluating Text Generation with BERT", ICLR 2020 (arXiv:1904.09675). The numbers are those of
-its authors' package, `bert-score` 0.3.13, without idf weighting or baseline rescaling:
+its authors' package, `bert-score` 0.3.13:
 
 - a token's embedding is the output of layer `num_layers`; embeddings are scaled to unit length;
 - [CLS] and [SEP] can be the best match of another token, but have no weight of their own in the mean;
@@ -9,19 +9,22 @@ its authors' package, `bert-score` 0.3.13, without idf weighting or baseline res
   from different ones;
 - a token that is like nothing on the other side counts 0, not less. This is no part of the paper: `bert-score` pads a
   batch and gives padding a similarity of 0. There it spares the longest sentence of a batch, so a score changes with
-  the batch (by up to 0.006 on Clotho's captions, by nothing on most); here it holds always.
+  the batch (by up to 0.006 on Clotho's captions, by nothing on most); here it holds always;
+- with `idf`, a token's weight in the mean is its inverse document frequency over all references that are scored together,
+  log((N + 1) / (n + 1)), so that a score depends on its set; [CLS] and [SEP], which every reference has, get 0;
+- with `rescale_with_baseline`, x becomes (x - b) / (1 - b), b being what unrelated sentences score.
 
-Two things differ on purpose. A blank sentence scores 0, where `bert-score` crashes with transformers 5. And only a
+Three things differ on purpose. A blank sentence scores 0, where `bert-score` crashes with transformers 5. And only a
 blank sentence does, where `bert-score` also takes for empty any sentence of two tokens under a tokenizer that adds no
-[CLS] and [SEP].
+[CLS] and [SEP]. And a sentence of which every token has an idf of 0 is weighted evenly, where `bert-score` gives no number.
 
 A score means nothing without its model and layer: `BERTScore.settings` says them.
 """
 
-from collections import OrderedDict
+import math
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +32,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from a2i.metrics.baseline import read_baseline
+from a2i.metrics.provenance import versions
 from a2i.metrics.sentence_model import (
     OFFLINE_MODEL,
     OFFLINE_PACKAGE,
@@ -58,7 +63,8 @@ class Embedded(NamedTuple):
 
 class _Sentence(NamedTuple):
     states: Tensor  # (L, D)
-    weights: Tensor  # (L,)
+    weights: Tensor  # (L,): 0 for [CLS] and [SEP], 1 for the rest
+    ids: tuple[int, ...]  # L
 
 
 def greedy_match(candidate: Embedded, reference: Embedded) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,10 +94,13 @@ class BERTScore:
         max_cached_sentences: how many embedded sentences to keep on the CPU between calls, least recently used dropped
             first. References come again in every validation and are then not computed again. A sentence of 20 tokens
             takes 31 kB with all-MiniLM-L6-v2 and 82 kB with roberta-large.
+        idf: weight tokens by their inverse document frequency over the references of a call.
+        rescale_with_baseline: spread the scores by what unrelated sentences score.
+        baseline: a file with that, as `bert-score` has them; None for its own English one for this model.
 
     Raises:
         ImportError: no model was given and the package with the offline one is not installed.
-        FileNotFoundError: the model cannot be read or downloaded.
+        FileNotFoundError: the model cannot be read or downloaded, or there is no baseline for it.
         ValueError: a number is out of its range, or the model's layers cannot be told apart.
 
     The weights are float32 and autocast is switched off whatever surrounds the call. A tokenizer's `model_max_length`
@@ -106,6 +115,9 @@ class BERTScore:
         device: str | torch.device | None = None,
         batch_size: int = 64,
         max_cached_sentences: int = 8192,
+        idf: bool = False,
+        rescale_with_baseline: bool = False,
+        baseline: str | Path | None = None,
     ) -> None:
         if batch_size < 1 or max_cached_sentences < 0:
             raise ValueError(
@@ -121,13 +133,16 @@ class BERTScore:
         self.num_layers = keep_layers(self.model, recommended_layer(source) if num_layers is None else num_layers)
         self.model.to(self.device)
         self._max_tokens = max_tokens(self.tokenizer, self.model)
+        self.idf = idf
+        if baseline is not None and not rescale_with_baseline:
+            raise ValueError(f"got baseline={baseline} without rescale_with_baseline=true; expected both or neither")
+        self.baseline = read_baseline(self.name, self.num_layers, baseline) if rescale_with_baseline else None
         self._cache: OrderedDict[str, _Sentence | None] = OrderedDict()
 
     @property
     def settings(self) -> dict[str, Any]:
         """What made the scores, as plain values for a report or a log."""
-        packages = ["a2i", "torch", "transformers", "tokenizers"]
-        packages += [OFFLINE_PACKAGE] if self.name == OFFLINE_MODEL else []
+        offline = [OFFLINE_PACKAGE] if self.name == OFFLINE_MODEL else []
         return {
             "library": "a2i",
             "model": self.name,
@@ -135,10 +150,11 @@ class BERTScore:
             "num_layers": self.num_layers,
             "hidden_width": self.model.config.hidden_size,
             "max_tokens": self._max_tokens,
-            "idf": False,
-            "rescale_with_baseline": False,
+            "idf": self.idf,
+            "rescale_with_baseline": self.baseline is not None,
+            "baseline": None if self.baseline is None else list(self.baseline),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
-            "versions": {package: found for package in packages if (found := _version(package))},
+            "versions": versions("a2i", "torch", "transformers", "tokenizers", *offline),
         }
 
     def score(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
@@ -152,6 +168,8 @@ class BERTScore:
         _check(candidates, references)
         # References last: where the cache is too small for all, they outlive the candidates, which do not come again.
         sentences = self._embed([*candidates, *(reference for group in references for reference in group)])
+        if self.idf:
+            sentences = _weighted(sentences, [sentences[reference] for group in references for reference in group])
         pairs = [
             (sentences[candidate], sentences[reference])
             for candidate, group in zip(candidates, references, strict=True)
@@ -160,6 +178,9 @@ class BERTScore:
         per_pair = self._match(pairs)
         groups = torch.split(per_pair, [len(group) for group in references])
         best = torch.stack([group.amax(dim=0) for group in groups]) if groups else per_pair
+        if self.baseline is not None:
+            baseline = torch.tensor(self.baseline)
+            best = (best - baseline) / (1 - baseline)
         return Scores(*best.unbind(dim=1))
 
     @torch.no_grad()
@@ -207,7 +228,7 @@ class BERTScore:
         for start in range(0, len(worded), self.batch_size):
             rows = worded[start : start + self.batch_size]
             for i, states in zip(rows, self._run([token_ids[i] for i in rows]), strict=True):
-                computed[texts[i]] = _Sentence(states, weights[i])
+                computed[texts[i]] = _Sentence(states, weights[i], tuple(token_ids[i]))
         return computed
 
     @torch.no_grad()
@@ -240,8 +261,15 @@ def _check(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> No
             raise ValueError(f"candidate {i} ({candidate!r}) has no references; expected at least one")
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # this project itself, when it runs from a checkout
-        return None
+def _weighted(
+    sentences: dict[str, _Sentence | None], references: Sequence[_Sentence | None]
+) -> dict[str, _Sentence | None]:
+    """The sentences with idf over the references for weights; those of which all tokens have 0 stay as they are."""
+    counts = Counter(token for reference in references if reference for token in set(reference.ids))
+    found: dict[str, _Sentence | None] = {}
+    for text, sentence in sentences.items():
+        if sentence is not None:
+            idf = [math.log((len(references) + 1) / (counts[token] + 1)) for token in sentence.ids]
+            sentence = sentence._replace(weights=torch.tensor(idf)) if any(idf) else sentence
+        found[text] = sentence
+    return found

@@ -17,19 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from a2i.metrics.fense import FLUENCY_FILE, fluency_error, penalised, sentence_similarity
-from a2i.metrics.java import coco_folder as _coco_folder
+from a2i.metrics.fense import fluency_error, penalised, sentence_similarity
 from a2i.metrics.java import meteor, spice, treebank
-from a2i.metrics.java import start_java as _start_java
-from a2i.metrics.parts import INSTALL, MissingError, Parts, Result, Tokens, library
-
-_Tokens = Tokens
-__all__ = ["ALL", "BLEU", "COUNTED", "FLUENCY_FILE", "MissingError", "Parts", "Score", "_Tokens", "_coco_folder"]
-__all__ += ["_start_java", "score_captions", "tokenize_without_java"]
+from a2i.metrics.parts import INSTALL, MissingError, Parts, Result, Tally, Tokens, library
 
 BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 ALL = (*BLEU, "rouge_l", "cider_d", "meteor", "spice", "spider", "spider_fl", "fense")
-COUNTED = (*BLEU, "meteor")  # of a corpus, the score of added counts; the other metrics' is the mean of the clips
 
 
 @dataclass(frozen=True)
@@ -40,8 +33,7 @@ class Score:
     clips: tuple[float, ...] | None  # N numbers, one a caption
     missing: str | None  # one line: why there are no numbers, and how to get them
     settings: dict[str, Any]  # what made them: plain values for a report or a log
-    # BLEU: indices of clips → their corpus score, quickly, for a bootstrap.
-    corpus_of: Callable[[NDArray[np.int64]], float] | None = field(default=None, compare=False, repr=False)
+    tally: Tally | None = field(default=None, compare=False, repr=False)  # of BLEU and METEOR
 
 
 def score_captions(
@@ -104,7 +96,7 @@ def _score(name: str, tokens: Tokens, parts: Parts, scores: dict[str, Score]) ->
         else:
             result = _COMPUTE[name](tokens, parts)
         corpus, clips = float(result.corpus), tuple(map(float, result.clips))
-        scores[name] = Score(corpus, clips, None, tokens.settings | result.settings, result.corpus_of)
+        scores[name] = Score(corpus, clips, None, tokens.settings | result.settings, result.tally)
     except MissingError as reason:
         scores[name] = Score(None, None, str(reason), dict(tokens.settings))
     except ImportError as error:
@@ -178,22 +170,21 @@ def _bleu(n: int, tokens: Tokens, parts: Parts) -> Result:
         [[*clip["correct"], *clip["guess"], *pair] for clip, pair in zip(clips, lengths, strict=True)], float
     )
     settings = {**library("aac-metrics"), "reference_length": "closest"}
-    return Result(corpus[f"bleu_{n}"], scores[f"bleu_{n}"], settings, partial(_bleu_of, n, counts))
+    return Result(corpus[f"bleu_{n}"], scores[f"bleu_{n}"], settings, Tally(counts, partial(_bleu_of, n)))
 
 
-def _bleu_of(n: int, counts: NDArray[np.float64], clips: NDArray[np.int64]) -> float:
-    """BLEU of some clips together.
+def _bleu_of(n: int, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """BLEU of added counts.
 
     Args:
         n: the longest n-grams that count.
-        counts: (N, 2n + 2) of each clip: right n-grams, n-grams, words, words of the reference closest in length.
-        clips: indices.
+        sums: (S, 2n + 2): right n-grams, n-grams, words, words of the references closest in length.
     """
-    total = counts[clips].sum(axis=0)
     # The COCO tools' way round a division by zero.
-    precisions = (total[:n] + 1e-15) / (total[n : 2 * n] + 1e-9)
-    brevity = (total[-2] + 1e-15) / (total[-1] + 1e-9)
-    return float(np.prod(precisions) ** (1 / n) * (np.exp(1 - 1 / brevity) if brevity < 1 else 1.0))
+    precisions = (sums[:, :n] + 1e-15) / (sums[:, n : 2 * n] + 1e-9)
+    brevity = (sums[:, -2] + 1e-15) / (sums[:, -1] + 1e-9)
+    scores: NDArray[np.float64] = precisions.prod(axis=1) ** (1 / n) * np.exp(np.minimum(0, 1 - 1 / brevity))
+    return scores
 
 
 def _rouge_l(tokens: Tokens, parts: Parts) -> Result:

@@ -5,7 +5,8 @@ does not say how it would vary over training runs, or over people who write refe
 
 - Scores that are a mean over clips (ROUGE-L, SPICE, BERTScore, CLIPScore, …): `bootstrap` of the per-clip scores.
 - Scores that are not (BLEU and METEOR of a corpus, which add up counts before they divide): `bootstrap_of` a function that
-  scores the chosen clips. `bootstrap` of their per-clip scores is an interval of the mean of those, another number.
+  scores the chosen clips, and `swap_test` of two systems' counts. `bootstrap` of their per-clip scores is an interval of
+  the mean of those, another number.
 - CIDEr-D of a corpus is the mean over clips, but with word weights from all clips together. `bootstrap` of its per-clip
   scores keeps these weights fixed; `bootstrap_of` with a function that scores anew lets them vary too.
 
@@ -106,6 +107,46 @@ def paired(first: ArrayLike, second: ArrayLike, samples: int = 10_000, level: fl
     )
     interval = _bootstrap(differences, np.mean, samples, level, seed, vectorized=True)
     return Paired(float(differences.mean()), interval, float(test.pvalue))
+
+
+def swap_test(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    formula: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    samples: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Two-sided p-value of two systems' corpus scores, by the permutation test of `paired`: clips swap their counts.
+
+    Riezler & Maxwell, "On Some Pitfalls in Automatic Evaluation and Significance Testing for MT", 2005.
+
+    Args:
+        first, second: (N, K) counts of the same clips.
+        formula: (S, K) sums of counts → (S,) corpus scores.
+        samples, seed: as in `paired`.
+
+    Raises:
+        ValueError: the shapes differ, or there is no clip.
+    """
+    if first.shape != second.shape or first.ndim != 2 or not len(first) or samples < 1:
+        raise ValueError(
+            f"got counts {first.shape} and {second.shape}, and samples {samples}; expected (N, K) twice, and at least 1"
+        )
+    totals, change = (first.sum(axis=0), second.sum(axis=0)), second - first
+    found = float(np.subtract(*formula(np.stack(totals))))
+    clips, rng = np.arange(len(first)), np.random.default_rng(seed)
+    exact = 2.0 ** len(first) <= samples
+    count = 2 ** len(first) if exact else samples
+    parts = []
+    for numbers in np.array_split(np.arange(count), -(-count // _batch(clips))):
+        swaps = (numbers[:, None] >> clips) & 1 if exact else rng.integers(0, 2, (len(numbers), len(first)))
+        moved = swaps.astype(np.float64) @ change
+        parts.append(formula(totals[0] + moved) - formula(totals[1] - moved))
+    drawn = np.concatenate(parts)
+    slack = 1e-12 * max(1.0, abs(found))  # what differs by rounding alone is as extreme
+    tail = min(np.sum(drawn >= found - slack), np.sum(drawn <= found + slack))
+    share = tail / len(drawn) if exact else (tail + 1) / (len(drawn) + 1)
+    return float(min(1.0, 2 * share))
 
 
 def _bootstrap(

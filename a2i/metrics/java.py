@@ -18,8 +18,9 @@ from threading import Timer
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from a2i.metrics.parts import INSTALL, MissingError, Parts, Result, Tokens, library
+from a2i.metrics.parts import INSTALL, MissingError, Parts, Result, Tally, Tokens, library
 
 _FETCH_SPICE = "python -m pycocoevalcap.spice.get_stanford_models"
 _SPICE = ("spice-1.0.jar", "lib/stanford-corenlp-3.6.0.jar", "lib/stanford-corenlp-3.6.0-models.jar")
@@ -58,7 +59,31 @@ def meteor(tokens: Tokens, parts: Parts) -> Result:
         write("EVAL", *counts)
         clips = [float(read()) for _ in counts]
         corpus = float(read())
-    return Result(corpus, clips, {**library("pycocoevalcap"), "meteor": "1.5", "options": "-l en -norm"})
+    settings = {**library("pycocoevalcap"), "meteor": "1.5", "options": "-l en -norm"}
+    table = np.array([line.split() for line in counts], float)
+    whole = (table[:, 20] == 1) & (table[:, 21:23] == table[:, 0:2]).all(axis=1)
+    table[whole, 20] = 0  # METEOR, too, counts no chunk where all is matched in one
+    return Result(corpus, clips, settings, Tally(table, meteor_of))
+
+
+def meteor_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """METEOR 1.5 of added counts, with its parameters for English (Denkowski & Lavie 2014, table 1).
+
+    Args:
+        sums: (S, 23) as the Java program prints them: words of caption and reference, function words of both; matched
+            content words of both and function words of both by exact form, stem, synonym, paraphrase; chunks, and matched
+            words of both.
+    """
+    alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
+    matched = sums[:, 4:20].reshape(-1, 4, 2, 2)  # (S, stage, content or function, caption or reference)
+    found = np.einsum("skwt,k,w->st", matched, [1.0, 0.6, 0.8, 0.6], [delta, 1 - delta])
+    length, function = sums[:, 0:2], sums[:, 2:4]
+    chunks, words = sums[:, 20], sums[:, 21:23]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision, recall = (found / (delta * (length - function) + (1 - delta) * function)).T
+        mean = precision * recall / (alpha * precision + (1 - alpha) * recall)
+        fragments = chunks / words.mean(axis=1)
+    return np.nan_to_num(mean * (1 - gamma * fragments**beta))
 
 
 def spice(tokens: Tokens, parts: Parts) -> Result:

@@ -42,13 +42,26 @@ class Tokens(NamedTuple):
     settings: dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """A corpus score that adds up the counts of its clips before it divides, as BLEU's and METEOR's do."""
+
+    counts: NDArray[np.float64]  # (N, K): a row a clip
+    formula: Callable[[NDArray[np.float64]], NDArray[np.float64]]  # (S, K) sums of counts → (S,) scores
+
+    def score(self, clips: NDArray[np.int64] | None = None) -> float:
+        """The corpus score of some clips, by their indices, some perhaps several times; None for all."""
+        counts = self.counts if clips is None else self.counts[clips]
+        return float(self.formula(counts.sum(axis=0, keepdims=True))[0])
+
+
 class Result(NamedTuple):
     """What a metric gives: numbers, or tensors of them."""
 
     corpus: Any
     clips: Any  # N numbers
     settings: dict[str, Any]
-    corpus_of: Callable[[NDArray[np.int64]], float] | None = None  # indices of clips → their corpus score
+    tally: Tally | None = None  # where the corpus score is no mean of the clips
 
 
 def library(package: str) -> dict[str, Any]:

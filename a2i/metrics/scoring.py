@@ -1,34 +1,38 @@
 """All that is scored of a system's captions, with how sure it is; and one system against another on the same clips."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from a2i.metrics.captions import ALL as CAPTION_METRICS
-from a2i.metrics.captions import BLEU, COUNTED, Parts, score_captions
+from a2i.metrics.captions import BLEU, score_captions
 from a2i.metrics.counts import Counts, count_captions, lexicon
-from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired
+from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired, swap_test
+from a2i.metrics.parts import Parts, Tally
+from a2i.metrics.provenance import settings_hash
 
 if TYPE_CHECKING:
     from a2i.metrics.bertscore import BERTScore
 
-METRICS = ("bertscore", *CAPTION_METRICS)
+PICTURE_METRICS = ("clip_score", "audio_image_similarity", "blame")  # need pictures: see `a2i.evaluate.pictures`
+METRICS = ("bertscore", *CAPTION_METRICS, *PICTURE_METRICS)
 BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
+# Of pictures: with the caption; that and the caption with the references; with the references.
+CLIP_SCORES = ("clip_score", "ref_clip_score", "clip_score_references")
+# Of pictures of predicted and of people's captions with the references: see `a2i.metrics.pictures.failure`.
+BLAME = ("blame_predicted", "blame_human", "blame_chance", "blame_captioner", "blame_conveyed")
 COUNTS = ("distinct", "vocabulary", "mean_words", "empty", "repetition", "first_word_valid")
 # Values of single clips, in the order in which a table has them.
 PER_CLIP = (
     *(*BLEU, "rouge_l", "cider_d", "meteor", *BERTSCORE, "spice", "spider", "spider_fl", "fense"),
     *("repetition", "first_word_valid", "words"),
 )
-NO_INTERVAL = (
-    "a corpus' METEOR is not the mean of its clips', and scoring it again for each bootstrap sample takes too long"
-)
 LEVEL = 0.95  # of all intervals
+
+PICTURES_PER_CLIP = (*CLIP_SCORES, "audio_image_similarity", *BLAME)
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ class Figure:
 
     value: float | None
     interval: Interval | None = None
-    clips: tuple[float, ...] | None = None  # N numbers; None for what only all captions together have
+    # N numbers, NaN for a clip that lacks what it takes; None for what only all captions together have.
+    clips: tuple[float, ...] | None = None
     missing: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    # BLEU: indices of clips → their corpus score.
-    corpus_of: Callable[[NDArray[np.int64]], float] | None = field(default=None, compare=False, repr=False)
+    details: dict[str, Any] = field(default_factory=dict)  # more that belongs to it, as plain values
+    tally: Tally | None = field(default=None, compare=False, repr=False)  # where the value is no mean of the clips
 
 
 @dataclass(frozen=True)
@@ -52,24 +57,40 @@ class Scored:
     counts: Counts
 
     def columns(self) -> dict[str, tuple[float, ...] | None]:
-        """N values of single clips for each of `PER_CLIP`; None where they were not computed."""
+        """N values of single clips for each of `PER_CLIP` and of what was asked of pictures; None where not computed."""
         known = {name: figure.clips for name, figure in self.figures.items()}
-        return {name: self.counts.clips.get(name, known.get(name)) for name in PER_CLIP}
+        names = [*PER_CLIP, *(name for name in PICTURES_PER_CLIP if name in known)]
+        return {name: self.counts.clips.get(name, known.get(name)) for name in names}
 
     def as_plain(self) -> dict[str, dict[str, Any]]:
         """An object per metric, as for JSON: its values, 95 % intervals, and the settings and versions that made them."""
         plain: dict[str, dict[str, Any]] = {}
         if BERTSCORE[0] in self.figures:
             plain["bertscore"] = self._several(BERTSCORE, "bertscore_", self.figures[BERTSCORE[0]].settings)
-        for name in CAPTION_METRICS:
+        for name in (*CAPTION_METRICS, *CLIP_SCORES, "audio_image_similarity"):
             if name in self.figures:
                 figure = self.figures[name]
-                why = {"no_interval": NO_INTERVAL} if name == "meteor" else {}
-                own = {"value": figure.value, "interval": _ends(figure.interval), **why}
+                own = {"value": figure.value, "interval": _ends(figure.interval), **figure.details}
                 plain[name] = _with_settings({"missing": figure.missing} if figure.missing else own, figure.settings)
+        if BLAME[0] in self.figures:
+            plain["blame"] = self._several(BLAME, "blame_", self.figures[BLAME[0]].settings)
+            if said := self.verdict:
+                plain["blame"] |= said
         counts = {name: value for name, value in asdict(self.counts).items() if name != "clips"}
         plain["captions"] = counts | {"interval": self._intervals(COUNTS, "")}
         return plain
+
+    @property
+    def verdict(self) -> dict[str, str] | None:
+        """Who failed, captioner or painter, and why one says so; None without blame or its intervals."""
+        found = [self.figures.get(name) for name in ("blame_captioner", "blame_conveyed")]
+        ends = [figure.interval for figure in found if figure is not None and figure.interval is not None]
+        if len(ends) < 2:
+            return None
+        from a2i.metrics.pictures import verdict
+
+        said = verdict(*((interval.low, interval.high) for interval in ends))
+        return {"who": said.who, "why": said.why}
 
     def _several(self, names: Sequence[str], prefix: str, settings: dict[str, Any]) -> dict[str, Any]:
         if reason := self.figures[names[0]].missing:
@@ -89,6 +110,7 @@ def score(
     bertscore: "BERTScore | str | None" = None,
     parts: Parts | None = None,
     samples: int = 10_000,
+    pictures: Mapping[str, Figure] | None = None,
 ) -> Scored:
     """Score captions by several metrics; counts, which need no model, are always there.
 
@@ -100,6 +122,7 @@ def score(
             can't be had.
         parts: what the caption metrics need.
         samples: of each bootstrap; 0 for no intervals.
+        pictures: figures of the captions' pictures, which get their intervals here.
 
     Raises:
         ValueError: as `score_captions`; or `bertscore` is wanted and not given.
@@ -109,15 +132,16 @@ def score(
         if bertscore is None:
             raise ValueError("bertscore is among the metrics; expected a BERTScore, or why there is none")
         figures |= _bertscore(captions, references, bertscore)
-    if wanted := [name for name in metrics if name != "bertscore"]:
+    if wanted := [name for name in metrics if name in CAPTION_METRICS]:
         for name, found in score_captions(captions, references, wanted, parts).items():
-            figures[name] = Figure(found.corpus, None, found.clips, found.missing, found.settings, found.corpus_of)
+            figures[name] = Figure(found.corpus, None, found.clips, found.missing, found.settings, tally=found.tally)
+    figures |= pictures or {}
     counts = count_captions(captions, lexicon(references))
     empty = tuple(float(not words) for words in counts.clips["words"])
     of_clips = {"mean_words": counts.clips["words"], "empty": empty, **counts.clips}
     for name in COUNTS:
         figures[name] = Figure(getattr(counts, name), None, of_clips.get(name))
-    return Scored({name: _with_interval(name, figure, samples) for name, figure in figures.items()}, counts)
+    return Scored({name: _with_interval(figure, samples) for name, figure in figures.items()}, counts)
 
 
 def _bertscore(
@@ -133,17 +157,16 @@ def _bertscore(
     }
 
 
-def _with_interval(name: str, figure: Figure, samples: int) -> Figure:
+def _with_interval(figure: Figure, samples: int) -> Figure:
     # Clips that are all alike would give an interval without width, as if there were no doubt.
-    if figure.clips is None or len(set(figure.clips)) < 2 or not samples:
+    known = [value for value in figure.clips or () if not math.isnan(value)]
+    if len(set(known)) < 2 or not samples:
         return figure
-    if figure.corpus_of is not None:
-        interval = bootstrap_of(figure.corpus_of, len(figure.clips), samples, LEVEL)
-    elif name in COUNTED:
-        return figure
+    if figure.tally is not None:
+        interval = bootstrap_of(figure.tally.score, len(known), samples, LEVEL)
     else:
-        interval = bootstrap(figure.clips, samples, LEVEL)
-    return Figure(figure.value, interval, figure.clips, None, figure.settings, figure.corpus_of)
+        interval = bootstrap(known, samples, LEVEL)
+    return replace(figure, interval=interval)
 
 
 @dataclass(frozen=True)
@@ -168,9 +191,8 @@ class Comparison:
 def compare(first: Scored, second: Scored, samples: int = 10_000) -> dict[str, Comparison]:
     """Compare two systems, metric by metric, on the same clips in the same order.
 
-    BLEU and METEOR of a corpus add up counts and have no values of single clips that they would be the mean of: their
-    means over clips are compared as well, as `bleu_1_clips` and so on. The p-values are not corrected for how many metrics
-    there are.
+    BLEU and METEOR of a corpus add up counts and are no mean of their clips' values: in the test, clips swap their counts.
+    The p-values are not corrected for how many metrics there are.
 
     Args:
         first: the system that is compared with.
@@ -184,9 +206,8 @@ def compare(first: Scored, second: Scored, samples: int = 10_000) -> dict[str, C
         one, other = first.figures[name], second.figures[name]
         if one.value is None or other.value is None:
             compared[name] = Comparison(one.value, other.value, None, missing=other.missing or one.missing)
-        elif name in COUNTED and one.clips and other.clips:
-            compared[name] = _of_counts(one, other, samples)
-            compared[f"{name}_clips"] = _of_clips(one.clips, other.clips, samples)
+        elif one.tally is not None and other.tally is not None:
+            compared[name] = _of_tallies(one.tally, other.tally, samples)
         elif one.clips and other.clips:
             compared[name] = _of_clips(one.clips, other.clips, samples)
         else:
@@ -195,30 +216,34 @@ def compare(first: Scored, second: Scored, samples: int = 10_000) -> dict[str, C
 
 
 def _of_clips(one: Sequence[float], other: Sequence[float], samples: int) -> Comparison:
-    means = float(np.mean(one)), float(np.mean(other))
-    if len(one) < 2 or not samples:
+    both = np.array([one, other])
+    old, new = both[:, ~np.isnan(both).any(axis=0)]
+    if not len(old):
+        return Comparison(None, None, None, missing="no clip has a value of both systems")
+    means = float(np.mean(old)), float(np.mean(new))
+    if len(old) < 2 or not samples:
         return Comparison(*means, means[1] - means[0])
-    found = paired(other, one, samples, LEVEL)
-    alike = len(set(np.subtract(other, one).tolist())) < 2  # see `_with_interval`
+    found = paired(new, old, samples, LEVEL)
+    alike = len(set((new - old).tolist())) < 2  # see `_with_interval`
     return Comparison(*means, found.difference, None if alike else found.interval, found.p_value)
 
 
-def _of_counts(one: Figure, other: Figure, samples: int) -> Comparison:
-    values = one.value or 0.0, other.value or 0.0
-    old, new, count = one.corpus_of, other.corpus_of, len(one.clips or ())
-    interval = None
-    if old is not None and new is not None and count > 1 and samples:
-        interval = bootstrap_of(lambda clips: new(clips) - old(clips), count, samples, LEVEL)
-        interval = None if interval.low == interval.high else interval
-    return Comparison(*values, values[1] - values[0], interval)
+def _of_tallies(one: Tally, other: Tally, samples: int) -> Comparison:
+    values = one.score(), other.score()
+    difference = values[1] - values[0]
+    if len(one.counts) < 2 or not samples:
+        return Comparison(*values, difference)
+    interval = bootstrap_of(lambda clips: other.score(clips) - one.score(clips), len(one.counts), samples, LEVEL)
+    alike = interval.low == interval.high
+    p_value = swap_test(other.counts, one.counts, one.formula, samples)
+    return Comparison(*values, difference, None if alike else interval, p_value)
 
 
 def _with_settings(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Values, settings, and a hash of the settings, by which scores that can be compared are found at a glance."""
     if not settings:
         return values
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return values | settings | {"settings_hash": sha256(text.encode()).hexdigest()[:12]}
+    return values | settings | {"settings_hash": settings_hash(settings)}
 
 
 def _ends(interval: Interval | None) -> list[float] | None:

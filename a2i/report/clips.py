@@ -26,6 +26,7 @@ class ClipRow:
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for its end.
         image: the picture drawn from the caption, or its file; None without one.
+        human_image: likewise from the first reference.
         confidence: probability, as far as the system can tell, that the caption is right; None if it can't tell.
     """
 
@@ -38,6 +39,7 @@ class ClipRow:
     start: float | None = None
     end: float | None = None
     image: Path | Image.Image | None = None
+    human_image: Path | Image.Image | None = None
     confidence: float | None = None
 
     @property
@@ -70,6 +72,7 @@ class Shown:
         cells: a value for each metric.
         sound: None where it is not on the page.
         pictures: data URIs, one for each system; None where there is none on the page.
+        human_picture: likewise, drawn from the first reference.
         notes: what of the media is not on the page, and why or where it is.
         embedded: whether there is anything to hear or see.
     """
@@ -78,6 +81,7 @@ class Shown:
     cells: list[Cell]
     sound: Sound | None = None
     pictures: list[str | None] = field(default_factory=list)
+    human_picture: str | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -121,15 +125,19 @@ def show(
                 clip.sound = embed_sound(row.audio, row.start, row.end, log_mel, with_sound)
             except (FileNotFoundError, ValueError) as error:
                 clip.notes.append(f"No sound: {error}")
-        for row in clip.rows:
-            try:
-                clip.pictures.append(None if row.image is None else embed_picture(row.image))
-            except (FileNotFoundError, ValueError) as error:
-                clip.pictures.append(None)
-                clip.notes.append(f"No picture: {error}")
+        clip.pictures = [_picture(row.image, clip.notes) for row in clip.rows]
+        clip.human_picture = _picture(clip.rows[0].human_image, clip.notes)
     for index, clip in enumerate(shown):
         clip.notes.extend(_elsewhere(clip, index in media, with_sound))
     return shown
+
+
+def _picture(image: Path | Image.Image | None, notes: list[str]) -> str | None:
+    try:
+        return None if image is None else embed_picture(image)
+    except (FileNotFoundError, ValueError) as error:
+        notes.append(f"No picture: {error}")
+        return None
 
 
 def best_and_worst(columns: Sequence[Sequence[float | None]], count: int | None) -> list[int]:

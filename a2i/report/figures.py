@@ -20,6 +20,14 @@ LABELS = {
     "bertscore_recall": "BERTScore R",
     "bertscore_f1": "BERTScore F1",
     "clip_score": "CLIPScore",
+    "ref_clip_score": "RefCLIPScore",
+    "clip_score_references": "CLIPScore with references",
+    "audio_image_similarity": "sound-picture similarity",
+    "blame_predicted": "picture of the caption",
+    "blame_human": "picture of a person's caption",
+    "blame_chance": "the same, other clips' references",
+    "blame_captioner": "lost by the captioner",
+    "blame_conveyed": "conveyed by the painter",
     **{f"bleu_{order}": f"BLEU-{order}" for order in range(1, 5)},
 }
 BINS = 24

@@ -14,9 +14,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from a2i import audio
-from a2i.features import HOP_LENGTH, LogMel
 from a2i.metrics.table import write_captions
+from a2i.report import ClipRow
+from a2i.tracking import clip_table
 from a2i.training.module import CaptionModule
 
 
@@ -108,7 +108,7 @@ class CaptionFiles(Callback):
 
 
 class ValidationTable(Callback):
-    """Logs a table of sound, spectrogram, references and caption to Weights & Biases at each validation."""
+    """Logs a table of sounds, spectrograms, references, captions and scores to Weights & Biases at each validation."""
 
     def __init__(self, clips: int = 8) -> None:
         """Set up.
@@ -125,23 +125,16 @@ class ValidationTable(Callback):
         rows = sorted(module.validation_rows, key=lambda row: row["file_name"])
         if trainer.sanity_checking or not loggers or not rows:
             return
-        import wandb
-
-        paths = {clip.name: clip for clip in trainer.datamodule.clips["val"]}  # type: ignore[attr-defined]
-        table = wandb.Table(columns=["file", "sound", "spectrogram", "references", "caption", "bertscore_f1"])
+        clips = {clip.name: clip for clip in trainer.datamodule.clips["val"]}  # type: ignore[attr-defined]
+        shown = []
         for row in rows[:: max(1, len(rows) // self.clips)][: self.clips]:
-            clip = paths[row["file_name"]]
-            waveform = audio.load(clip.path, clip.start, clip.end)
-            table.add_data(
-                row["file_name"],
-                wandb.Audio(waveform, sample_rate=audio.SAMPLE_RATE),
-                wandb.Image(spectrogram_image(waveform)),
-                "\n".join(row["references"]),
-                row["caption_predicted"],
-                row.get("bertscore_f1"),
-            )
+            clip = clips[row["file_name"]]
+            scores = {name: value for name, value in row.items() if name.startswith("bertscore_")}
+            told = (row["file_name"], row["caption_predicted"], row["candidates"], row["references"], scores)
+            where = {"audio": clip.path, "start": clip.start, "end": clip.end}
+            shown.append(ClipRow(*told, **where, confidence=row["confidence"]))
         for logger in loggers:
-            logger.experiment.log({"val/captions": table}, commit=False)
+            logger.experiment.log({"val/captions": clip_table(shown, range(len(shown)))}, commit=False)
 
 
 class RandomStates(Callback):
@@ -175,15 +168,3 @@ class RandomStates(Callback):
         version, state, gauss = self.restored["python"]
         random.setstate((version, tuple(state), gauss))
         self.restored = None
-
-
-def spectrogram_image(waveform: np.ndarray) -> np.ndarray:
-    """(samples,) at 16 kHz → RGB picture (128, T, 3) uint8 of its log-mel, low frequencies at the bottom."""
-    import matplotlib
-
-    log_mel, _ = LogMel()(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
-    values = log_mel[0].T.flip(0).numpy()
-    # One column for every 40 ms is as fine as a table shows.
-    values = values[:, :: max(1, 640 // HOP_LENGTH)]
-    values = (values - values.min()) / max(float(np.ptp(values)), 1e-6)
-    return (matplotlib.colormaps["magma"](values)[..., :3] * 255).astype(np.uint8)

@@ -24,6 +24,7 @@ def plot_curves(folder: Path) -> Path | None:
     panels = [
         ("cross-entropy of labels (nats a clip)", ["train/label_loss"]),
         ("cross-entropy (nats per token)", ["train/loss", "val/loss"]),
+        ("caption metrics", ["val/bleu_4", "val/rouge_l", "val/cider_d", "val/meteor"]),
         ("BERTScore", ["val/bertscore_precision", "val/bertscore_recall", "val/bertscore_f1"]),
     ]
     panels = [(title, [name for name in names if name in curves]) for title, names in panels]

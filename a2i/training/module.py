@@ -1,6 +1,6 @@
 """The captioner in training: loss, optimiser, schedule, and BERTScore at validation."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from transformers import SchedulerType, get_scheduler
 from a2i.captioner import Captioner
 from a2i.keywords import LabelHead
 from a2i.metrics.bertscore import BERTScore
+from a2i.metrics.captions import score_captions
 from a2i.metrics.counts import count_captions, lexicon
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
@@ -37,6 +38,7 @@ class CaptionModule(LightningModule):
         labels_first: float = 0.0,
         augment: SpecAugment | None = None,
         bertscore: BERTScore | None = None,
+        metrics: Sequence[str] | None = None,
         decoding: dict[str, Any] | None = None,
     ) -> None:
         """Set up.
@@ -58,6 +60,7 @@ class CaptionModule(LightningModule):
                 needs `trainer.strategy=ddp_find_unused_parameters_true`. 0 for all at once.
             augment: of training spectrograms; None for none.
             bertscore: scores validation captions; None leaves BERTScore out.
+            metrics: of `a2i.metrics.captions`, scored at validation too; what can't be computed is not logged.
             decoding: changes of the captioner's decoding settings at validation.
         """
         super().__init__()
@@ -88,7 +91,7 @@ class CaptionModule(LightningModule):
         self.label_loss, self.labels_first = label_loss, labels_first
         self._first_steps = 0  # in which the encoder learns from labels alone
         self.augment = augment
-        self.bertscore = bertscore
+        self.bertscore, self.metrics = bertscore, tuple(metrics or ())
         self.decoding = captioner.decoding_with(**(decoding or {}))
         if freeze_encoder:
             captioner.encoder.requires_grad_(False)
@@ -144,6 +147,8 @@ class CaptionModule(LightningModule):
             {
                 "file_name": name,
                 "caption_predicted": candidates[0].caption,
+                "candidates": [candidate.caption for candidate in candidates],
+                "confidence": candidates[0].confidence,
                 "references": list(references),
                 "loss": float(loss),
                 "tokens": int(tokens) / len(batch.names),
@@ -157,19 +162,32 @@ class CaptionModule(LightningModule):
         self.validation_rows = list(rows.values())
         if not rows:
             return
-        tokens = sum(row["tokens"] for row in rows.values())
+        # Every rank has all rows; the first one scores them, and every rank logs the same values.
+        values = self._scores() if self.trainer.world_size == 1 or self.trainer.is_global_zero else {}
+        if self.trainer.world_size > 1:
+            values = self.trainer.strategy.broadcast(values)
+        shown = {name: value for name, value in values.items() if name in ("val/loss", "val/bertscore_f1")}
+        self.log_dict(shown, prog_bar=True, rank_zero_only=False, sync_dist=False)
+        self.log_dict({name: value for name, value in values.items() if name not in shown}, sync_dist=False)
+
+    def _scores(self) -> dict[str, float]:
+        rows = self.validation_rows
+        tokens = sum(row["tokens"] for row in rows)
+        captions, references = [row["caption_predicted"] for row in rows], [row["references"] for row in rows]
+        counts = count_captions(captions, lexicon(references))
+        assert counts.first_word_valid is not None
         values = {
-            "val/loss": sum(row["loss"] * row["tokens"] for row in rows.values()) / tokens,
-            "val/distinct_captions": len({row["caption_predicted"] for row in rows.values()}) / len(rows),
+            "val/loss": sum(row["loss"] * row["tokens"] for row in rows) / tokens,
+            "val/distinct_captions": len(set(captions)) / len(rows),
+            "val/repetition": counts.repetition,
+            "val/mean_words": counts.mean_words,
+            "val/vocabulary": float(counts.vocabulary),
+            "val/first_word_valid": counts.first_word_valid,
         }
-        known = lexicon([row["references"] for row in rows.values()])
-        valid = count_captions([row["caption_predicted"] for row in rows.values()], known).first_word_valid
-        assert valid is not None
-        values["val/first_word_valid"] = valid
         if self.bertscore is not None:
             values |= self._bertscore()
-        # Every rank has all rows and comes to the same values.
-        self.log_dict(values, prog_bar=True, rank_zero_only=False, sync_dist=False)
+        scores = score_captions(captions, references, self.metrics) if self.metrics else {}
+        return values | {f"val/{name}": one.corpus for name, one in scores.items() if one.corpus is not None}
 
     def _bertscore(self) -> dict[str, float]:
         assert self.bertscore is not None

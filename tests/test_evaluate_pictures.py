@@ -1,0 +1,249 @@
+"""Pictures in an evaluation, and its W&B run: one command with tiny models on disk, read back in several ways."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import SENTENCES, tone
+from PIL import Image
+
+from a2i.data.captioned import Captioned
+from a2i.evaluate.board import wandb_settings
+from a2i.evaluate.pictures import PictureScorer, draw, load_painter, read_pool
+from a2i.evaluate.ranks import Ranks
+from a2i.metrics.pictures import CLAP, CLIP, score_pictures
+from a2i.metrics.scoring import BLAME, CLIP_SCORES, compare, score
+
+NAMES = ["low.wav", "middle.wav", "high.wav"]
+ALL = ["clip_score", "audio_image_similarity", "blame"]
+
+
+@pytest.fixture(scope="module")
+def out(
+    tmp_path_factory: pytest.TempPathFactory,
+    captioner_folder: Path,
+    painter_folder: Path,
+    clip_folder: Path,
+    clap_folder: Path,
+) -> Path:
+    """An evaluation of a captioner against any system's captions, both drawn."""
+    sounds = tmp_path_factory.mktemp("sounds")
+    for name, frequency in zip(NAMES, (200.0, 1000.0, 4000.0), strict=True):
+        soundfile.write(sounds / name, tone(frequency, 0.5), 16_000)
+    with (sounds / "captions.csv").open("w", newline="") as file:
+        rows = [[name, "test", SENTENCES[i], SENTENCES[i + 1]] for i, name in enumerate(NAMES)]
+        csv.writer(file).writerows([["file_name", "split", "caption_1", "caption_2"], *rows])
+    with (sounds / "theirs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file_name", "caption_predicted"], *([row[0], row[2]] for row in rows)])
+    folder = tmp_path_factory.mktemp("evaluation")
+    command = [
+        sys.executable,
+        "-m",
+        "a2i.evaluate",
+        f"captioner={captioner_folder}",
+        "data=folder",
+        f"data.root={sounds}",
+    ]
+    command += [f"against={sounds / 'theirs.csv'}", f"image={painter_folder}", "image.steps=2", f"out={folder}"]
+    command += [f"clip.model={clip_folder}", f"clap.model={clap_folder}", "bootstrap_samples=100", "logger=wandb"]
+    command += ["metrics=[rouge_l,clip_score,audio_image_similarity,blame]", "caption_metrics.java=no-such-java"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "who failed: " in done.stdout
+    assert f"wandb sync {folder}" in done.stdout
+    return folder
+
+
+def test_scores_and_columns(out: Path) -> None:
+    scores = json.loads((out / "scores.json").read_text())
+    for name in (*CLIP_SCORES, "audio_image_similarity"):
+        assert {"value", "interval", "settings_hash"} <= set(scores[name]), name
+    assert {"model", "prefix", "w", "versions"} <= set(scores["clip_score"])
+    assert scores["audio_image_similarity"]["pool"]["sentences"] == len(read_pool(None))
+    assert scores["audio_image_similarity"]["sound_finds_picture"]["count"] == 3
+    blame = scores["blame"]
+    assert blame["captioner"] == pytest.approx(blame["human"] - blame["predicted"], abs=1e-6)
+    assert blame["conveyed"] == pytest.approx(blame["human"] - blame["chance"], abs=1e-6)
+    assert blame["who"] in ("captioner", "painter", "nobody", "human")
+    assert scores["about"]["pictures"]["steps"] == 2
+    with (out / "captions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name in (*CLIP_SCORES, "audio_image_similarity", *BLAME):
+        whole = scores["blame"][name.removeprefix("blame_")] if name in BLAME else scores[name]["value"]
+        assert sum(float(row[name]) for row in rows) / 3 == pytest.approx(whole, abs=1e-5)
+    compared = json.loads((out / "comparison.json").read_text())
+    assert compared["clip_score"]["p_value"] > 0
+    # Their captions are the first references, of which the human pictures are drawn: nothing is lost.
+    assert compared["blame_captioner"]["first"] == pytest.approx(0, abs=1e-6)
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def test_scores_are_those_of_the_pictures_on_disk(out: Path, clip_folder: Path) -> None:
+    with (out / "captions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    images = [opened(out / "pictures" / f"{Path(row['file_name']).stem}.png") for row in rows]
+    assert [image.info["caption"] for image in images] == [row["caption_predicted"] for row in rows]
+    want = score_pictures(CLIP(clip_folder, device="cpu"), images, [row["caption_predicted"] for row in rows])
+    assert [float(row["clip_score"]) for row in rows] == pytest.approx(want.clip_score.tolist(), abs=1e-5)
+    human = [opened(out / "pictures_human" / f"{Path(row['file_name']).stem}.png") for row in rows]
+    assert [image.info["caption"] for image in human] == [row["caption_1"] for row in rows]
+    assert len(list((out / "pictures_against").iterdir())) == 3
+
+
+def test_the_page_shows_both_pictures(out: Path) -> None:
+    page = (out / "report.html").read_text()
+    assert page.count('class="picture"') == 6
+    assert page.count("<figcaption>from “") == 3
+    assert "who failed" in page
+    assert "RefCLIPScore" in page
+
+
+def test_the_wandb_run_holds_scores_table_and_plots(out: Path) -> None:
+    (run,) = (out / "wandb").glob("offline-run-*")
+    program = str(Path(sys.executable).parent / "wandb")
+    told = subprocess.run([program, "leet", "inspect", "--json", str(run)], capture_output=True, text=True, check=True)
+    records = [json.loads(line) for line in told.stdout.splitlines()]
+    (history,) = [record["history"]["item"] for record in records if "history" in record]
+    logged = {name.split(".")[0]: value for name, value in history.items()}
+    scores = json.loads((out / "scores.json").read_text())
+    assert logged["test/rouge_l"] == pytest.approx(scores["rouge_l"]["value"])
+    assert logged["test/clip_score"] == pytest.approx(scores["clip_score"]["value"])
+    assert {name.split("/")[0] for name in logged if not name.startswith("_")} == {"test", "compare"}
+    assert {"test/clips", "test/scores", "test/intervals", "test/histograms/rouge_l", "compare/differences"} <= set(
+        logged
+    )
+    (table,) = run.rglob("media/table/test/clips*.json")
+    clips = json.loads(table.read_text())
+    assert clips["columns"][:6] == ["file", "sound", "spectrogram", "references", "caption", "candidates"]
+    assert {"picture", "picture of the first reference", "rouge_l", "clip_score", "confidence"} <= set(clips["columns"])
+    assert len(clips["data"]) == 3
+    assert {path.suffix for path in run.rglob("media/**/*") if path.is_file()} >= {".wav", ".png", ".json"}
+
+
+# --- Parts
+
+
+@pytest.fixture(scope="module")
+def models(clip_folder: Path, clap_folder: Path) -> tuple[CLIP, CLAP]:
+    return CLIP(clip_folder, device="cpu"), CLAP(clap_folder, device="cpu")
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Captioned]:
+    made = []
+    for i in range(4):
+        Image.new("RGB", (20, 20), (60 * i, 90, 255 - 60 * i)).save(tmp_path / f"{i}.png")
+        Image.new("RGB", (20, 20), (90, 60 * i, 20)).save(tmp_path / f"human_{i}.png")
+        soundfile.write(tmp_path / f"{i}.wav", tone(200.0 * (i + 1), 0.3), 16_000)
+        made.append(
+            Captioned(
+                f"{i}.wav", SENTENCES[i], (SENTENCES[i + 1], SENTENCES[i - 1]), audio=tmp_path / f"{i}.wav",
+                image=tmp_path / f"{i}.png", human_image=tmp_path / f"human_{i}.png",
+            )
+        )  # fmt: skip
+    return made
+
+
+def test_clips_without_a_picture_have_no_value(models: tuple[CLIP, CLAP], clips: list[Captioned]) -> None:
+    scorer = PictureScorer(ALL, *models, read_pool(None))
+    some = [replace(clips[0], image=None), replace(clips[1], human_image=None), *clips[2:]]
+    figures = scorer.score(some)
+    assert math.isnan(figures["clip_score"].clips[0])  # type: ignore[index]
+    assert figures["clip_score"].settings["clips"] == 3
+    whole = scorer.score(clips)["clip_score"]
+    assert figures["clip_score"].clips[1:] == pytest.approx(whole.clips[1:])  # type: ignore[index]
+    assert figures["clip_score"].value == pytest.approx(sum(whole.clips[1:]) / 3)  # type: ignore[index]
+    texts = [clip.caption for clip in clips], [clip.references for clip in clips]
+    first, second = (
+        score(*texts, ["clip_score"], samples=50, pictures=found) for found in (figures, scorer.score(clips))
+    )
+    assert first.figures["clip_score"].interval is not None
+    compared = compare(first, second, samples=50)["clip_score"]
+    assert compared.difference == pytest.approx(0, abs=1e-6)
+    assert compared.second == pytest.approx(figures["clip_score"].value)
+    json.dumps(first.as_plain(), allow_nan=False)
+
+
+def test_what_is_missing_says_why(models: tuple[CLIP, CLAP], clips: list[Captioned]) -> None:
+    clip, clap = models
+    bare = [replace(each, audio=None, human_image=None) for each in clips]
+    found = PictureScorer(ALL, clip, clap, read_pool(None)).score(bare)
+    assert "audio=FOLDER" in str(found["audio_image_similarity"].missing)
+    assert "image=NAME draws both" in str(found["blame_captioner"].missing)
+    found = PictureScorer(ALL, clip, clap, read_pool(None)).score([replace(each, image=None) for each in bare])
+    assert found["clip_score"].missing == "no clip has a picture"
+    single = [replace(each, references=each.references[:1]) for each in clips]
+    assert "besides the one" in str(
+        PictureScorer(ALL, clip, clap, read_pool(None)).score(single)["blame_human"].missing
+    )
+    no_models = PictureScorer(ALL, "no CLIP here", "no CLAP here", read_pool(None)).score(clips)
+    assert {figure.missing for figure in no_models.values()} == {"no CLIP here"}
+    plain = score(["a"] * 4, [["a"]] * 4, ["clip_score"], pictures=no_models).as_plain()
+    assert plain["clip_score"] == {"missing": "no CLIP here"} == plain["blame"]
+
+
+def test_the_default_models_may_be_missing_but_not_those_asked_for() -> None:
+    """In a test the Hub is out of reach."""
+    settings = {"pool": None, "clip": {"model": None, "revision": None}, "clap": {"model": None, "revision": None}}
+    scorer = PictureScorer.of(settings, ALL, "cpu")
+    if not isinstance(scorer.clip, str) or not isinstance(scorer.clap, str):
+        pytest.skip("the default models are in this machine's cache")
+    assert "no CLIP model to be had" in scorer.clip
+    assert "clip.model=FOLDER" in scorer.clip
+    assert "clap.model=FOLDER" in scorer.clap
+    with pytest.raises(ValueError, match="nobody/none: no CLIP model"):
+        PictureScorer.of({**settings, "clip": {"model": "nobody/none", "revision": None}}, ALL, "cpu")
+
+
+def test_a_pool_is_checked(tmp_path: Path) -> None:
+    assert len(read_pool(None)) > 100
+    file = tmp_path / "pool.txt"
+    for text, message in (("a\nb\n", "at least three"), ("a\nb\na\nc\n", "all different")):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_pool(file)
+    file.write_bytes(b"\xff\xfe a")
+    with pytest.raises(ValueError, match="UTF-8"):
+        read_pool(file)
+    with pytest.raises(FileNotFoundError):
+        read_pool(tmp_path / "none.txt")
+
+
+def test_what_is_drawn_is_not_drawn_again(painter_folder: Path, clips: list[Captioned], tmp_path: Path) -> None:
+    clips = [clips[0], replace(clips[1], file_name="other/0.wav")]
+    image = {"_target_": "a2i.diffusion.Painter", "model": str(painter_folder), "steps": 1}
+    settings = {"image": image, "seed": 3, "pictures": None}
+    painter = load_painter(settings, "cpu")
+    assert painter is not None
+    out = tmp_path / "drawn"
+    drawn = draw(clips, painter, out, settings, Ranks(), human=False)
+    assert [clip.image for clip in drawn] == [out / "0.png", out / "0~2.png"]
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    changed = [clips[0], replace(clips[1], caption="Something else.")]
+    draw(changed, painter, out, settings, Ranks(), human=False)
+    after = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert [path.name for path in before if before[path] != after[path]] == ["0~2.png"]
+    draw(changed, painter, out, {**settings, "seed": 4}, Ranks(), human=False)
+    assert all(after[path] != path.stat().st_mtime_ns for path in after)
+    with pytest.raises(ValueError, match="got pictures= and image="):
+        load_painter({**settings, "pictures": "x"}, "cpu")
+    assert load_painter({**settings, "image": {}}, "cpu") is None
+
+
+def test_wandb_is_chosen_by_the_loggers_of_training() -> None:
+    target = "lightning.pytorch.loggers."
+    wanted = {"wandb": {"_target_": f"{target}WandbLogger", "project": "a2i", "name": "x", "log_model": False}}
+    assert wandb_settings(wanted) == {"project": "a2i", "name": "x"}
+    assert wandb_settings({"csv": {"_target_": f"{target}CSVLogger"}}) is None
+    assert wandb_settings({}) is None

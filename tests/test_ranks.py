@@ -1,0 +1,60 @@
+"""Evaluation by two processes, as torchrun starts them."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SENTENCES
+
+from a2i.evaluate.ranks import Ranks, joined
+
+
+def test_two_ranks_find_what_one_finds(
+    captioner_folder: Path, painter_folder: Path, clip_folder: Path, sounds: Path, tmp_path: Path
+) -> None:
+    """Three clips for two ranks, captions and pictures; scored and written once."""
+    with (sounds / "captions.csv").open("w", newline="") as file:
+        names = ["low.wav", "middle.wav", "high.wav"]
+        rows = [[name, "test", *SENTENCES[i : i + 2]] for i, name in enumerate(names)]
+        csv.writer(file).writerows([["file_name", "split", "caption_1", "caption_2"], *rows])
+    arguments = [
+        "-m",
+        "a2i.evaluate",
+        f"captioner={captioner_folder}",
+        "data=folder",
+        f"data.root={sounds}",
+        "batch_size=1",
+    ]
+    arguments += [f"image={painter_folder}", "image.steps=1", f"clip.model={clip_folder}", "bootstrap_samples=0"]
+    arguments += ["metrics=[rouge_l,clip_score]", "caption_metrics.java=no-such-java", "report.clips=0"]
+    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    told = {}
+    for name, start in (("one", [sys.executable]), ("two", several)):
+        command = [*start, *arguments, f"out={tmp_path / name}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        told[name] = done.stdout
+    assert told["two"].count("to look at:") == 1
+    assert (tmp_path / "one" / "captions.csv").read_text() == (tmp_path / "two" / "captions.csv").read_text()
+    scores = [json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two")]
+    assert scores[0]["rouge_l"] == scores[1]["rouge_l"]
+    assert scores[0]["clip_score"] == scores[1]["clip_score"]
+    assert scores[1]["captions"]["count"] == 3
+    assert len(list((tmp_path / "two" / "pictures").iterdir())) == 3
+
+
+def test_shares_are_spread_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = list(range(10))
+    shares = [list(Ranks(rank, 3).share(items)) for rank in range(3)]
+    assert sorted(item for share in shares for item in share) == items
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined() as ranks:
+        assert ranks == Ranks()
+        assert ranks.first
+        assert ranks.gathered(items) == ranks.share(items) == items
+        assert ranks.device("cpu") == "cpu"
+        assert ranks.device(None) is None
