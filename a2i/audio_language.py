@@ -88,7 +88,8 @@ class AudioLanguageCaptioner:
         scores = self._log_probabilities(output, ids, config.eos_token_id)
         texts = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
         found = [
-            Candidate(" ".join(text.split()), score, math.exp(score), score) for text, score in zip(texts, scores, strict=True)
+            Candidate(" ".join(text.split()), score, math.exp(score), score)
+            for text, score in zip(texts, scores, strict=True)
         ]
         count = decoding.num_candidates
         clips = [found[first : first + count] for first in range(0, len(found), count)]

@@ -66,7 +66,7 @@ class Captioner(nn.Module):
         bridge: BridgeKind | dict[str, Any] = "auto",
         features: FeatureSettings | None = None,
         decoding: Decoding | None = None,
-        keywords: Sequence[str] = (),
+        keywords: dict[str, Any] | None = None,
     ) -> None:
         """Put a captioner together.
 
@@ -77,7 +77,7 @@ class Captioner(nn.Module):
             bridge: see `a2i.bridge`.
             features: of the log-mel spectrogram.
             decoding: how captions are found unless a call says otherwise.
-            keywords: labels that are estimated and told to the decoder, see `a2i.keywords`; none for the states alone.
+            keywords: `a2i.keywords.Keywords`' names and settings; None for a decoder that is told none.
 
         Raises:
             ValueError: the bridge does not fit.
@@ -86,7 +86,7 @@ class Captioner(nn.Module):
         self.log_mel = LogMel(features)
         self.encoder = encoder
         self.bridge: Bridge | Resampler = make_bridge(encoder.width, decoder.width, bridge)  # type: ignore[arg-type]
-        self.keywords = Keywords(encoder.width, decoder.width, keywords) if keywords else None  # type: ignore[arg-type]
+        self.keywords = Keywords(encoder.width, decoder.width, **keywords) if keywords else None  # type: ignore[arg-type]
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.decoding = decoding or Decoding()
@@ -113,10 +113,10 @@ class Captioner(nn.Module):
         bridged, bridged_mask = self.bridge(states, states_mask)
         if self.keywords is None:
             return bridged, bridged_mask
-        shares, _ = self.keywords.estimate(states, states_mask)
-        if labels is not None:
-            shares = torch.where(labels.sum(dim=1, keepdim=True) > 0, labels, shares)
-        keyword_state = self.keywords(shares).to(bridged.dtype)
+        if labels is None or not bool((known := labels.sum(dim=1, keepdim=True) > 0).all()):
+            shares, _ = self.keywords.estimate(states, states_mask)
+            labels = shares if labels is None else torch.where(known, labels, shares)
+        keyword_state = self.keywords(labels).to(bridged.dtype)
         return torch.cat((bridged, keyword_state), dim=1), nn.functional.pad(bridged_mask, (0, 1), value=True)
 
     def loss(
@@ -255,7 +255,7 @@ class Captioner(nn.Module):
             "features": asdict(self.log_mel.settings),
             "encoder": {"name": _file_name(self.encoder), "settings": self.encoder.settings},
             "bridge": self.bridge.settings,
-            "keywords": self.keywords.names if self.keywords else [],
+            "keywords": self.keywords.settings if self.keywords else None,
             "decoder": {
                 "name": _file_name(self.decoder),
                 "vocab_size": len(self.tokenizer),
@@ -319,7 +319,7 @@ class Captioner(nn.Module):
                 bridge=settings["bridge"],
                 features=FeatureSettings(**settings["features"]),
                 decoding=Decoding(**settings["decoding"]),
-                keywords=settings.get("keywords", []),
+                keywords=settings.get("keywords"),
             )
             if settings.get("calibration"):
                 captioner.calibration = Calibration(**settings["calibration"])

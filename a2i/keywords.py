@@ -7,13 +7,23 @@ keywords, it has only to find the words.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# A source is a keyword if it is at least this likely as a share of the likeliest: two that sound together share one
-# distribution, so that the second is well below a half.
-LEAST_SHARE = 0.3
+HIDDEN = 64  # units that tell whether several sources are heard
+RANKS = 4  # probabilities, the largest first, that they look at
+SEVERAL = 0.7  # so sure it must be; clips of several sources are more common in training, where clips are mixed
+LEAST = 0.35  # keywords that are less likely than this together are not told
+
+
+def pooled(states: Tensor, states_mask: Tensor) -> Tensor:
+    """States (B, S, D) and mask (B, S) → mean and maximum over the real ones (B, 2 D)."""
+    real = states_mask[:, :, None]
+    mean = (states * real).sum(dim=1) / real.sum(dim=1)
+    maximum = states.masked_fill(~real, float("-inf")).amax(dim=1)
+    return torch.cat((mean, maximum), dim=1)
 
 
 class LabelHead(nn.Module):
@@ -31,37 +41,72 @@ class LabelHead(nn.Module):
 
     def forward(self, states: Tensor, states_mask: Tensor) -> Tensor:
         """States (B, S, D) and mask (B, S) → log-probabilities (B, labels + 1)."""
-        real = states_mask[:, :, None]
-        mean = (states * real).sum(dim=1) / real.sum(dim=1)
-        maximum = states.masked_fill(~real, float("-inf")).amax(dim=1)
-        log_probabilities: Tensor = self.linear(torch.cat((mean, maximum), dim=1)).float().log_softmax(dim=1)
+        log_probabilities: Tensor = self.linear(pooled(states, states_mask)).float().log_softmax(dim=1)
         return log_probabilities
 
 
 class Keywords(nn.Module):
-    """Estimates the keywords of a clip, and makes of them a state that the decoder attends to."""
+    """Estimates the keywords of a clip, one or two, and makes of them a state that the decoder attends to.
 
-    def __init__(self, width: int, decoder_width: int, names: Sequence[str]) -> None:
+    How likely each source is and whether there are two are two questions: of two that are alike one may be heard, and a
+    softer one beside a louder one.
+    """
+
+    single: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        decoder_width: int,
+        names: Sequence[str],
+        alone: Sequence[str] = (),
+        unlikely: str | None = None,
+    ) -> None:
         """Set up with random weights.
 
         Args:
             width: D, of the encoder's states.
             decoder_width: of what the decoder attends to.
             names: of the labels.
+            alone: those of them that are told by themselves or not at all, such as silence.
+            unlikely: the one that is told where no keyword is likely enough; None to tell the likeliest all the same.
 
         Raises:
-            ValueError: there are none, or one twice.
+            ValueError: there are no names, or one twice, or `alone` and `unlikely` are not among them.
         """
         super().__init__()
         self.names = list(names)
         if not self.names or len(set(self.names)) < len(self.names):
             raise ValueError(f"got keywords {self.names}; expected the names of a data set's labels, each once")
+        if foreign := {*alone, *([] if unlikely is None else [unlikely])} - set(self.names):
+            raise ValueError(f"got {sorted(foreign)}, which are none of the keywords {self.names}")
+        self.settings: dict[str, Any] = {"names": self.names, "alone": list(alone), "unlikely": unlikely}
         self.head = LabelHead(width, len(self.names))
         self.embedding = nn.Linear(len(self.names) + 1, decoder_width, bias=False)
         nn.init.normal_(self.embedding.weight)
+        single = torch.tensor([*(self.names.index(name) for name in alone), len(self.names)])
+        self.register_buffer("single", single, persistent=False)  # to have nothing to name is told by itself too
+        inputs = 2 * width + min(RANKS, len(self.names) + 1)
+        self.register_buffer("mean", torch.zeros(inputs))  # of what `several` reads, as it was when that learnt
+        self.register_buffer("std", torch.ones(inputs))
+        self.several = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Dropout(0.3), nn.Linear(HIDDEN, 1))
+        # One keyword, until it has learnt when there are two.
+        nn.init.zeros_(self.several[-1].weight)
+        nn.init.constant_(self.several[-1].bias, -10.0)
+
+    def evidence_of_several(self, states: Tensor, states_mask: Tensor) -> Tensor:
+        """States (B, S, D) and mask (B, S) → (B, inputs): pooled, and the largest log-probabilities of labels.
+
+        That is what `several` reads, once it is standardised.
+        """
+        log_probabilities = self.head(states, states_mask)
+        ranks = min(RANKS, log_probabilities.shape[1])
+        return torch.cat((pooled(states, states_mask).float(), log_probabilities.topk(ranks, dim=1).values), dim=1)
 
     def estimate(self, states: Tensor, states_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """What is heard, as far as the head can tell.
+        """What is heard, as far as can be told: the likeliest keyword, or the two likeliest.
 
         Args:
             states: (B, S, D), the encoder's.
@@ -69,14 +114,22 @@ class Keywords(nn.Module):
 
         Returns:
             shares (B, labels + 1), as those that training takes from the labels: equal ones for the keywords that are
-            told, which add up to 1; and (B,) the probability that the head gives to all of these together, as logarithm.
+            told, which add up to 1, the last for having nothing to name; and (B,) the probability that the head gives to
+            all of these together, as logarithm.
         """
         probabilities = self.head(states, states_mask).exp()
-        told = probabilities >= LEAST_SHARE * probabilities.amax(dim=1, keepdim=True)
-        # To have nothing to name goes with no keyword.
-        nothing = probabilities.argmax(dim=1, keepdim=True) == len(self.names)
-        last = torch.arange(len(self.names) + 1, device=told.device) == len(self.names)
-        told = torch.where(nothing, last, told & ~last)
+        best = probabilities.topk(2, dim=1)
+        evidence = (self.evidence_of_several(states, states_mask) - self.mean) / self.std
+        several = self.several(evidence)[:, 0].sigmoid() > SEVERAL
+        second = several & ~torch.isin(best.indices, self.single).any(dim=1)
+        told = torch.zeros_like(probabilities).scatter(
+            1, best.indices, torch.stack((torch.ones_like(second), second), 1).float()
+        )
+        if self.settings["unlikely"] is not None:
+            unlikely = torch.zeros_like(told[0])
+            unlikely[self.names.index(self.settings["unlikely"])] = 1
+            enough = (probabilities * told).sum(dim=1, keepdim=True) >= LEAST
+            told = torch.where(enough, told, unlikely)
         return told / told.sum(dim=1, keepdim=True), (probabilities * told).sum(dim=1).log()
 
     def forward(self, shares: Tensor) -> Tensor:

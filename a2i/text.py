@@ -135,7 +135,12 @@ class CaptionTokenizer:
 
     @classmethod
     def train(
-        cls, captions: Iterable[str], vocab_size: int | None, max_tokens: int = 64, bos: bool = True, kind: TokenKind = "bpe"
+        cls,
+        captions: Iterable[str],
+        vocab_size: int | None,
+        max_tokens: int = 64,
+        bos: bool = True,
+        kind: TokenKind = "bpe",
     ) -> "CaptionTokenizer":
         """Learn a tokenizer from captions, for a decoder trained from nothing.
 

@@ -39,7 +39,6 @@ def build_captioner(model: dict[str, Any], clips: list["Clip"]) -> "Captioner":
     from a2i.decoders import Decoding
     from a2i.features import FeatureSettings
     from a2i.text import CaptionTokenizer
-    from a2i.training.labels import label_names
 
     wanted = model["tokenizer"]
     captions = [caption for clip in clips for caption in clip.captions]
@@ -55,10 +54,20 @@ def build_captioner(model: dict[str, Any], clips: list["Clip"]) -> "Captioner":
         bridge=model["bridge"],
         features=FeatureSettings(**model["features"]),
         decoding=Decoding(**model["decoding"]),
-        keywords=label_names(clips) if model["keywords"] else (),
+        keywords=_keywords(clips) if model["keywords"] else None,
     )
     captioner.lexicon = Lexicon.of(captions, tokenizer)
     return captioner
+
+
+def _keywords(clips: list["Clip"]) -> dict[str, Any] | None:
+    """Settings of `a2i.keywords.Keywords` for the labels of some clips; None where they have none."""
+    from a2i.data import NAMELESS
+    from a2i.training.labels import label_names
+
+    names = label_names(clips)
+    alone = sorted(NAMELESS & set(names))
+    return {"names": names, "alone": alone, "unlikely": "unknown" if "unknown" in names else None} if names else None
 
 
 def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[str, float]:
@@ -189,6 +198,10 @@ def _finish(
     if best.exists():
         module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     captioner = module.captioner.float().cpu()
+    if captioner.keywords is not None:
+        from a2i.training.several import learn_several
+
+        learn_several(captioner, trainer.datamodule, module.augment, config["seed"])  # type: ignore[attr-defined]
     scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("best/"))
     card = (
         f"# {config['name']}\n\nA captioner trained by a2i: `python -m a2i.train` with the configuration in `{CONFIG_FILE}`"

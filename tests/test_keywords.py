@@ -1,8 +1,13 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from conftest import make_captioner
 
-from a2i.keywords import LEAST_SHARE, Keywords, LabelHead
+from a2i.captioner import Captioner
+from a2i.keywords import LEAST, Keywords, LabelHead
 from a2i.text import CaptionTokenizer
 
 
@@ -18,29 +23,46 @@ def test_the_head_reads_mean_and_maximum_of_the_real_states() -> None:
     assert torch.equal(head(loud, mask), head(states, mask))
 
 
-def told(*probabilities: float) -> tuple[list[float], float]:
+def told(*probabilities: float, several: bool = False, **settings: Any) -> tuple[list[float], float]:
     """What is told, and how likely it is, where the head finds these probabilities; the last one is for nothing."""
-    keywords = Keywords(4, 6, ["bell", "dog", "rain"])
+    keywords = Keywords(4, 6, ["bell", "dog", "rain"], **settings)
     with torch.no_grad():
         keywords.head.linear.weight.zero_()
         keywords.head.linear.bias.copy_(torch.tensor(probabilities).log())
+        if several:
+            keywords.several[-1].bias.fill_(10.0)
         shares, evidence = keywords.estimate(torch.randn(1, 3, 4), torch.ones(1, 3, dtype=torch.bool))
     return shares[0].tolist(), evidence.exp().item()
 
 
-def test_all_that_are_nearly_as_likely_as_the_likeliest_are_told() -> None:
+def test_one_keyword_is_told_or_two() -> None:
     assert told(0.9, 0.05, 0.04, 0.01) == ([1, 0, 0, 0], pytest.approx(0.9))
-    assert told(0.5, 0.01, 0.45, 0.04) == ([0.5, 0, 0.5, 0], pytest.approx(0.95))
-    assert told(0.5, 0.99 * LEAST_SHARE * 0.5, 0.3, 0.05)[0] == [0.5, 0, 0.5, 0]
+    assert told(0.5, 0.01, 0.45, 0.04) == ([1, 0, 0, 0], pytest.approx(0.5))
+    assert told(0.5, 0.01, 0.45, 0.04, several=True) == ([0.5, 0, 0.5, 0], pytest.approx(0.95))
     # To have nothing to name goes with no keyword, and a keyword not with it.
-    assert told(0.4, 0.05, 0.05, 0.5) == ([0, 0, 0, 1], pytest.approx(0.5))
-    assert told(0.5, 0.05, 0.05, 0.4) == ([1, 0, 0, 0], pytest.approx(0.5))
+    assert told(0.1, 0.05, 0.05, 0.8, several=True) == ([0, 0, 0, 1], pytest.approx(0.8))
+    assert told(0.5, 0.05, 0.05, 0.4, several=True) == ([1, 0, 0, 0], pytest.approx(0.5))
+    # Nor do those that are told alone.
+    assert told(0.5, 0.05, 0.4, 0.05, several=True, alone=["rain"])[0] == [1, 0, 0, 0]
+    assert told(0.5, 0.05, 0.4, 0.05, several=True, alone=["bell"])[0] == [1, 0, 0, 0]
+    assert told(0.5, 0.05, 0.4, 0.05, several=True, alone=["dog"])[0] == [0.5, 0, 0.5, 0]
+
+
+def test_where_none_is_likely_that_is_told() -> None:
+    spread = (0.3, 0.25, 0.25, 0.2)
+    assert told(*spread)[0] == [1, 0, 0, 0]
+    assert told(*spread, unlikely="rain") == ([0, 0, 1, 0], pytest.approx(0.25))
+    assert told(*spread, several=True, unlikely="rain")[0] == [0.5, 0.5, 0, 0]  # together they are likely
+    assert told(LEAST + 0.05, 0.25, 0.2, 0.15, unlikely="rain")[0] == [1, 0, 0, 0]
 
 
 def test_names_are_there_once() -> None:
     for names in ([], ["dog", "dog"]):
         with pytest.raises(ValueError, match="each once"):
             Keywords(4, 6, names)
+    for wrong in ({"alone": ["cat"]}, {"unlikely": "cat"}):
+        with pytest.raises(ValueError, match="none of the keywords"):
+            Keywords(4, 6, ["dog"], **wrong)
 
 
 @torch.no_grad()
@@ -59,3 +81,13 @@ def test_the_decoder_attends_to_one_more_state(tokenizer: CaptionTokenizer) -> N
     assert torch.equal(learnt[0, 5], captioner.keywords.embedding.weight[:, 1])
     assert torch.equal(learnt[1], attended[1])
     assert plain.attended(states, mask)[0].shape[1] == 5
+
+
+def test_keywords_are_saved(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    captioner = make_captioner(tokenizer, keywords=["bell", "dog"])
+    assert captioner.keywords is not None
+    loaded = Captioner.load(captioner.save(tmp_path / "captioner"))
+    assert loaded.keywords is not None
+    assert loaded.keywords.settings == {"names": ["bell", "dog"], "alone": [], "unlikely": None}
+    sound = [np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)]
+    assert loaded.caption(sound) == captioner.caption(sound)

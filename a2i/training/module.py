@@ -85,6 +85,8 @@ class CaptionModule(LightningModule):
                 f"got {len(captioner.keywords.names)} keywords, {labels} labels and label_loss={label_loss}; keywords are"
                 " learnt from as many labels, with label_loss above 0"
             )
+        if captioner.keywords is not None:
+            captioner.keywords.several.requires_grad_(False)  # learns at the end, see `a2i.training.several`
         self.labels = None  # what tells them, where the captioner itself does not
         if label_loss and captioner.keywords is None:
             self.labels = LabelHead(captioner.encoder.width, labels)  # type: ignore[arg-type]

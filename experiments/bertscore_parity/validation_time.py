@@ -28,7 +28,9 @@ def main() -> None:
     ours = BERTScore(device="cpu")
     ours.score(["warm"], [["up"]])
     folder = str(offline_model_folder())
-    theirs = timed("bert-score", lambda: bert_score(epochs[0], references, folder, num_layers=6, device="cpu", nthreads=0))
+    theirs = timed(
+        "bert-score", lambda: bert_score(epochs[0], references, folder, num_layers=6, device="cpu", nthreads=0)
+    )
     first = timed("ours, first validation: all embedded", lambda: ours.score(epochs[0], references))
     second = timed("ours, second: references kept, captions new", lambda: ours.score(epochs[1], references))
     print(f"bert-score takes {theirs[0] / second[0]:.1f} times as long as a validation with kept references")

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from conftest import make_captioner, tone
+
+from a2i.data import Clip
+from a2i.text import CaptionTokenizer
+from a2i.training.datamodule import CaptionDataModule
+from a2i.training.several import learn_several
+
+
+class Tones:
+    """Low tones, high ones, and both at once."""
+
+    def __init__(self, folder: Path, pairs: bool = True) -> None:
+        self.kinds = [("low",), ("high",), ("low", "high")][: 3 if pairs else 2]
+        self.folder = folder
+
+    def prepare(self) -> None:
+        for name, _ in self._named():
+            hertz = {"low": 200 + 20 * int(name[-1]), "high": 3000 + 100 * int(name[-1])}
+            sound = sum(0.4 * tone(hertz[kind], 0.5) for kind in name[:-1].split("_"))
+            soundfile.write(self.folder / f"{name}.wav", sound, 16_000)
+
+    def clips(self, split: str) -> list[Clip]:
+        return [
+            Clip(name, self.folder / f"{name}.wav", ("A tone.",), labels=frozenset(kind))
+            for name, kind in self._named()
+        ]
+
+    def _named(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [("_".join(kind) + str(number), kind) for kind in self.kinds for number in range(6)]
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_two_are_told_where_two_are_heard(tokenizer: CaptionTokenizer, tmp_path: Path, pairs: bool) -> None:
+    source = Tones(tmp_path, pairs)
+    source.prepare()
+    datamodule = CaptionDataModule(source, tokenizer, batch_size=6)
+    datamodule.setup("fit")
+    captioner = make_captioner(tokenizer, keywords=["high", "low"])
+    assert captioner.keywords is not None
+    before = {name: weight.clone() for name, weight in captioner.state_dict().items()}
+    random = torch.get_rng_state()
+    learn_several(captioner, datamodule, None, seed=0)
+    assert torch.equal(torch.get_rng_state(), random)
+    changed = {name for name, weight in captioner.state_dict().items() if not torch.equal(weight, before[name])}
+    assert all(name.startswith("keywords.") and ".head." not in name for name in changed)
+    assert bool(changed) is pairs
+    told = []
+    for batch in datamodule.val_dataloader():
+        with torch.no_grad():
+            log_mel, mask = captioner.log_mel(batch.waveforms, batch.lengths)
+            shares, _ = captioner.keywords.estimate(*captioner.encoder(log_mel, mask))
+        told += zip(((shares > 0).sum(dim=1) > 1).tolist(), ((batch.labels > 0).sum(dim=1) > 1).tolist(), strict=True)
+    assert sum(one == two for one, two in told) >= 0.9 * len(told)
