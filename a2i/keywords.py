@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 HIDDEN = 64  # units that tell whether several sources are heard
 RANKS = 4  # probabilities, the largest first, that they look at
-SEVERAL = 0.7  # so sure it must be; clips of several sources are more common in training, where clips are mixed
-LEAST = 0.35  # keywords that are less likely than this together are not told
+SEVERAL = 0.98  # so sure it must be: clips of several sources are far more common in training, where clips are mixed
+LEAST = 0.25  # keywords that are less likely than this together are not told
 
 
 def pooled(states: Tensor, states_mask: Tensor) -> Tensor:
