@@ -264,5 +264,5 @@ def _use_run_folder() -> None:
 
 if __name__ == "__main__":
     _use_run_folder()
-    use_arguments(paths=("resume", "data.root", "model.encoder.pretrained"))
+    use_arguments(paths=("resume", "data.root"))
     main()

@@ -94,16 +94,6 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     use_arguments(
-        paths=(
-            "captioner",
-            "audio_language.model",
-            "captions",
-            "against",
-            "out",
-            "audio",
-            "pictures",
-            "data.root",
-            "bertscore.model",
-        )
+        paths=("captioner", "captions", "against", "out", "audio", "pictures", "data.root", "bertscore.model")
     )
     main()
