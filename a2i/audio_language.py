@@ -16,6 +16,9 @@ from a2i.captioner import Candidate, _distinct
 from a2i.decoders import Decoding
 
 MODEL_TYPE = "qwen2_audio"
+SHORTEST = (
+    1_600  # samples, 0.1 s: of less the model would make no state at all; shorter clips are filled up with silence
+)
 
 
 class AudioLanguageCaptioner:
@@ -76,7 +79,7 @@ class AudioLanguageCaptioner:
         decoding = self.decoding_with(**changes)
         inputs = self.processor(
             text=[self.prompt] * len(waveforms),
-            audio=list(waveforms),
+            audio=[np.pad(waveform, (0, max(0, SHORTEST - len(waveform)))) for waveform in waveforms],
             sampling_rate=SAMPLE_RATE,
             padding=True,
             return_tensors="pt",

@@ -62,3 +62,21 @@ def test_mixed_precision_learns_alike(model: str) -> None:
     loss.backward()
     assert float(loss.detach()) == pytest.approx(expected, rel=0.02)
     assert all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in captioner.parameters())
+
+
+ENCODERS = {"act": "act", "ast_mini": "ast", "cnn": "panns", "cnn_mini": "cnn", "crnn": "crnn", "gru": "gru"}
+DECODERS = {"gpt2_mini": "gpt2", "gru": "gru", "transformer": "transformer"}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_any_pair_from_the_command_line(encoder: str, decoder: str) -> None:
+    """In place of a system's own parts, whatever the bridge has to fit; built without memory for the weights."""
+    system = "act" if decoder == "gru" else "gru"  # so that the decoder is never the system's own
+    config = compose("train", f"experiment={system}", f"model/encoder={encoder}", f"model/decoder={decoder}")
+    with torch.device("meta"):
+        captioner = build_captioner(config["model"], SENTENCES)
+    names = [type(part).__module__.rsplit(".", 1)[-1] for part in (captioner.encoder, captioner.decoder)]
+    assert names == [ENCODERS[encoder], DECODERS[decoder]]
+    fits = captioner.encoder.width == captioner.decoder.width
+    assert captioner.bridge.kind == ("identity" if fits else "projection")
