@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from a2i.audio import SAMPLE_RATE
-from a2i.captioner import Candidate, distinct
+from a2i.captioner import Candidate, _distinct
 from a2i.decoders import Decoding
 
 MODEL_TYPE = "qwen2_audio"
+SHORTEST = (
+    1_600  # samples, 0.1 s: of less the model would make no state at all; shorter clips are filled up with silence
+)
 
 
 class AudioLanguageCaptioner:
@@ -76,7 +79,7 @@ class AudioLanguageCaptioner:
         decoding = self.decoding_with(**changes)
         inputs = self.processor(
             text=[self.prompt] * len(waveforms),
-            audio=list(waveforms),
+            audio=[np.pad(waveform, (0, max(0, SHORTEST - len(waveform)))) for waveform in waveforms],
             sampling_rate=SAMPLE_RATE,
             padding=True,
             return_tensors="pt",
@@ -95,7 +98,7 @@ class AudioLanguageCaptioner:
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
             clips = [sorted(clip, key=lambda candidate: -candidate.log_probability) for clip in clips]
-        return [distinct(clip) for clip in clips]
+        return [_distinct(clip) for clip in clips]
 
     def _generation_config(self, decoding: Decoding) -> Any:
         from transformers import GenerationConfig

@@ -202,7 +202,7 @@ class Captioner(nn.Module):
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
             clips = [sorted(clip, key=lambda candidate: -candidate.log_probability) for clip in clips]
-        return [distinct(clip) for clip in clips]
+        return [_distinct(clip) for clip in clips]
 
     def _log_probabilities(self, ids: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
         """(C × n, L) generated ids → (C × n,) mean log-probability of the tokens up to the first EOS."""
@@ -331,7 +331,7 @@ class Captioner(nn.Module):
             raise ValueError(f"{folder}: {said}. Expected a captioner folder as a2i writes it") from error
 
 
-def distinct(candidates: list[Candidate]) -> list[Candidate]:
+def _distinct(candidates: list[Candidate]) -> list[Candidate]:
     """Each caption once, where it first stands."""
     seen: dict[str, Candidate] = {}
     for candidate in candidates:

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from a2i.data import Source
 from a2i.places import AUDIO_LANGUAGE_MODELS, CONF
 
+PATHS = ("model.encoder.pretrained", "audio_language.model")  # keys whose values are paths, wherever they stand
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build
 
 
@@ -100,7 +101,7 @@ def arguments(argv: Sequence[str], paths: Sequence[str] = ()) -> list[str]:
 
     Args:
         argv: without the program's name.
-        paths: keys whose values are paths.
+        paths: keys whose values are paths, beside `PATHS`.
     """
     result: list[str] = []
     for argument in argv:
@@ -109,7 +110,7 @@ def arguments(argv: Sequence[str], paths: Sequence[str] = ()) -> list[str]:
             result += ["image=folder", f"image.model={quoted(value)}"]
         elif key in ("captioner", "against") and value in AUDIO_LANGUAGE_MODELS:
             result += [argument, f"audio_language={value}"]
-        elif key in paths and equals and value and not _is_grammar(value):
+        elif key in (*paths, *PATHS) and equals and value and not _is_grammar(value):
             result.append(f"{key}={quoted(value)}")
         else:
             result.append(argument)

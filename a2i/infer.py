@@ -205,5 +205,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    use_arguments(paths=("audio", "captioner", "out", "image.model", "audio_language.model"))
+    use_arguments(paths=("audio", "captioner", "out", "image.model"))
     main()

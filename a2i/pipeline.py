@@ -119,9 +119,10 @@ class AudioToImage:
             ValueError: a model does not fit or can't be had.
         """
         device = find_device(device)
-        heard = load_captioner(MINI_CAPTIONER if captioner is None else captioner, device, audio_language)
-        name = "a2i-mini-captioner" if captioner is None else str(captioner)
-        name = name if isinstance(captioner, str | Path | None) else getattr(captioner, "name", "captioner")
+        name = str(captioner) if isinstance(captioner, str | Path) else getattr(captioner, "name", "captioner")
+        if captioner is None:
+            captioner, name = MINI_CAPTIONER, "a2i-mini-captioner"
+        heard = load_captioner(captioner, device, audio_language)
         return cls(heard, _painter(image, device), name)
 
     def __call__(

@@ -285,5 +285,5 @@ def _go_on(argv: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     sys.argv[1:] = _go_on(sys.argv[1:])
-    use_arguments(paths=("resume", "data.root", "model.encoder.pretrained"))
+    use_arguments(paths=("resume", "data.root"))
     main()

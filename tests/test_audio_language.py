@@ -107,6 +107,12 @@ def test_what_is_too_long_is_cut_at_what_it_hears(captioner: AudioLanguageCaptio
     assert short[0].caption == long[0].caption
 
 
+def test_a_clip_of_one_sample(captioner: AudioLanguageCaptioner) -> None:
+    click = np.ones(1, np.float32)
+    alone, together = captioner.caption([click], max_tokens=6), captioner.caption([click, SOUNDS[0]], max_tokens=6)
+    assert alone[0][0].caption == together[0][0].caption
+
+
 def test_it_is_a_captioner_like_any_other(captioner: AudioLanguageCaptioner) -> None:
     result = AudioToImage.load(captioner, image=None)(SOUNDS[0], max_tokens=6)
     assert result.caption == captioner.caption(SOUNDS[:1], max_tokens=6)[0][0].caption

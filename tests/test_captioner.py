@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
-from a2i.captioner import Candidate, Captioner, distinct
+from a2i.captioner import Candidate, Captioner, _distinct
 from a2i.cleaning import Lexicon, words
 from a2i.confidence import Calibration
 from a2i.decoders.gpt2 import GPT2Decoder
@@ -110,7 +110,7 @@ def test_equal_captions_count_once_where_the_best_stands() -> None:
         Candidate("a cat", -2.0, 0.2, -2.0),
         Candidate("a dog", -3.0, 0.1, -3.0),
     ]
-    assert distinct(candidates) == candidates[:2]
+    assert _distinct(candidates) == candidates[:2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

@@ -73,6 +73,16 @@ def test_a_folder_chosen_as_picture_model(tmp_path: Path) -> None:
     assert {"mini", "none", "stable_diffusion", "folder"} <= set(image_names())
 
 
+def test_a_captioner_by_name_brings_its_settings() -> None:
+    assert arguments(["captioner=qwen2_audio"], paths=("captioner",)) == [
+        "captioner=qwen2_audio",
+        "audio_language=qwen2_audio",
+    ]
+    assert arguments(["captioner=my/folder"], paths=("captioner",)) == ["captioner='my/folder'"]
+    published = "model.encoder.pretrained=Cnn14_16k_mAP=0.438.pth"
+    assert arguments([published]) == ["model.encoder.pretrained='Cnn14_16k_mAP=0.438.pth'"]
+
+
 def test_only_what_is_allowed_is_built() -> None:
     assert build({"_target_": "a2i.features.FeatureSettings", "num_mel_bins": 64}).num_mel_bins == 64
     for target in ("os.system", "a2ievil.run", "subprocess.run", 7):

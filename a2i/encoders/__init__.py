@@ -86,7 +86,7 @@ def load_weights(encoder: nn.Module, path: str | Path, passed_over: tuple[str, .
     Raises:
         ValueError: weights are missing, are of another shape, or too many.
     """
-    weights = {name: value for name, value in read_weights(path).items() if not name.startswith(passed_over or "\0")}
+    weights = {name: value for name, value in read_weights(path).items() if not name.startswith(passed_over)}
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:

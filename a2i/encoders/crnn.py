@@ -48,14 +48,13 @@ class CRNNEncoder(nn.Module):
                 f"got channels={channels}, hidden={hidden}, num_mel_bins={num_mel_bins}; expected at least 4, 1 and 64: the"
                 " frequencies are pooled by four, three times"
             )
-        self.settings: dict[str, Any] = {
-            **{"channels": channels, "hidden": hidden, "num_mel_bins": num_mel_bins, "dropout": dropout}
-        }
+        sizes = {"channels": channels, "hidden": hidden, "num_mel_bins": num_mel_bins}
+        self.settings: dict[str, Any] = {**sizes, "dropout": dropout}
         self.width = 2 * hidden
-        sizes = [1, channels // 4, channels, channels, channels, channels]
-        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in sizes[:-1])
+        widths = [1, channels // 4, channels, channels, channels, channels]
+        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in widths[:-1])
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1, bias=False) for before, after in pairwise(sizes)
+            nn.Conv2d(before, after, 3, padding=1, bias=False) for before, after in pairwise(widths)
         )
         self.gru = nn.GRU(channels * (num_mel_bins // 64), hidden, batch_first=True, bidirectional=True)
         if pretrained is not None:

@@ -128,8 +128,8 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     use_arguments(
         paths=(
-            *("captioner", "audio_language.model", "captions", "against", "out", "audio", "pictures", "pool"),
-            *("data.root", "image.model", "bertscore.model", "bertscore.baseline", "clip.model", "clap.model"),
+            *("captioner", "captions", "against", "out", "audio", "pictures", "pool", "data.root", "image.model"),
+            *("bertscore.model", "bertscore.baseline", "clip.model", "clap.model"),
         )
     )
     main()

@@ -187,6 +187,8 @@ def about(
     by: dict[str, Any] = (
         {"captioner": source, "data": data, "split": settings["split"]} if is_captioner else {"captions": source}
     )
+    if is_captioner and source in AUDIO_LANGUAGE_MODELS:
+        by["audio_language"] = settings.get("audio_language")
     changed = {name: value for name, value in settings["decoding"].items() if value is not None}
     if is_captioner and changed:
         by["decoding"] = changed

@@ -103,18 +103,24 @@ def _captions(folds: Iterable[Result]) -> dict[str, str]:
 
 
 def plot(by_system: dict[str, dict[int, list[Result]]], path: Path) -> None:
-    """Score against cost: what is right on ESC-10 over FLOPs, and over weights."""
+    """Score against cost: what is right on ESC-10 over FLOPs, each with its weights."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    panels = (("GFLOPs of a clip and its caption", "flops", 1e-9), ("weights, millions", "parameters", 1e-6))
-    for axes, (label, key, scale) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
-        for system, seeds in sorted(by_system.items()):
-            middle, spread = over_seeds(seeds, share("ESC-10"))
-            cost, _ = over_seeds(seeds, mean("cost", key))
-            axes.errorbar(cost * scale, 100 * middle, yerr=100 * (spread or 0), marker="o", capsize=3)
-            axes.annotate(system, (cost * scale, 100 * middle), xytext=(5, 5), textcoords="offset points", fontsize=8)
-        axes.set(xscale="log", xlabel=label)
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("ESC-10, held out: right source, %")
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for system, seeds in sorted(by_system.items()):
+        middle, spread = over_seeds(seeds, share("ESC-10"))
+        flops, _ = over_seeds(seeds, mean("cost", "flops"))
+        weights, _ = over_seeds(seeds, mean("cost", "parameters"))
+        place = flops / 1e9, 100 * middle
+        axes.errorbar(*place, yerr=100 * (spread or 0), marker="o", capsize=3)
+        label = f"{system}\n{weights / 1e6:.1f} M weights"
+        axes.annotate(label, place, xytext=(6, 4), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", xlabel="GFLOPs of a clip of 5 s and its caption", ylabel="ESC-10, held out: right source, %")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.3, y=0.15)
+    axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
