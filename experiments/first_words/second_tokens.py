@@ -77,6 +77,7 @@ def show_fragments(captions: list[str], tokenizer: CaptionTokenizer) -> None:
     axes.barh(labels, [of.total() for _, of in top], color="tab:red")
     axes.set(xlabel=f"of {len(captions):,} captions", title="Clotho captions without their first token begin with")
     axes.bar_label(axes.containers[0], padding=2)  # type: ignore[arg-type]
+    axes.margins(x=0.08, y=0.01)
     figure.savefig(Path(__file__).with_name("second_tokens.png"), dpi=110)
 
 
