@@ -47,7 +47,7 @@ def log_run(
 
     go_offline_without_account(out)
     scored, rows = system.scored, rows_of(system)
-    shown = [name for name in SHOWN if name in rows[0].values]
+    shown = [name for name in SHOWN if name in rows[0].values][:4]
     media = best_and_worst([[row.values.get(name) for row in rows] for name in shown or [""]], report["clips"])
     failed = True
     try:
