@@ -50,7 +50,7 @@ def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> No
     clips = [] if settings["captions"] is None else read_captions(source)
     others = read_if_written(against) if against else []
     device = ranks.device(settings["device"])
-    painter = load_painter(settings, find_device(device))
+    painter = load_painter(settings, find_device(device), ranks.first)
     scorer = Scorer.of(settings, device) if ranks.first else None
     clips = clips or predict(source, settings, ranks)
     clips = with_sounds(clips, settings["audio"]) if settings["audio"] else clips

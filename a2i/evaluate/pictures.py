@@ -25,14 +25,24 @@ DEFAULTS = {"clip": "openai/clip-vit-base-patch32", "clap": "laion/clap-htsat-un
 POOL = Path(__file__).parents[1] / "metrics" / "pictures" / "pool.txt"
 
 
-def load_painter(settings: dict[str, Any], device: Any) -> "Painter | None":
-    """The picture model of `image=NAME`; None for `image=none`."""
+def load_painter(settings: dict[str, Any], device: Any, tell: bool = True) -> "Painter | None":
+    """The picture model of `image=NAME`; None for `image=none`.
+
+    Args:
+        settings: `image`, and `pictures`, which must be null beside it.
+        device: where it draws.
+        tell: print its name and licence.
+
+    Raises:
+        ValueError: the model can't be had, or there are pictures already.
+    """
     if not settings["image"]:
         return None
     if settings["pictures"] is not None:
         raise ValueError("got pictures= and image=; expected a folder of pictures, or a picture model to draw them")
     painter: Painter = build(settings["image"], device=device)
-    print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
+    if tell:
+        print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
     return painter
 
 
