@@ -78,7 +78,7 @@ def log_run(
 
 
 def plot_intervals(scored: "Scored") -> Any:
-    """A picture of the scores in [0, 1] and their intervals: what lies beyond, as CIDEr-D may, is cut at 2."""
+    """A picture of the scores and their intervals, without those on another scale, as words a caption are."""
     import numpy as np
     from matplotlib.figure import Figure
     from PIL import Image

@@ -153,8 +153,10 @@ class PictureScorer:
         from a2i.metrics.pictures import score_pictures
 
         rows = [i for i, clip in enumerate(clips) if clip.image is not None]
-        if isinstance(self.clip, str) or not rows:
-            return self.clip if isinstance(self.clip, str) else "no clip has a picture"
+        if not rows:
+            return "no clip has a picture: image=NAME draws them, pictures=FOLDER takes those of a2i.infer"
+        if isinstance(self.clip, str):
+            return self.clip
         shown = [clips[i] for i in rows]
         images = [clip.image for clip in shown if clip.image is not None]
         found = score_pictures(self.clip, images, [clip.caption for clip in shown], [clip.references for clip in shown])
