@@ -27,7 +27,6 @@ from a2i.evaluate.systems import (
     read_if_written,
     short_names,
 )
-from a2i.pipeline import find_device
 from a2i.places import CONF
 
 
@@ -44,6 +43,8 @@ def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> No
         ValueError: the settings, the captions or the clips are at fault.
         FileNotFoundError: something is not there.
     """
+    from a2i.pipeline import find_device  # here: --help and a wrong name need not wait for torch
+
     source, against = settings["captions"] or settings["captioner"], settings["against"]
     # What takes no time comes first: it would be a pity to find a wrong name after an hour.
     metrics = chosen_metrics(settings)
