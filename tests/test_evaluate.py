@@ -177,6 +177,10 @@ def test_a_peers_scored_captions_are_read(real_data: Path) -> None:
         (["file_name", "caption_predicted", "caption_1"], [["a", "b", " "]], "row 2: no reference"),
         (["file_name", "caption_predicted", "caption_1"], [["a", "b", "c"]] * 2, "row 3: a is there twice"),
         (["file_name", "caption_predicted", "caption_1"], [], "no rows"),
+        (["file_name", "caption_predicted", "caption_1"], [[" ", "b", "c"]], "row 2: no file name"),
+        (["file_name", "caption_predicted", "caption_1"], [["a", "b", "c"], ["a ", "b", "c"]], "a is there twice"),
+        (["file_name", "caption_predicted", "caption_1"], [["a", "b"]], "row 2: got 2 cells, expected 3"),
+        (["file_name", "caption_predicted", "caption_1"], [["a", "b", "c"], [" ", "", ""]], "row 3: no file name"),
     ],
 )
 def test_bad_tables(tmp_path: Path, header: list[str], rows: list[list[str]], message: str) -> None:

@@ -120,7 +120,7 @@ def test_the_wandb_run_holds_scores_table_and_plots(out: Path) -> None:
     assert logged["test/rouge_l"] == pytest.approx(scores["rouge_l"]["value"])
     assert logged["test/clip_score"] == pytest.approx(scores["clip_score"]["value"])
     assert {name.split("/")[0] for name in logged if not name.startswith("_")} == {"test", "compare"}
-    assert {"test/clips", "test/scores", "test/intervals", "test/histograms/rouge_l", "compare/differences"} <= set(
+    assert {"test/clips", "test/scores", "test/intervals", "test/histograms/clip_score", "compare/differences"} <= set(
         logged
     )
     (table,) = run.rglob("media/table/test/clips*.json")
@@ -128,7 +128,11 @@ def test_the_wandb_run_holds_scores_table_and_plots(out: Path) -> None:
     assert clips["columns"][:6] == ["file", "sound", "spectrogram", "references", "caption", "candidates"]
     assert {"picture", "picture of the first reference", "rouge_l", "clip_score", "confidence"} <= set(clips["columns"])
     assert len(clips["data"]) == 3
-    assert {path.suffix for path in run.rglob("media/**/*") if path.is_file()} >= {".wav", ".png", ".json"}
+    entries = [
+        entry for record in records for entry in record.get("artifact", {}).get("manifest", {}).get("contents", [])
+    ]
+    assert {Path(entry["path"]).suffix for entry in entries} >= {".wav", ".png", ".json"}
+    assert all(Path(entry["local_path"]).is_relative_to(out) for entry in entries)
 
 
 # --- Parts
@@ -182,7 +186,7 @@ def test_what_is_missing_says_why(models: tuple[CLIP, CLAP], clips: list[Caption
     assert "audio=FOLDER" in str(found["audio_image_similarity"].missing)
     assert "image=NAME draws both" in str(found["blame_captioner"].missing)
     found = PictureScorer(ALL, clip, clap, read_pool(None)).score([replace(each, image=None) for each in bare])
-    assert found["clip_score"].missing == "no clip has a picture"
+    assert "no clip has a picture: image=NAME draws them" in str(found["clip_score"].missing)
     single = [replace(each, references=each.references[:1]) for each in clips]
     assert "besides the one" in str(
         PictureScorer(ALL, clip, clap, read_pool(None)).score(single)["blame_human"].missing

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -458,3 +459,22 @@ def test_without_a_script_all_is_shown(rows: list[ClipRow], browser: Any, tmp_pa
     assert len(names_shown(page)) == 7
     assert not page.locator("#controls").is_visible()
     context.close()
+
+
+@pytest.mark.browser
+def test_a_browser_draws_all_of_it(rows: list[ClipRow], opened: Any, tmp_path: Path) -> None:
+    """Every picture is decoded, nothing stands beyond the window's edge, and the screenshot has something on it."""
+    rows = [replace(row, human_image=Image.new("RGB", (32, 32), (0, 200, 90))) for row in rows]
+    for path in (write_report(tmp_path / "r.html", "Title", SCORES, rows, {}), comparison(rows, tmp_path / "c.html")):
+        page = opened(path)
+        count = page.evaluate(
+            "async () => { const all = [...document.images]; all.forEach(image => image.loading = 'eager');"
+            " await Promise.all(all.map(image => image.decode()));"
+            " return all.filter(image => image.naturalWidth > 0).length; }"
+        )
+        assert count == len(Page(path).all("img")) >= 20
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1440
+        page.locator("#table .human img").first.scroll_into_view_if_needed()
+        shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).reshape(-1, 3)
+        assert len(np.unique(shot, axis=0)) > 500, "spectrograms and pictures have many colours"
+        assert (np.abs(shot - np.array([0, 200, 90])).max(axis=1) < 12).sum() > 5_000

@@ -53,19 +53,23 @@ def read_captions(path: str | Path, need_references: bool = True) -> list[Captio
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, or a row has no reference or a name that another has.
+        ValueError: a column is missing, or a row has no name, no reference or a name that another has.
     """
     path = Path(path).expanduser()
     table = read_table(path, ["file_name", PREDICTED, *(["caption_1"] if need_references else [])])
     clips: dict[str, Captioned] = {}
+    named: set[str] = set()  # a blank behind a name is a slip, and no other clip
     for number, row in table:
         numbered = [name for name in row if name.startswith("caption_") and name.removeprefix("caption_").isdigit()]
         references = tuple(row[name].strip() for name in numbered if row[name].strip())
         name = row["file_name"]
+        if not name.strip():
+            raise ValueError(f"{path}, row {number}: no file name; expected one, or no row")
         if need_references and not references:
             raise ValueError(f"{path}, row {number}: no reference; expected one in {', '.join(numbered)}")
-        if name in clips:
-            raise ValueError(f"{path}, row {number}: {name} is there twice; expected one row a clip")
+        if name.strip() in named:
+            raise ValueError(f"{path}, row {number}: {name.strip()} is there twice; expected one row a clip")
+        named.add(name.strip())
         clips[name] = Captioned(name, row[PREDICTED].strip(), references)
     if not clips:
         raise ValueError(f"{path}: no rows; expected one a clip")

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from a2i.compose import clear_errors, plain, use_arguments
-from a2i.data.captioned import aligned, read_captions, with_pictures, with_sounds
+from a2i.data.captioned import Captioned, aligned, read_captions, with_pictures, with_sounds
 from a2i.evaluate.board import log_run, wandb_settings
 from a2i.evaluate.pages import show, write, write_comparison, write_page
 from a2i.evaluate.pictures import draw, load_painter
@@ -27,7 +27,6 @@ from a2i.evaluate.systems import (
     read_if_written,
     short_names,
 )
-from a2i.pipeline import find_device
 from a2i.places import CONF
 
 
@@ -44,35 +43,49 @@ def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> No
         ValueError: the settings, the captions or the clips are at fault.
         FileNotFoundError: something is not there.
     """
+    from a2i.pipeline import find_device  # here: --help and a wrong name need not wait for torch
+
     source, against = settings["captions"] or settings["captioner"], settings["against"]
     # What takes no time comes first: it would be a pity to find a wrong name after an hour.
     metrics = chosen_metrics(settings)
     clips = [] if settings["captions"] is None else read_captions(source)
     others = read_if_written(against) if against else []
     device = ranks.device(settings["device"])
-    painter = load_painter(settings, find_device(device))
+    painter = load_painter(settings, find_device(device), ranks.first)
     scorer = Scorer.of(settings, device) if ranks.first else None
-    clips = clips or predict(source, settings, ranks)
-    clips = with_sounds(clips, settings["audio"]) if settings["audio"] else clips
-    if settings["pictures"]:
-        clips, other = with_pictures(clips, settings["pictures"])
-        if other and ranks.first:
-            print(f"{other} of the pictures in {settings['pictures']} were drawn from other captions than these")
+    clips = _with_media(clips or predict(source, settings, ranks), settings, ranks)
     if against:
         others = others or predict(against, settings, ranks)
         if ranks.first:
             note_other_references(clips, others, against)
         others = aligned(clips, others, against)
     if painter is not None:
-        clips = draw(clips, painter, out / "pictures", settings, ranks, human=False)
         if "blame" in metrics:
             clips = draw(clips, painter, out / "pictures_human", settings, ranks, human=True)
-        if others:
-            others = draw(
-                aligned(clips, others, str(against)), painter, out / "pictures_against", settings, ranks, False
-            )
-    if scorer is None:
-        return
+        if against:
+            others = aligned(clips, others or [], against)  # the human pictures are of both
+            others = draw(others, painter, out / "pictures_against", settings, ranks, human=False)
+        clips = draw(clips, painter, out / "pictures", settings, ranks, human=False)
+    if scorer is not None:
+        _score(clips, others or [], scorer, settings, out, data)
+
+
+def _with_media(clips: list[Captioned], settings: dict[str, Any], ranks: Ranks) -> list[Captioned]:
+    """The clips with the sounds and pictures of the folders that were named."""
+    if settings["audio"]:
+        clips = with_sounds(clips, settings["audio"])
+    if settings["pictures"]:
+        clips, other = with_pictures(clips, settings["pictures"])
+        if other and ranks.first:
+            print(f"{other} of the pictures in {settings['pictures']} were drawn from other captions than these")
+    return clips
+
+
+def _score(
+    clips: list[Captioned], others: list[Captioned], scorer: Scorer, settings: dict[str, Any], out: Path, data: str
+) -> None:
+    """Score a system, and another of the same clips if there is one; write and print all."""
+    source, against = settings["captions"] or settings["captioner"], settings["against"]
     names = short_names(source, against)
     record = about(source, settings["captions"] is None, settings, data)
     system = System(names[0], clips, scorer.score(clips, names[0]), record)

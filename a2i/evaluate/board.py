@@ -47,7 +47,7 @@ def log_run(
 
     go_offline_without_account(out)
     scored, rows = system.scored, rows_of(system)
-    shown = [name for name in SHOWN if name in rows[0].values]
+    shown = [name for name in SHOWN if name in rows[0].values][:4]
     media = best_and_worst([[row.values.get(name) for row in rows] for name in shown or [""]], report["clips"])
     failed = True
     try:
@@ -64,7 +64,8 @@ def log_run(
                 if column is not None and len(set(column)) > 1
             }
             values[f"{split}/scores"] = _scores(scored)
-            values[f"{split}/intervals"] = wandb.Image(plot_intervals(scored))
+            if (picture := plot_intervals(scored)) is not None:
+                values[f"{split}/intervals"] = wandb.Image(picture)
             values[f"{split}/clips"] = clip_table(rows, set(media), report["sounds"])
             if compared is not None:
                 values |= {
@@ -78,27 +79,29 @@ def log_run(
 
 
 def plot_intervals(scored: "Scored") -> Any:
-    """A picture of the scores in [0, 1] and their intervals: what lies beyond, as CIDEr-D may, is cut at 2."""
+    """A picture of the scores and their intervals, without those on another scale, as words a caption are; None for none."""
     import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
+
+    from a2i.report.figures import label as of_metric
 
     known = {
         name: (figure.value, figure.interval)
         for name, figure in scored.figures.items()
         if figure.value is not None and figure.interval is not None and -1 <= figure.value <= 2
     }
+    if not known:
+        return None
     drawing = Figure(figsize=(7, 1 + 0.3 * len(known)), layout="constrained", dpi=100)
     axes = drawing.subplots()
     for place, (value, interval) in enumerate(known.values()):
         axes.plot([interval.low, interval.high], [place, place], color="C0")
         axes.plot(value, place, "o", color="C0", ms=4)
-    axes.set_yticks(range(len(known)), [label(name) for name in known])
-    axes.invert_yaxis()
+    axes.set_yticks(range(len(known)), [of_metric(label(name)) for name in known])
     axes.set(xlabel="score, and where 95 of 100 bootstrap samples lie", ylim=(len(known) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     canvas = FigureCanvasAgg(drawing)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

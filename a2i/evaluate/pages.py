@@ -1,8 +1,9 @@
 """What `python -m a2i.evaluate` writes and prints."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from a2i.data.captioned import write_scored, write_submission
 from a2i.evaluate.systems import System, busy
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from a2i.metrics.scoring import Comparison, Scored
     from a2i.report import ClipRow, Score
 
-SHOWN = ("bertscore_f1", "cider_d", "meteor", "rouge_l", "clip_score")  # scores of clips that a page shows at first
+T = TypeVar("T")
+SHOWN = ("bertscore_f1", "cider_d", "clip_score", "meteor", "rouge_l")  # of these, the first four a page shows at first
 LOWER_IS_BETTER = ("empty", "repetition", "blame_captioner", "blame_chance")
 
 
@@ -51,13 +53,15 @@ def write_page(out: Path, title: str, system: System, report: dict[str, Any]) ->
     from a2i.report import write_report
 
     rows = rows_of(system)
-    about = system.about
+    settings = _page(report, rows)
+    rows, order = _best_and_worst(rows, [row.values for row in rows], settings["columns"])
+    about = system.about | order
     if system.scored.counts.says_the_same:
         about = {"warning": says_the_same(system.scored), **about}
     if said := system.scored.verdict:
         about = {**about, "who failed": f"{said['who']}. {said['why']}"}
     scores = [_figure(name, system.scored) for name in system.scored.figures]
-    write_report(out / "report.html", title, scores, rows, about, **_page(report, rows))
+    write_report(out / "report.html", title, scores, rows, about, **settings)
 
 
 def write_comparison(
@@ -93,6 +97,11 @@ def write_comparison(
     rows = list(zip(rows_of(first), rows_of(second), strict=True))
     title = f"{second.name} against {first.name}"
     settings = _page(report, [one for one, _ in rows])
+    gains = [
+        {name: _less(other.values.get(name), one.values.get(name)) for name in settings["columns"]}
+        for one, other in rows
+    ]
+    rows, _ = _best_and_worst(rows, gains, settings["columns"])
     pages.write_comparison(out / "comparison.html", title, shown[0], shown[1], differences, rows, **settings)
     print(f"\n{second.name} less {first.name}, on the same {len(rows)} clips:")
     for name, one in compared.items():
@@ -102,6 +111,23 @@ def write_comparison(
             p_value = "" if one.p_value is None else f"  p {one.p_value:.4f}"
             print(f"  {name:<24}{one.difference:+9.4f}{sure}{p_value}")
     return compared
+
+
+def _best_and_worst(
+    rows: list[T], values: list[dict[str, float | None]], columns: list[str]
+) -> tuple[list[T], dict[str, str]]:
+    """The rows with the worst and the best by the first column in turn, and a remark on that."""
+    from a2i.report.clips import best_and_worst
+    from a2i.report.figures import label as of_metric
+
+    if not columns:
+        return rows, {}
+    order = best_and_worst([[each.get(columns[0]) for each in values]], None)
+    return [rows[index] for index in order], {"clips below": f"worst and best {of_metric(columns[0])} first, in turn"}
+
+
+def _less(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
 
 
 def rows_of(system: System) -> list["ClipRow"]:
@@ -132,24 +158,26 @@ def rows_of(system: System) -> list["ClipRow"]:
 def _page(report: dict[str, Any], rows: list["ClipRow"]) -> dict[str, Any]:
     """Settings of a page."""
     known = rows[0].scores
-    columns = [name for name in SHOWN if name in known] or list(known)[:4]
+    columns = ([name for name in SHOWN if name in known] or list(known))[:4]
     more = {"media_clips": report["clips"], "embed_audio": report["sounds"]}
-    return {"columns": columns, "lower_is_better": LOWER_IS_BETTER, **more}
+    return {"columns": columns, "lower_is_better": (*LOWER_IS_BETTER, *map(label, LOWER_IS_BETTER)), **more}
 
 
 def _figure(name: str, scored: "Scored") -> "Score":
     from a2i.report import Score
+    from a2i.report.figures import label as of_metric
 
     figure = scored.figures[name]
-    return Score(label(name), figure.value, *_ends(figure.interval), _reasons(scored).get(name), figure.settings)
+    reason = _reasons(scored, of_metric).get(name)
+    return Score(label(name), figure.value, *_ends(figure.interval), reason, figure.settings)
 
 
-def _reasons(scored: "Scored") -> dict[str, str]:
+def _reasons(scored: "Scored", named: Callable[[str], str] = str) -> dict[str, str]:
     """Why metrics are missing; each reason once, and where it comes again, with which metric it stood."""
     told: dict[str, str] = {}
     missing = {name: figure.missing for name, figure in scored.figures.items() if figure.missing}
     return {
-        name: reason if told.setdefault(reason, name) == name else f"as {told[reason]}"
+        name: reason if told.setdefault(reason, name) == name else f"as {named(told[reason])}"
         for name, reason in missing.items()
     }
 

@@ -13,26 +13,36 @@ from a2i.compose import build
 from a2i.data.captioned import Captioned
 from a2i.evaluate.ranks import Ranks
 from a2i.metrics.provenance import settings_hash
-from a2i.metrics.scoring import BLAME, CLIP_SCORES, Figure
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from a2i.diffusion import Painter
     from a2i.metrics.pictures import CLAP, CLIP
+    from a2i.metrics.scoring import Figure
 
 DEFAULTS = {"clip": "openai/clip-vit-base-patch32", "clap": "laion/clap-htsat-unfused"}
 POOL = Path(__file__).parents[1] / "metrics" / "pictures" / "pool.txt"
 
 
-def load_painter(settings: dict[str, Any], device: Any) -> "Painter | None":
-    """The picture model of `image=NAME`; None for `image=none`."""
+def load_painter(settings: dict[str, Any], device: Any, tell: bool = True) -> "Painter | None":
+    """The picture model of `image=NAME`; None for `image=none`.
+
+    Args:
+        settings: `image`, and `pictures`, which must be null beside it.
+        device: where it draws.
+        tell: print its name and licence.
+
+    Raises:
+        ValueError: the model can't be had, or there are pictures already.
+    """
     if not settings["image"]:
         return None
     if settings["pictures"] is not None:
         raise ValueError("got pictures= and image=; expected a folder of pictures, or a picture model to draw them")
     painter: Painter = build(settings["image"], device=device)
-    print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
+    if tell:
+        print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
     return painter
 
 
@@ -126,8 +136,10 @@ class PictureScorer:
         clap = _load(CLAP, settings["clap"], device) if "audio_image_similarity" in metrics else "not asked for"
         return cls(metrics, _load(CLIP, settings["clip"], device), clap, pool)
 
-    def score(self, clips: Sequence[Captioned]) -> dict[str, Figure]:
+    def score(self, clips: Sequence[Captioned]) -> "dict[str, Figure]":
         """Figures of the clips that have what each needs; of the others the values are not a number."""
+        from a2i.metrics.scoring import BLAME, CLIP_SCORES, Figure
+
         figures: dict[str, Figure] = {}
         for metric, names, compute in (
             ("clip_score", CLIP_SCORES, self._clip_scores),
@@ -139,12 +151,15 @@ class PictureScorer:
                 figures |= found if isinstance(found, dict) else {name: Figure(None, missing=found) for name in names}
         return figures
 
-    def _clip_scores(self, clips: Sequence[Captioned]) -> dict[str, Figure] | str:
+    def _clip_scores(self, clips: Sequence[Captioned]) -> "dict[str, Figure] | str":
         from a2i.metrics.pictures import score_pictures
+        from a2i.metrics.scoring import CLIP_SCORES
 
         rows = [i for i, clip in enumerate(clips) if clip.image is not None]
-        if isinstance(self.clip, str) or not rows:
-            return self.clip if isinstance(self.clip, str) else "no clip has a picture"
+        if not rows:
+            return "no clip has a picture: image=NAME draws them, pictures=FOLDER takes those of a2i.infer"
+        if isinstance(self.clip, str):
+            return self.clip
         shown = [clips[i] for i in rows]
         images = [clip.image for clip in shown if clip.image is not None]
         found = score_pictures(self.clip, images, [clip.caption for clip in shown], [clip.references for clip in shown])
@@ -155,8 +170,9 @@ class PictureScorer:
             if values is not None
         }
 
-    def _blame(self, clips: Sequence[Captioned]) -> dict[str, Figure] | str:
+    def _blame(self, clips: Sequence[Captioned]) -> "dict[str, Figure] | str":
         from a2i.metrics.pictures import blame_pictures
+        from a2i.metrics.scoring import BLAME
 
         if not any(clip.human_image for clip in clips):
             return "it needs pictures of people's captions by the same painter: image=NAME draws both"
@@ -176,7 +192,7 @@ class PictureScorer:
         settings = found.settings or {}
         return {name: _figure(each, rows, len(clips), settings) for name, each in zip(BLAME, values, strict=True)}
 
-    def _audio_image(self, clips: Sequence[Captioned]) -> dict[str, Figure] | str:
+    def _audio_image(self, clips: Sequence[Captioned]) -> "dict[str, Figure] | str":
         from a2i.metrics.pictures import compare_audio_image, retrieval
 
         rows = [i for i, clip in enumerate(clips) if clip.image is not None and clip.audio is not None]
@@ -229,8 +245,10 @@ def _waveforms(clips: Sequence[Captioned]) -> Iterator[np.ndarray]:
         yield audio.load(clip.audio, clip.start, clip.end)
 
 
-def _figure(values: "Tensor", rows: Sequence[int], count: int, settings: dict[str, Any]) -> Figure:
+def _figure(values: "Tensor", rows: Sequence[int], count: int, settings: dict[str, Any]) -> "Figure":
     """A figure of `count` clips, of which those in `rows` have a value."""
+    from a2i.metrics.scoring import Figure
+
     clips = np.full(count, np.nan)
     clips[list(rows)] = values.double().numpy()
     return Figure(float(values.double().mean()), None, tuple(clips.tolist()), None, {**settings, "clips": len(rows)})

@@ -193,7 +193,8 @@ def about(
     if is_captioner and changed:
         by["decoding"] = changed
     if settings["image"]:
-        by["pictures"] = {**{k: v for k, v in settings["image"].items() if k != "_target_"}, "seed": settings["seed"]}
+        told = {name: value for name, value in settings["image"].items() if name != "_target_" and value is not None}
+        by["pictures"] = {**told, "seed": settings["seed"]}
     elif settings["pictures"] is not None and not against:
         by["pictures"] = settings["pictures"]
     made = datetime.now(UTC).isoformat(timespec="seconds")

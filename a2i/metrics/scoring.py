@@ -30,9 +30,8 @@ PER_CLIP = (
     *(*BLEU, "rouge_l", "cider_d", "meteor", *BERTSCORE, "spice", "spider", "spider_fl", "fense"),
     *("repetition", "first_word_valid", "words"),
 )
-LEVEL = 0.95  # of all intervals
-
 PICTURES_PER_CLIP = (*CLIP_SCORES, "audio_image_similarity", *BLAME)
+LEVEL = 0.95  # of all intervals
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def main() -> None:
                 print(f"{name}: missing: {ours[name].missing}")
         for name, (corpus, clips) in theirs.items():
             compare(name, ours[name], corpus, np.array(clips))
+        from_counts(ours)
         if predicted == sets["another system's"][0]:
             against_published(ours, published)
         without_java(predicted, references, ours)
@@ -67,6 +68,16 @@ def compare(name: str, ours: Score, corpus: float, clips: np.ndarray) -> None:
     worst = np.abs(np.array(ours.clips) - clips).max()
     print(f"{name}: corpus ours {ours.corpus:.6f}, pycocoevalcap {corpus:.6f},", end=" ")
     print(f"difference {abs(ours.corpus - corpus):.1e}; largest of a clip {worst:.1e}")
+
+
+def from_counts(ours: dict[str, Score]) -> None:
+    """The corpus scores and those of clips that our own formulas make of added counts, as a bootstrap does."""
+    for name in (*BLEU, "meteor"):
+        if (tally := ours[name].tally) is not None:
+            worst = np.abs(tally.formula(tally.counts) - np.array(ours[name].clips)).max()
+            print(
+                f"{name} from counts: corpus off by {abs(tally.score() - ours[name].corpus):.1e}, clips by {worst:.1e}"
+            )
 
 
 def against_published(ours: dict[str, Score], rows: list[dict[str, str]]) -> None:
