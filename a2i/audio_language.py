@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from a2i.audio import SAMPLE_RATE
-from a2i.captioner import Candidate, _distinct
+from a2i.candidates import Candidate, best_first, distinct
 from a2i.decoders import Decoding
 
 MODEL_TYPE = "qwen2_audio"
@@ -97,8 +97,8 @@ class AudioLanguageCaptioner:
         count = decoding.num_candidates
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
-            clips = [sorted(clip, key=lambda candidate: -candidate.log_probability) for clip in clips]
-        return [_distinct(clip) for clip in clips]
+            clips = [best_first(clip) for clip in clips]
+        return [distinct(clip) for clip in clips]
 
     def _generation_config(self, decoding: Decoding) -> Any:
         from transformers import GenerationConfig

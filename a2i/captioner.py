@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from a2i import decoders, encoders
 from a2i.bridge import Bridge, BridgeKind, Resampler, make_bridge
+from a2i.candidates import Candidate, best_first, distinct
 from a2i.cleaning import Lexicon
 from a2i.confidence import Calibration
 from a2i.decoders import Decoding
@@ -34,25 +35,6 @@ SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
     "README.md",
 )
 LEXICON_FILE = "lexicon.json"  # for the published cleaning step; a folder may be without
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One caption that a clip could have.
-
-    Attributes:
-        caption: the sentence.
-        log_probability: mean natural logarithm of its tokens' probabilities, the EOS among them.
-        confidence: probability that it names what is heard, by the captioner's `Calibration` of the evidence; where it
-            has none, the evidence as a probability.
-        evidence: natural logarithm of the probability of the clip's keywords; where the captioner has none,
-            `log_probability`, which says how sure the wording is as well.
-    """
-
-    caption: str
-    log_probability: float
-    confidence: float
-    evidence: float
 
 
 class Captioner(nn.Module):
@@ -201,8 +183,8 @@ class Captioner(nn.Module):
         ]
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
-            clips = [sorted(clip, key=lambda candidate: -candidate.log_probability) for clip in clips]
-        return [_distinct(clip) for clip in clips]
+            clips = [best_first(clip) for clip in clips]
+        return [distinct(clip) for clip in clips]
 
     def _log_probabilities(self, ids: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
         """(C × n, L) generated ids → (C × n,) mean log-probability of the tokens up to the first EOS."""
@@ -329,14 +311,6 @@ class Captioner(nn.Module):
         except (KeyError, TypeError, ValueError) as error:
             said = f"no {error} in {SETTINGS_FILE}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{folder}: {said}. Expected a captioner folder as a2i writes it") from error
-
-
-def _distinct(candidates: list[Candidate]) -> list[Candidate]:
-    """Each caption once, where it first stands."""
-    seen: dict[str, Candidate] = {}
-    for candidate in candidates:
-        seen.setdefault(candidate.caption, candidate)
-    return list(seen.values())
 
 
 def _version(package: str) -> str | None:

@@ -91,10 +91,11 @@ class Keywords(nn.Module):
         inputs = 2 * width + min(RANKS, len(self.names) + 1)
         self.register_buffer("mean", torch.zeros(inputs))  # of what `several` reads, as it was when that learnt
         self.register_buffer("std", torch.ones(inputs))
-        self.several = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Dropout(0.3), nn.Linear(HIDDEN, 1))
+        last = nn.Linear(HIDDEN, 1)
         # One keyword, until it has learnt when there are two.
-        nn.init.zeros_(self.several[-1].weight)
-        nn.init.constant_(self.several[-1].bias, -10.0)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, -10.0)
+        self.several = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Dropout(0.3), last)
 
     def evidence_of_several(self, states: Tensor, states_mask: Tensor) -> Tensor:
         """States (B, S, D) and mask (B, S) → (B, inputs): pooled, and the largest log-probabilities of labels.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
-from a2i.captioner import Candidate, Captioner, _distinct
+from a2i.captioner import Captioner
 from a2i.cleaning import Lexicon, words
 from a2i.confidence import Calibration
 from a2i.decoders.gpt2 import GPT2Decoder
@@ -102,15 +102,6 @@ def test_sampled_candidates_come_best_first(captioner: Captioner, length: int) -
         scores = [candidate.log_probability for candidate in candidates]
         assert scores == sorted(scores, reverse=True)
         assert len({candidate.caption for candidate in candidates}) == len(candidates)
-
-
-def test_equal_captions_count_once_where_the_best_stands() -> None:
-    candidates = [
-        Candidate("a dog", -1.0, 0.4, -1.0),
-        Candidate("a cat", -2.0, 0.2, -2.0),
-        Candidate("a dog", -3.0, 0.1, -3.0),
-    ]
-    assert _distinct(candidates) == candidates[:2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

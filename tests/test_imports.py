@@ -23,6 +23,7 @@ ORDER = [
         "bridge",
         "keywords",
         "decoders",
+        "candidates",
         "confidence",
         "captioner",
         "audio_language",
@@ -43,6 +44,7 @@ ONLY = {
     "encoders": {"audio", "features"},
     "bridge": set(),
     "keywords": set(),
+    "candidates": set(),
     "decoders": set(),
     "confidence": set(),
     "metrics": {"cleaning"},  # what a word is
