@@ -120,7 +120,7 @@ def test_the_wandb_run_holds_scores_table_and_plots(out: Path) -> None:
     assert logged["test/rouge_l"] == pytest.approx(scores["rouge_l"]["value"])
     assert logged["test/clip_score"] == pytest.approx(scores["clip_score"]["value"])
     assert {name.split("/")[0] for name in logged if not name.startswith("_")} == {"test", "compare"}
-    assert {"test/clips", "test/scores", "test/intervals", "test/histograms/clip_score", "compare/differences"} <= set(
+    assert {"test/clips", "test/scores", "test/intervals", "test/histograms/blame_human", "compare/differences"} <= set(
         logged
     )
     (table,) = run.rglob("media/table/test/clips*.json")

@@ -9,8 +9,10 @@ import csv
 import json
 import os
 import random
+import re
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,16 +59,22 @@ def main() -> None:
         "versions": {name: version(name) for name in packages},
         "value, low and high end of a 95 % bootstrap interval; by the caption left out, caption_1 first": found,
     }
-    (HERE / "human_scores.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (HERE / "human_scores.json").write_text(as_text(record), encoding="utf-8")
     tell(found)
     plot(found, len(clips))
+
+
+def as_text(record: dict[str, Any]) -> str:
+    """JSON with a score a line: value, low and high end."""
+    text = json.dumps(record, indent=1)
+    return re.sub(r"\[\s+([\d.e-]+),\s+([\d.e-]+),\s+([\d.e-]+)\s+\]", r"[\1, \2, \3]", text) + "\n"
 
 
 def of_scored(scored: Scored, name: str) -> list[float]:
     figure = scored.figures[name]
     if figure.value is None or figure.interval is None:
         raise RuntimeError(f"{name}: {figure.missing}")
-    return [figure.value, figure.interval.low, figure.interval.high]
+    return [round(value, 6) for value in (figure.value, figure.interval.low, figure.interval.high)]
 
 
 def tell(found: dict[str, list[dict[str, list[float]]]]) -> None:
