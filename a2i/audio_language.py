@@ -62,8 +62,18 @@ class AudioLanguageCaptioner:
         return self.model.device
 
     def decoding_with(self, **changes: Any) -> Decoding:
-        """The decoding settings, some of them changed; None leaves one as it is."""
-        return self.decoding.with_changes(**changes)
+        """The decoding settings, some of them changed; None leaves one as it is.
+
+        Raises:
+            ValueError: a name is unknown, a value does not fit, or the published cleaning step is asked for.
+        """
+        decoding = self.decoding.with_changes(**changes)
+        if decoding.cleaning != "none":
+            raise ValueError(
+                f"got cleaning={decoding.cleaning} for {self.name}, which has no training captions to know words from;"
+                " expected text.cleaning=none"
+            )
+        return decoding
 
     @torch.no_grad()
     def caption(self, waveforms: Sequence[np.ndarray], **changes: Any) -> list[list[Candidate]]:
