@@ -41,7 +41,7 @@ ONLY = {
     "confidence": set(),
     "metrics": set(),
     "report": {"audio", "features"},
-    "data": {"audio"},
+    "data": {"audio", "features"},
 }
 
 
