@@ -140,7 +140,11 @@ class Captioner(nn.Module):
     @torch.no_grad()
     def caption_features(self, log_mel: Tensor, mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
         """Captions of a batch of log-mel spectrograms; see `caption`."""
-        states, states_mask = self.encode(log_mel, mask)
+        return self.caption_states(*self.encode(log_mel, mask), decoding)
+
+    @torch.no_grad()
+    def caption_states(self, states: Tensor, states_mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
+        """Captions of a batch of encoded clips, as `encode` gives them; see `caption`."""
         ids = self.decoder.generate(  # type: ignore[operator]
             states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding
         )

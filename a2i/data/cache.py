@@ -23,7 +23,7 @@ import torch
 from a2i import audio
 from a2i.data import Clip
 from a2i.data.contents import Contents, write_whole
-from a2i.features import FeatureSettings, LogMel
+from a2i.features import HOP_LENGTH, FeatureSettings, LogMel
 
 FORMAT = 1  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
 STEP = np.float32(1 / 32768)  # of 16-bit samples
@@ -33,14 +33,22 @@ ATTEMPTS = 3  # at a file that changes while it is read
 class Cache:
     """`cache(clip)` is what `make(clip)` gives, from disk where it was made before."""
 
-    def __init__(self, folder: str | Path, settings: dict[str, Any], make: Callable[[Clip], np.ndarray]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: dict[str, Any],
+        make: Callable[[Clip], np.ndarray],
+        values_per_second: float = audio.SAMPLE_RATE,
+    ) -> None:
         """Set up, without reading or writing anything.
 
         Args:
             folder: made when something is kept; several caches may share it.
             settings: all that decides what `make` gives, ready for JSON; `kind` among them.
             make: gives a float32 array. One that can be pickled lets other processes fill the cache.
+            values_per_second: of sound, at most; tells what room is needed.
         """
+        self.values_per_second = values_per_second
         self.folder, self.settings, self.make = Path(folder).expanduser(), {"format": FORMAT, **settings}, make
         key = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
         self.entries = self.folder / f"{settings['kind']}-{key[:16]}"
@@ -86,7 +94,7 @@ def waveforms(folder: str | Path) -> Cache:
     Sounds of 16 bits that need neither resampling nor mixing down are kept as 16 bits, all others as float32: either gives
     the same floats again, bit for bit.
     """
-    return Cache(folder, {"kind": "waveforms", **_decoding()}, load_waveform)
+    return Cache(folder, {"kind": "waveforms", **decoded_by()}, load_waveform)
 
 
 def load_waveform(clip: Clip) -> np.ndarray:
@@ -99,8 +107,8 @@ def log_mels(folder: str | Path, settings: FeatureSettings) -> Cache:
 
     In a batch with others LogMel gives the same numbers but for the last bits of float32.
     """
-    about = {"kind": "log_mels", **_decoding(), "features": asdict(settings), "torch": _version("torch")}
-    return Cache(folder, about, partial(_log_mel, settings))
+    about = {"kind": "log_mels", **decoded_by(), "features": asdict(settings), "torch": _version("torch")}
+    return Cache(folder, about, partial(_log_mel, settings), audio.SAMPLE_RATE / HOP_LENGTH * settings.num_mel_bins)
 
 
 def _log_mel(settings: FeatureSettings, clip: Clip) -> np.ndarray:
@@ -114,7 +122,7 @@ def _extractor(settings: FeatureSettings) -> LogMel:
     return LogMel(settings)
 
 
-def _decoding() -> dict[str, Any]:
+def decoded_by() -> dict[str, Any]:
     """What decides the samples that a file decodes to."""
     import soundfile
 

@@ -16,16 +16,15 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from a2i import audio
 from a2i.data import Clip
 from a2i.data.cache import Cache
 from a2i.data.contents import PARTIAL
 from a2i.data.download import require_space
-from a2i.features import HOP_LENGTH
 
 ABANDONED = 3_600  # seconds after which nobody is still writing a file
 AHEAD = 4  # clips of each process that wait for it
 BYTES = 4  # of a float32
+BLOCK = 4_096  # bytes in which disks give room
 LISTED = 20  # failures in a message
 
 Task = tuple[Cache, Clip]
@@ -72,9 +71,7 @@ def size(cache: Cache, clip: Clip) -> int:
         seconds = clip.seconds()
     except (OSError, ValueError):  # said when it is made
         return 0
-    bins = cache.settings.get("features", {}).get("num_mel_bins")
-    rate = audio.SAMPLE_RATE if bins is None else audio.SAMPLE_RATE / HOP_LENGTH * bins
-    return int(seconds * rate * BYTES) + 4096
+    return int(seconds * cache.values_per_second * BYTES) + BLOCK
 
 
 class _alone:  # noqa: N801  # a context manager that reads as a word

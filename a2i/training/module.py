@@ -93,6 +93,10 @@ class CaptionModule(LightningModule):
             self.captioner.encoder.eval()
         return self
 
+    def on_train_start(self) -> None:
+        """Lightning takes modules as it finds them: without dropout what `from_pretrained` gave, learning what is frozen."""
+        self.train()
+
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         if self._first_steps and not self.freeze_encoder and not self._only_labels():
             self.freeze_encoder = True
@@ -103,11 +107,8 @@ class CaptionModule(LightningModule):
         return self._first_steps > 0 and self.trainer.global_step < self._first_steps
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
-        if self.augment is not None:
-            log_mel = self.augment(log_mel, mask)
-        states, states_mask = self.captioner.encoder(log_mel, mask)
-        loss = log_mel.new_zeros(())
+        states, states_mask = self._states(batch, self.augment)
+        loss = states.new_zeros(())
         if self.labels is not None and not self.freeze_encoder:
             label_loss = self.labels(states, states_mask, batch.labels, self.label_smoothing)
             self.log("train/label_loss", label_loss, prog_bar=True, batch_size=len(batch.names))
@@ -124,10 +125,21 @@ class CaptionModule(LightningModule):
                 self.log(f"train/rate_{group['name']}", group["lr"])
         return loss
 
+    def _states(self, batch: Batch, augment: SpecAugment | None = None) -> tuple[Tensor, Tensor]:
+        """The encoder's states (B, S, D) and their mask (B, S), from as far as the batch is prepared."""
+        if batch.states is not None:
+            return batch.states, batch.mask
+        if batch.log_mels is not None:
+            log_mel, mask = batch.log_mels, batch.mask
+        else:
+            log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
+        return self.captioner.encoder(log_mel if augment is None else augment(log_mel, mask), mask)
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
-        loss, tokens = self.captioner.loss(log_mel, mask, batch.tokens, batch.clip_index)
-        captions = self.captioner.caption_features(log_mel, mask, self.decoding)
+        states, states_mask = self._states(batch)
+        states = self.captioner.bridge(states)
+        loss, tokens = self.captioner.loss_from_states(states, states_mask, batch.tokens, batch.clip_index)
+        captions = self.captioner.caption_states(states, states_mask, self.decoding)
         self._heard += [
             {
                 "file_name": name,
