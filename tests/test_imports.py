@@ -26,7 +26,7 @@ ORDER = [
         "metrics",
         "report",
     ),
-    *("data", "compose", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
+    *("data", "compose", "groups", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
 ]
 # Rooms that know nothing of others but these.
 ONLY = {
