@@ -74,7 +74,7 @@ def plot(results: dict[int, dict[str, tuple[float, float]]], path: Path) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 6000])
-    parser.add_argument("--seconds", type=float, default=5.0, help="of a clip")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a clip, 3 or more")
     parser.add_argument("--work", type=Path, default=Path("bench/growth"), help="emptied at each size")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
