@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test check bench clean
 
 # A stamp with the hash of what is installed: a changed dependency installs again, a touched file does not.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -29,5 +29,13 @@ check: $(STAMP) ## linter and type checker
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-clean: ## remove what the demo and builds left
-	rm -rf demo dist build
+BENCHMARKS := log_mel.py data_path.py bertscore.py captions.py pictures.py cold_start.py memory.py
+
+bench: $(STAMP) ## what the CPU benchmarks measure; records in experiments/benchmarks/results
+	for name in $(BENCHMARKS); do $(RUN) experiments/benchmarks/$$name || exit 1; done
+	$(RUN) experiments/benchmarks/epoch.py --repeats 2
+	$(RUN) experiments/benchmarks/epoch.py --repeats 2 --frozen 1
+	$(RUN) experiments/benchmarks/captions.py --base 1 --clips 4 --repeats 2
+
+clean: ## remove what the demo, the benchmarks and builds left
+	rm -rf demo bench dist build

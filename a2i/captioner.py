@@ -163,7 +163,11 @@ class Captioner(nn.Module):
     @torch.no_grad()
     def caption_features(self, log_mel: Tensor, mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
         """Captions of a batch of log-mel spectrograms; see `caption`."""
-        heard, heard_mask = self.encoder(log_mel, mask)
+        return self.caption_states(*self.encoder(log_mel, mask), decoding)
+
+    @torch.no_grad()
+    def caption_states(self, heard: Tensor, heard_mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
+        """Captions of a batch of encoded clips, the encoder's own states (B, S, D) and mask (B, S); see `caption`."""
         states, states_mask = self.attended(heard, heard_mask)
         ids = self.decoder.generate(  # type: ignore[operator]
             states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding

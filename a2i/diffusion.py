@@ -1,5 +1,6 @@
 """Caption + seed → picture, through diffusers. No Lightning here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,23 +86,27 @@ class Painter:
             seed: of the noise that the picture begins as.
             show_progress: a bar over the denoising steps.
         """
-        prompt = self.prompt_template.replace("{caption}", caption)
+        return self.draw_batch([caption], [seed], show_progress)[0]
+
+    def draw_batch(self, captions: Sequence[str], seeds: Sequence[int], show_progress: bool = False) -> list[Drawing]:
+        """Draw several captions at once; a picture is the one that `draw` gives, but for the rounding of a batch's sums."""
+        prompts = [self.prompt_template.replace("{caption}", caption) for caption in captions]
         self.pipeline.set_progress_bar_config(disable=not show_progress, leave=False, desc="drawing")
-        arguments: dict[str, Any] = {
-            "negative_prompt": self.negative_prompt,
-            "width": self.width,
-            "height": self.height,
-        }
+        negative = None if self.negative_prompt is None else [self.negative_prompt] * len(prompts)
+        arguments: dict[str, Any] = {"negative_prompt": negative, "width": self.width, "height": self.height}
         output = self.pipeline(
-            prompt,
+            prompts,
             num_inference_steps=self.steps,
             guidance_scale=self.guidance_scale,
-            # On the CPU, so that a seed means the same noise with every device.
-            generator=torch.Generator("cpu").manual_seed(seed),
+            # On the CPU, so that a seed means the same noise with every device; one each, so that neighbours change nothing.
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             **{name: value for name, value in arguments.items() if value is not None},
         )
-        flagged = getattr(output, "nsfw_content_detected", None)
-        return Drawing(output.images[0].convert("RGB"), prompt, flagged[0] if flagged else None)
+        flagged = getattr(output, "nsfw_content_detected", None) or [None] * len(prompts)
+        return [
+            Drawing(image.convert("RGB"), prompt, flag)
+            for image, prompt, flag in zip(output.images, prompts, flagged, strict=True)
+        ]
 
     def tokens_over(self, caption: str) -> int:
         """Tokens of the caption's prompt that the text model will not see: most cut prompts, at 77 tokens, silently."""

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,15 +94,21 @@ def output_names(sounds: list[Path]) -> list[str]:
 
 
 def infer(
-    a2i: "AudioToImage", sounds: list[Path], out: Path, seed: int, decoding: dict[str, Any]
+    a2i: "AudioToImage",
+    sounds: list[Path],
+    out: Path,
+    seed: int,
+    decoding: dict[str, Any],
+    batch_size: int = 1,
+    picture_batch: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Caption and draw each sound; one that fails gives an `error` and the others go on.
 
     Yields:
         one object for each sound, as it stands in `results.jsonl`, once its picture is on disk.
     """
-    for sound, name in zip(sounds, output_names(sounds), strict=True):
-        began = time.perf_counter()
+    results = a2i.each(sounds, seed, batch_size, picture_batch, show_progress=len(sounds) == 1, **decoding)
+    for sound, name, result in zip(sounds, output_names(sounds), results, strict=True):
         row: dict[str, Any] = {
             "audio": str(sound),
             "caption": None,
@@ -112,8 +119,9 @@ def infer(
             "captioner": a2i.name,
             "image_model": a2i.painter.name if a2i.painter else None,
         }
-        try:
-            result = a2i(sound, seed=seed, show_progress=len(sounds) == 1, **decoding)
+        error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
+        began = time.perf_counter()
+        if not isinstance(result, Exception):
             row |= {
                 "caption": result.caption,
                 "candidates": list(result.candidates),
@@ -122,16 +130,22 @@ def infer(
                 "flagged": result.flagged,
                 "unseen_tokens": result.unseen_tokens,
             }
-            if result.image is not None:
-                row["image"] = str(result.save(out / f"{name}.png"))
-            row["error"] = None
-        # Whatever a file does to a decoder or a model, the others go on.
-        except Exception as error:
-            known = isinstance(error, OSError | ValueError)
-            message = " ".join(str(error).split()) or type(error).__name__
-            row["error"] = message if known else f"{type(error).__name__}: {message}"
-        row["seconds"] = round(time.perf_counter() - began, 3)
+            row |= {"parts": [asdict(part) for part in result.parts]} if result.parts else {}
+            try:
+                if result.image is not None:
+                    row["image"] = str(result.save(out / f"{name}.png"))
+            # Whatever one file does to a disk, the others go on.
+            except Exception as failure:
+                error = failure
+        row["error"] = None if error is None else _line(error)
+        row["seconds"] = round(seconds + time.perf_counter() - began, 3)
         yield row
+
+
+def _line(error: Exception) -> str:
+    """What was wrong, in one line; with the error's kind where no user is expected to have caused it."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {message}"
 
 
 def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> list[dict[str, Any]]:
@@ -171,6 +185,9 @@ def main(config: DictConfig) -> None:
         settings = plain(config)
         if not isinstance(settings["seed"], int):
             raise ValueError(f"got seed={settings['seed']!r}; expected a whole number")
+        for name in ("batch_size", "picture_batch"):
+            if not isinstance(settings[name], int) or settings[name] < 1:
+                raise ValueError(f"got {name}={settings[name]!r}; expected a whole number of at least 1")
         sounds = find_sounds(settings["audio"])
         out = Path(settings["out"]).expanduser()
         if out.exists() and not out.is_dir():
@@ -192,9 +209,9 @@ def main(config: DictConfig) -> None:
     if a2i.painter is not None and a2i.painter.licence:
         print(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
     try:
-        rows = write_results(
-            infer(a2i, sounds, out, settings["seed"], settings["decoding"]), out / "results.jsonl", len(sounds)
-        )
+        batches = (settings["batch_size"], settings["picture_batch"])
+        steps = infer(a2i, sounds, out, settings["seed"], settings["decoding"], *batches)
+        rows = write_results(steps, out / "results.jsonl", len(sounds))
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {out / 'results.jsonl'}", file=sys.stderr)
         sys.exit(130)

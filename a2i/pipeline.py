@@ -1,6 +1,7 @@
 """Sound → caption → picture: the one thing a Python user needs."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,9 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from a2i import audio
 from a2i.captioner import Captioner
 from a2i.diffusion import Painter
+from a2i.groups import Heard, Part, batches_by_length, read_groups
 from a2i.places import AUDIO_LANGUAGE_MODELS, CONF, MINI_CAPTIONER
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Result:
         flagged: the picture model's safety checker's verdict; None where it has none.
         unseen_tokens: of the prompt's end, beyond what the picture model's text model takes (77 in Stable Diffusion).
         seconds: that it took.
+        parts: of a recording longer than a minute, what is heard in each; `candidates` are those of the surest one.
     """
 
     caption: str
@@ -49,6 +51,7 @@ class Result:
     flagged: bool | None
     unseen_tokens: int
     seconds: float
+    parts: tuple[Part, ...] = ()
 
     def save(self, path: str | Path) -> Path:
         """Write the picture as PNG, its text chunks telling `caption`, `seed` and `model`.
@@ -140,16 +143,111 @@ class AudioToImage:
             FileNotFoundError: there is no such file.
             ValueError: the sound can't be used; see `a2i.audio.load`.
         """
+        (result,) = self.each([sound], seed, show_progress=show_progress, **decoding)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def each(
+        self,
+        sounds: Iterable[str | Path | np.ndarray],
+        seed: int = 0,
+        batch_size: int = 1,
+        picture_batch: int = 1,
+        show_progress: bool = False,
+        **decoding: Any,
+    ) -> Iterator[Result | Exception]:
+        """Caption and draw many sounds, in their order, each as soon as it is done. What is wrong with one stops no other.
+
+        Args:
+            sounds: as in a call; read as they are needed.
+            seed: of each.
+            batch_size: clips that are captioned at once. Sampled captions are drawn clip by clip, since each has its seed.
+            picture_batch: pictures that are drawn at once.
+            show_progress: a bar over a picture's denoising steps.
+            **decoding: changes of the captioner's decoding settings, by name.
+
+        Yields:
+            for each sound what a call would give, or the exception that it would raise. Batches change results by no more
+            than the rounding of their sums.
+
+        Raises:
+            ValueError: a decoding setting does not fit.
+        """
+        if self.captioner.decoding_with(**decoding).do_sample:
+            batch_size = 1
+        for group in read_groups(sounds, max(batch_size, picture_batch)):
+            for batch in batches_by_length(group, batch_size):
+                self._caption(batch, seed, decoding)
+            for long in (each for each in group if each.source is not None):
+                self._caption_parts(long, seed, decoding)
+            for first in range(0, len(group), picture_batch):
+                heard = group[first : first + picture_batch]
+                self._draw(heard, seed, show_progress)
+                yield from (self._result(each, seed) for each in heard)
+
+    def _caption(self, batch: list[Heard], seed: int, decoding: dict[str, Any]) -> None:
+        """Give each its candidates, or the error that it makes alone."""
         began = time.perf_counter()
-        waveform = _waveform(sound) if isinstance(sound, np.ndarray) else audio.load(sound)
-        # Sampling draws from torch's own state: seeded here, and given back as it was.
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            candidates = self.captioner.caption([waveform], **decoding)[0]
-        caption = candidates[0].caption
-        drawing = None if self.painter is None else self.painter.draw(caption, seed, show_progress)
+        try:
+            # Sampling draws from torch's own state: seeded here, and given back as it was.
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                found = self.captioner.caption([each.waveform for each in batch], **decoding)
+            for each, candidates in zip(batch, found, strict=True):
+                each.candidates = candidates
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].error = error
+            else:
+                for each in batch:
+                    self._caption([each], seed, decoding)
+                return
+        for each in batch:
+            each.seconds += (time.perf_counter() - began) / len(batch)
+
+    def _caption_parts(self, heard: Heard, seed: int, decoding: dict[str, Any]) -> None:
+        """Caption a long recording part by part; the candidates are those of the part that is told most surely."""
+        parts = []
+        try:
+            for start, end, waveform in heard.spans():
+                self._caption([one := Heard(waveform)], seed, decoding)
+                if one.error is not None:
+                    raise one.error
+                heard.seconds += one.seconds
+                parts.append(Part(start, end, one.candidates[0].caption, one.candidates[0].confidence))
+                if not heard.candidates or one.candidates[0].confidence > heard.candidates[0].confidence:
+                    heard.candidates = one.candidates
+            heard.parts = tuple(parts)
+        except Exception as error:
+            heard.error = error
+
+    def _draw(self, heard: list[Heard], seed: int, show_progress: bool) -> None:
+        """Give each its picture, or the error that it makes alone."""
+        began, well = time.perf_counter(), [each for each in heard if each.error is None]
+        if self.painter is None or not well:
+            return
+        captions = [each.candidates[0].caption for each in well]
+        try:
+            drawn = self.painter.draw_batch(captions, [seed] * len(well), show_progress)
+            for each, drawing in zip(well, drawn, strict=True):
+                each.drawing = drawing
+        except Exception as error:
+            if len(well) == 1:
+                well[0].error = error
+            else:
+                for each in well:
+                    self._draw([each], seed, show_progress)
+                return
+        for each in well:
+            each.seconds += (time.perf_counter() - began) / len(well)
+
+    def _result(self, heard: Heard, seed: int) -> Result | Exception:
+        if heard.error is not None:
+            return heard.error
+        candidates, drawing = heard.candidates, heard.drawing
         return Result(
-            caption=caption,
+            caption=candidates[0].caption,
             candidates=tuple(candidate.caption for candidate in candidates),
             image=None if drawing is None else drawing.image,
             log_probabilities=tuple(candidate.log_probability for candidate in candidates),
@@ -158,8 +256,9 @@ class AudioToImage:
             captioner=self.name,
             image_model=None if self.painter is None else self.painter.name,
             flagged=None if drawing is None else drawing.flagged,
-            unseen_tokens=0 if self.painter is None else self.painter.tokens_over(caption),
-            seconds=time.perf_counter() - began,
+            unseen_tokens=0 if self.painter is None else self.painter.tokens_over(candidates[0].caption),
+            seconds=heard.seconds,
+            parts=heard.parts,
         )
 
 
@@ -205,14 +304,6 @@ def find_device(name: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"got device={name!r}, which can't be used here; expected cpu, cuda or cuda:N") from error
     return device
-
-
-def _waveform(samples: np.ndarray) -> np.ndarray:
-    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
-        raise ValueError(
-            f"got a waveform of shape {samples.shape}; expected (samples,), finite, at 16 kHz, at least one"
-        )
-    return np.clip(samples.astype(np.float32), -1.0, 1.0)
 
 
 def _painter(image: str | Path | dict[str, Any] | Painter | None, device: torch.device) -> Painter | None:

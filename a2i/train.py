@@ -85,6 +85,7 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
     from lightning.pytorch import seed_everything
 
     from a2i.training.datamodule import CaptionDataModule
+    from a2i.training.prepared import prepare
 
     _quieten()
     last = folder / "checkpoints" / "last.ckpt"
@@ -96,10 +97,17 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         source = prepared(config["data"])
         captioner = build_captioner(config["model"], source.clips("train"))
         loader = dict(config["loader"])
-        waveform_augment = build(settings) if (settings := loader.pop("augment")) else None
-        datamodule = CaptionDataModule(
-            source, captioner.tokenizer, augment=waveform_augment, seed=config["seed"], **loader
+        loader["augment"] = build(settings) if (settings := loader.pop("augment")) else None
+        clips = [clip for split in ("train", "val") for clip in source.clips(split)]
+        loader["prepared"] = prepare(
+            loader["prepared"],
+            loader["cache"],
+            captioner,
+            clips,
+            learns=not config["training"]["freeze_encoder"],
+            augmented=config["training"]["augment"] is not None,
         )
+        datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **loader)
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
         module, trainer = _assemble(config, captioner, len(datamodule.labels), folder)
@@ -285,5 +293,5 @@ def _go_on(argv: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     sys.argv[1:] = _go_on(sys.argv[1:])
-    use_arguments(paths=("resume", "data.root"))
+    use_arguments(paths=("resume", "data.root", "loader.cache"))
     main()

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from a2i import audio
 from a2i.data import Clip
+from a2i.data.cache import load_waveform
 from a2i.text import CaptionTokenizer
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import ClipDataset, LengthBatchSampler, ResumableLoader, collate
@@ -173,7 +175,7 @@ def test_augmenting_depends_on_seed_epoch_and_clip_alone(clips: list[Clip]) -> N
 
 
 def test_a_cache_reads_each_sound_once(clips: list[Clip]) -> None:
-    data = ClipDataset(labelled(clips), "first", 0, WaveformAugment(mix=1.0, speed=0.1), cache=True)
+    data = ClipDataset(labelled(clips), "first", 0, WaveformAugment(mix=1.0, speed=0.1), functools.cache(load_waveform))
     items = [data[epoch, index] for epoch in (0, 1) for index in range(4)]
     plain = ClipDataset(labelled(clips), "first", 0, WaveformAugment(mix=1.0, speed=0.1))
     for clip in clips:

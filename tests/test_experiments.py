@@ -129,7 +129,7 @@ def test_all_three_run_on_made_recordings(tmp_path: Path) -> None:
 def test_all_three_run_on_real_recordings(tmp_path: Path, real_data: Path) -> None:
     script = ROOT / "experiments" / "full_size" / "random_checkpoints.py"
     hub = tmp_path / "hub"
-    command = [sys.executable, str(script), str(hub), str(real_data / "gpt2"), "--small"]
+    command = [sys.executable, str(script), str(hub), str(real_data / "gpt2"), "--tiny"]
     subprocess.run(command, check=True, capture_output=True)
     sweep(tmp_path / "runs", hub, "data=esc10")
     check(tmp_path / "runs")

@@ -31,7 +31,7 @@ ORDER = [
         "report",
         "tracking",
     ),
-    *("data", "compose", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
+    *("data", "compose", "groups", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
 ]
 # Rooms that know nothing of others but these.
 ONLY = {
@@ -50,7 +50,7 @@ ONLY = {
     "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},
     "tracking": {"audio", "features", "report"},
-    "data": {"audio"},
+    "data": {"audio", "features"},
 }
 
 

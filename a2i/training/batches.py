@@ -1,6 +1,5 @@
 """Clips → batches: which clips stand together, in which order, and what a batch holds."""
 
-import functools
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -14,44 +13,56 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from a2i import audio
 from a2i.data import NAMELESS, Clip
+from a2i.data.cache import load_waveform
 from a2i.text import CaptionTokenizer, TokenBatch
 from a2i.training.augment import WaveformAugment, join_captions
 from a2i.training.labels import label_shares
 
 CaptionChoice = Literal["first", "random", "all"]
+Prepared = Literal["waveforms", "log_mels", "states"]  # what a clip comes as
 POOL = 50  # batches that are sorted by length together
 
 
 @dataclass
 class Batch:
-    """B clips with C captions to learn.
+    """B clips with C captions to learn, as `waveforms`, or prepared as `log_mels` or encoder `states`.
 
     Attributes:
         names: (B) clips' names.
-        waveforms: (B, N) float32 at 16 kHz, zeros at the end.
-        lengths: (B,) samples of each.
+        waveforms: (B, N) float32 at 16 kHz, zeros at the end; None where clips are prepared.
+        lengths: (B,) samples of each, or frames of each log-mel, or states.
         tokens: of C captions.
         clip_index: (C,) the clip that each caption is of.
         references: (B) all captions of each clip.
         labels: (B, labels + 1) shares of each clip; see `label_shares`.
+        log_mels: (B, T, num_mel_bins) as `LogMel` gives them, or None.
+        states: (B, S, D) as the encoder gives them, or None.
     """
 
     names: list[str]
-    waveforms: Tensor
+    waveforms: Tensor | None
     lengths: Tensor
     tokens: TokenBatch
     clip_index: Tensor
     references: list[tuple[str, ...]]
     labels: Tensor | None = None
+    log_mels: Tensor | None = None
+    states: Tensor | None = None
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, T) or (B, S) bool, True for real frames or states of prepared clips."""
+        prepared = self.log_mels if self.states is None else self.states
+        assert prepared is not None
+        return torch.arange(prepared.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
     def to(self, device: torch.device | str, **_: Any) -> "Batch":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in values.items()})
 
 
-# A clip, its waveform, the captions to learn and the labels of all that is heard.
+# A clip, its waveform or what is prepared of it, the captions to learn and the labels of all that is heard.
 Item = tuple[Clip, Tensor, tuple[str, ...], frozenset[str] | None]
 
 
@@ -64,12 +75,13 @@ class ClipDataset(Dataset):
         captions: CaptionChoice,
         seed: int,
         augment: WaveformAugment | None = None,
-        cache: bool = False,
+        load: Callable[[Clip], np.ndarray] = load_waveform,
     ) -> None:
+        """Set up; `load` gives a clip's waveform, or where nothing is augmented what is prepared of it."""
         if captions not in get_args(CaptionChoice):
             raise ValueError(f"got captions={captions!r}; expected one of {', '.join(get_args(CaptionChoice))}")
         self.clips, self.captions, self.seed, self.augment = list(clips), captions, seed, augment
-        self.load = functools.cache(_waveform) if cache else _waveform
+        self.load = load
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -112,19 +124,27 @@ def _nameless(clip: Clip) -> bool:
     return clip.labels is not None and clip.labels <= NAMELESS
 
 
-def _waveform(clip: Clip) -> np.ndarray:
-    return audio.load(clip.path, clip.start, clip.end)
+def collate(
+    tokenizer: CaptionTokenizer, names: Sequence[str] = (), prepared: Prepared = "waveforms", padding: float = 0.0
+) -> Callable[[list[Item]], Batch]:
+    """What makes a batch of a dataset's items.
 
-
-def collate(tokenizer: CaptionTokenizer, names: Sequence[str] = ()) -> Callable[[list[Item]], Batch]:
-    """What makes a batch of a dataset's items; `names` are those of the labels."""
+    Args:
+        tokenizer: of captions.
+        names: of the labels.
+        prepared: what the items hold of a clip.
+        padding: behind the shorter ones.
+    """
 
     def batch(items: list[Item]) -> Batch:
-        clips, waveforms, captions, labels = zip(*items, strict=True)
+        clips, sounds, captions, labels = zip(*items, strict=True)
+        padded = pad_sequence(list(sounds), batch_first=True, padding_value=padding)
         return Batch(
             names=[clip.name for clip in clips],
-            waveforms=pad_sequence(list(waveforms), batch_first=True),
-            lengths=torch.tensor([len(waveform) for waveform in waveforms]),
+            waveforms=padded if prepared == "waveforms" else None,
+            log_mels=padded if prepared == "log_mels" else None,
+            states=padded if prepared == "states" else None,
+            lengths=torch.tensor([len(sound) for sound in sounds]),
             tokens=tokenizer.encode([caption for some in captions for caption in some]),
             clip_index=torch.tensor([index for index, some in enumerate(captions) for _ in some]),
             references=[clip.captions for clip in clips],

@@ -1,15 +1,19 @@
 """Sources of clips → Lightning's loaders."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import LightningDataModule
 
 from a2i.data import Clip, Source
+from a2i.data.cache import Cache, load_waveform, waveforms
 from a2i.data.clotho import Clotho
 from a2i.text import CaptionTokenizer
 from a2i.training.augment import WaveformAugment
-from a2i.training.batches import CaptionChoice, ClipDataset, LengthBatchSampler, ResumableLoader, collate
+from a2i.training.batches import CaptionChoice, ClipDataset, LengthBatchSampler, Prepared, ResumableLoader, collate
 from a2i.training.labels import label_names
 
 
@@ -24,7 +28,8 @@ class CaptionDataModule(LightningDataModule):
         captions: CaptionChoice = "first",
         val_batch_size: int | None = None,
         num_workers: int = 0,
-        cache: bool = False,
+        cache: bool | str | Path = False,
+        prepared: tuple[Prepared, Cache, float] | None = None,
         augment: WaveformAugment | None = None,
         seed: int = 0,
     ) -> None:
@@ -37,12 +42,19 @@ class CaptionDataModule(LightningDataModule):
             captions: of a clip in an epoch: its `first` (as published), a `random` one, or `all`.
             val_batch_size: clips in a validation batch; None for `batch_size`.
             num_workers: processes that read sounds; 0 for none but this one.
-            cache: keep decoded sounds in memory, in each process that reads them: 64 kB a second.
+            cache: of decoded sounds: `memory` (or True), in each process that reads them, 64 kB a second; a folder, from
+                which all processes map them, filled by `a2i.prepare` or as they come; False for none.
+            prepared: what clips come as in place of waveforms, the cache that has it, and what to pad with.
             augment: of training waveforms; None for none.
             seed: of all that is random: the order, the choice of captions, what `augment` does.
+
+        Raises:
+            ValueError: waveforms are augmented, but something else is prepared of them.
         """
         super().__init__()
-        self.cache, self.augment = cache, augment
+        if prepared is not None and augment is not None:
+            raise ValueError(f"got {prepared[0]} prepared and waveforms to augment; set loader.augment=null")
+        self.load, self.prepared, self.augment = _load(cache), prepared, augment
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.captions, self.num_workers, self.seed = captions, num_workers, seed
@@ -106,12 +118,20 @@ class CaptionDataModule(LightningDataModule):
         seconds = self._seconds[split]
         sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        kind, load, padding = self.prepared or ("waveforms", self.load, 0.0)
         return ResumableLoader(
-            ClipDataset(clips, captions, self.seed, self.augment if shuffle else None, self.cache),
+            ClipDataset(clips, captions, self.seed, self.augment if shuffle else None, load),
             sampler,
-            collate_fn=collate(self.tokenizer, self.labels),
+            collate_fn=collate(self.tokenizer, self.labels, kind, padding),
             **workers,
         )
+
+
+def _load(cache: bool | str | Path) -> Callable[[Clip], np.ndarray]:
+    """What gives a clip's waveform."""
+    if cache is True or cache == "memory":
+        return functools.cache(load_waveform)
+    return waveforms(cache) if cache else load_waveform
 
 
 class ClothoDataModule(CaptionDataModule):

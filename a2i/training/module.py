@@ -18,6 +18,7 @@ from a2i.metrics.counts import count_captions, lexicon
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.labels import label_loss
+from a2i.training.prepared import encoded
 
 
 class CaptionModule(LightningModule):
@@ -107,6 +108,10 @@ class CaptionModule(LightningModule):
             self.captioner.encoder.eval()
         return self
 
+    def on_train_start(self) -> None:
+        """Lightning takes modules as it finds them: without dropout what `from_pretrained` gave, learning what is frozen."""
+        self.train()
+
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         if self._first_steps and not self.freeze_encoder and not self._only_labels():
             self.freeze_encoder = True
@@ -117,11 +122,8 @@ class CaptionModule(LightningModule):
         return self._first_steps > 0 and self.trainer.global_step < self._first_steps
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
-        if self.augment is not None:
-            log_mel = self.augment(log_mel, mask)
-        states, states_mask = self.captioner.encoder(log_mel, mask)
-        loss = log_mel.new_zeros(())
+        states, states_mask = encoded(self.captioner, batch, self.augment)
+        loss = states.new_zeros(())
         if self.label_loss and not self.freeze_encoder:
             head = self.labels if self.captioner.keywords is None else self.captioner.keywords.head
             assert head is not None
@@ -142,9 +144,10 @@ class CaptionModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        log_mel, mask = self.captioner.log_mel(batch.waveforms, batch.lengths)
-        loss, tokens = self.captioner.loss(log_mel, mask, batch.tokens, batch.clip_index)
-        captions = self.captioner.caption_features(log_mel, mask, self.decoding)
+        states, states_mask = encoded(self.captioner, batch)
+        attended = self.captioner.attended(states, states_mask)
+        loss, tokens = self.captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
+        captions = self.captioner.caption_states(states, states_mask, self.decoding)
         self._heard += [
             {
                 "file_name": name,

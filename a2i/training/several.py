@@ -12,6 +12,7 @@ from a2i.keywords import Keywords
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.datamodule import CaptionDataModule
+from a2i.training.prepared import encoded
 
 EPOCHS = 4  # over the training clips, mixed and masked as in training
 STEPS, BATCH = 1500, 256
@@ -58,8 +59,7 @@ def _answers(captioner: Captioner, batch: Batch, augment: SpecAugment | None) ->
     """(B, inputs) evidence, and (B,) whether a clip has several labels; without clips whose labels are not known."""
     assert captioner.keywords is not None
     assert batch.labels is not None
-    log_mel, mask = captioner.log_mel(batch.waveforms, batch.lengths)
-    states, states_mask = captioner.encoder(log_mel if augment is None else augment(log_mel, mask), mask)
+    states, states_mask = encoded(captioner, batch, augment)
     known = batch.labels.sum(dim=1) > 0
     evidence = captioner.keywords.evidence_of_several(states, states_mask)
     return evidence[known].float(), ((batch.labels > 0).sum(dim=1) > 1)[known].float()

@@ -1,0 +1,159 @@
+"""What is worked out of a clip, kept on disk: once made, it is mapped into memory, by as many processes as like.
+
+An entry is a file of its own, named by the SHA-256 of the sound file's content, the clip's start and end, and all that
+decides the numbers: settings, this format, the versions of the libraries that made them. Something else is another entry;
+none is ever changed. It is written beside its place, flushed and renamed into it, so that it is there whole or not at all,
+whoever else writes it at the same time and whenever a process dies.
+"""
+
+import functools
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from a2i import audio
+from a2i.data import Clip
+from a2i.data.contents import Contents, write_whole
+from a2i.features import HOP_LENGTH, FeatureSettings, LogMel
+
+FORMAT = 1  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
+STEP = np.float32(1 / 32768)  # of 16-bit samples
+ATTEMPTS = 3  # at a file that changes while it is read
+
+
+class Cache:
+    """`cache(clip)` is what `make(clip)` gives, from disk where it was made before."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: dict[str, Any],
+        make: Callable[[Clip], np.ndarray],
+        values_per_second: float = audio.SAMPLE_RATE,
+    ) -> None:
+        """Set up, without reading or writing anything.
+
+        Args:
+            folder: made when something is kept; several caches may share it.
+            settings: all that decides what `make` gives, ready for JSON; `kind` among them.
+            make: gives a float32 array. One that can be pickled lets other processes fill the cache.
+            values_per_second: of sound, at most; tells what room is needed.
+        """
+        self.values_per_second = values_per_second
+        self.folder, self.settings, self.make = Path(folder).expanduser(), {"format": FORMAT, **settings}, make
+        key = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+        self.entries = self.folder / f"{settings['kind']}-{key[:16]}"
+        self.contents = Contents(self.folder / "files")
+
+    def __call__(self, clip: Clip) -> np.ndarray:
+        """What `make` gives, float32, bit for bit. It may be written to: changes stay in this process.
+
+        Raises:
+            FileNotFoundError: there is no such sound file.
+            ValueError: as `make`, or the file kept changing while it was read.
+        """
+        for _ in range(ATTEMPTS):
+            digest = self.contents.digest(clip.path)
+            path = self._path(clip, digest)
+            if (found := _read(path)) is not None:
+                return found
+            made = self.make(clip)
+            # What was made of another content than the one that was hashed must not be kept under its name.
+            if self.contents.digest(clip.path) == digest:
+                self._keep(path, made)
+                return made
+        raise ValueError(f"{clip.path}: changed {ATTEMPTS} times while it was read; try again when it is complete")
+
+    def has(self, clip: Clip) -> bool:
+        """Whether it is known to be there; False also where the sound file would have to be read to know."""
+        digest = self.contents.known(clip.path)
+        return digest is not None and self._path(clip, digest).exists()
+
+    def _path(self, clip: Clip, digest: str) -> Path:
+        key = hashlib.sha256(f"{digest} {clip.start!r} {clip.end!r}".encode()).hexdigest()
+        return self.entries / key[:2] / f"{key[2:]}.npy"
+
+    def _keep(self, path: Path, made: np.ndarray) -> None:
+        if not (about := self.entries / "settings.json").exists():
+            write_whole(about, json.dumps(self.settings, indent=2).encode() + b"\n")
+        write_whole(path, _packed(made))
+
+
+def waveforms(folder: str | Path) -> Cache:
+    """What `a2i.audio.load` gives, (samples,) at 16 kHz.
+
+    Sounds of 16 bits that need neither resampling nor mixing down are kept as 16 bits, all others as float32: either gives
+    the same floats again, bit for bit.
+    """
+    return Cache(folder, {"kind": "waveforms", **decoded_by()}, load_waveform)
+
+
+def load_waveform(clip: Clip) -> np.ndarray:
+    """(samples,) float32 at 16 kHz, from the sound file."""
+    return audio.load(clip.path, clip.start, clip.end)
+
+
+def log_mels(folder: str | Path, settings: FeatureSettings) -> Cache:
+    """What `a2i.features.LogMel` gives for each clip alone: (T, num_mel_bins) float32, no padding.
+
+    In a batch with others LogMel gives the same numbers but for the last bits of float32.
+    """
+    about = {"kind": "log_mels", **decoded_by(), "features": asdict(settings), "torch": _version("torch")}
+    return Cache(folder, about, partial(_log_mel, settings), audio.SAMPLE_RATE / HOP_LENGTH * settings.num_mel_bins)
+
+
+def _log_mel(settings: FeatureSettings, clip: Clip) -> np.ndarray:
+    waveform = torch.from_numpy(load_waveform(clip))
+    log_mel: np.ndarray = _extractor(settings)(waveform[None], torch.tensor([len(waveform)]))[0][0].numpy()
+    return log_mel
+
+
+@functools.cache
+def _extractor(settings: FeatureSettings) -> LogMel:
+    return LogMel(settings)
+
+
+def decoded_by() -> dict[str, Any]:
+    """What decides the samples that a file decodes to."""
+    import soundfile
+
+    versions = {name: _version(name) for name in ("soundfile", "soxr", "av")}
+    return {"sample_rate": audio.SAMPLE_RATE, "libsndfile": soundfile.__libsndfile_version__, **versions}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _packed(array: np.ndarray) -> bytes:
+    """A .npy file's bytes: int16 where that gives exactly the same floats again, else float32."""
+    if array.dtype != np.float32:
+        raise ValueError(f"got {array.dtype} to keep; expected float32")
+    with np.errstate(invalid="ignore", over="ignore"):  # the comparison tells what does not fit
+        whole = np.clip(np.rint(array / STEP), -32768, 32767).astype(np.int16)
+    array = whole if (whole * STEP).tobytes() == array.tobytes() else array
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """An entry; None where there is none, or only a piece of one, as a broken disk or copy leaves it."""
+    try:
+        # Copy on write: torch wants arrays that it could write to; nothing ever reaches the file.
+        found: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return found * STEP if found.dtype == np.int16 else found

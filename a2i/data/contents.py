@@ -1,0 +1,93 @@
+"""Which content a sound file has, known without reading it again, and files that are there whole or not at all.
+
+Nobody wants to read 15 GB of sound to learn that nothing changed. As git does, a file's content hash is remembered with its
+inode, size, modification and change times, and the file is read again when one of them differs. (A program can set the
+modification time, never the change time.) A file that was changed within `RACY` seconds before it was read could change again
+within the clock's grain, so that it is not remembered but read each time.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from pathlib import Path
+
+RACY = 3.0  # seconds; FAT's clock has a grain of two
+PARTIAL = ".partial"
+
+Signature = tuple[int, int, int, int]  # inode, size, modification and change times in ns
+
+
+class Contents:
+    """Sound files' content hashes, remembered on disk and in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seen: dict[Path, tuple[Signature, str]] = {}
+
+    def known(self, path: Path) -> str | None:
+        """The hash of a file's content; None where it would have to be read."""
+        return self._remembered(path, _signature(path))
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file's content, hexadecimal.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        signature = _signature(path)
+        if (found := self._remembered(path, signature)) is not None:
+            return found
+        began = time.time()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        settled = began - max(signature[2:]) / 1e9 > RACY
+        if settled and signature == _signature(path):
+            self.seen[path] = (signature, digest)
+            write_whole(self._record(path), " ".join(map(str, (*signature, digest))).encode(), flush=False)
+        return digest
+
+    def _remembered(self, path: Path, signature: Signature) -> str | None:
+        if path not in self.seen:
+            try:
+                *numbers, digest = self._record(path).read_text(encoding="ascii").split()
+                # Not flushed to disk when it was written: after a power failure it may hold anything.
+                if len(numbers) == 4 and len(digest) == 64:
+                    self.seen[path] = ((*map(int, numbers),), digest)  # type: ignore[assignment]
+            except (OSError, ValueError):
+                return None
+        known, digest = self.seen.get(path, (None, ""))
+        return digest if known == signature else None
+
+    def _record(self, path: Path) -> Path:
+        key = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
+        return self.folder / key[:2] / key[2:]
+
+
+def _signature(path: Path) -> Signature:
+    try:
+        stat = path.stat()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file; expected a sound file") from error
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def write_whole(path: Path, content: bytes, flush: bool = True) -> None:
+    """Write under another name and rename: the file is there whole or not at all.
+
+    Args:
+        path: of the file; missing folders are made.
+        content: of the file.
+        flush: to the disk before it gets its name, so that this holds for a power failure as well.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if flush:
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

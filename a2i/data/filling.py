@@ -1,0 +1,160 @@
+"""Filling caches: all clips, in several processes, with a progress bar; stopped at any moment, it goes on from there."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from a2i.data import Clip
+from a2i.data.cache import Cache
+from a2i.data.contents import PARTIAL
+from a2i.data.download import require_space
+
+ABANDONED = 3_600  # seconds after which nobody is still writing a file
+AHEAD = 4  # clips of each process that wait for it
+BYTES = 4  # of a float32
+BLOCK = 4_096  # bytes in which disks give room
+LISTED = 20  # failures in a message
+
+Task = tuple[Cache, Clip]
+
+
+def fill(caches: Sequence[Cache], clips: Iterable[Clip], workers: int | None, say: Callable[[str], None]) -> int:
+    """Make what the caches lack of the clips. One call at a time for a folder: a second one waits, then does the rest.
+
+    Args:
+        caches: of one folder.
+        clips: any of them more than once counts once.
+        workers: processes; None for one per core, 0 for none but this one.
+        say: takes a line for the user.
+
+    Returns:
+        how many entries were made.
+
+    Raises:
+        OSError: the disk has less room than what is lacking needs, which is said before anything is made, or got full.
+        ValueError: some sound files can't be used; the message lists them. All others are there.
+        ChildProcessError: a process was killed.
+    """
+    folder = caches[0].folder
+    folder.mkdir(parents=True, exist_ok=True)
+    once = list({(clip.path, clip.start, clip.end): clip for clip in clips}.values())
+    with _alone(folder, say):
+        _sweep(folder)
+        tasks = [(cache, clip) for clip in once for cache in caches if not cache.has(clip)]
+        if not tasks:
+            return 0
+        needed = sum(size(cache, clip) for cache, clip in tasks)
+        require_space(folder, needed, f"preparing {len(tasks)} entries")
+        say(f"preparing {len(tasks)} entries of at most {needed / 1e9:.2f} GB in {folder}")
+        failures = _run(tasks, len(os.sched_getaffinity(0)) if workers is None else workers)
+    if failures:
+        more = f" and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
+        raise ValueError(f"{len(failures)} of {len(tasks)} entries can't be made: {'; '.join(failures[:LISTED])}{more}")
+    return len(tasks)
+
+
+def size(cache: Cache, clip: Clip) -> int:
+    """Bytes that an entry takes at most, from the sound file's header."""
+    try:
+        seconds = clip.seconds()
+    except (OSError, ValueError):  # said when it is made
+        return 0
+    return int(seconds * cache.values_per_second * BYTES) + BLOCK
+
+
+class _alone:  # noqa: N801  # a context manager that reads as a word
+    """Hold a folder's lock; say so where another process holds it."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.lock, self.say = FileLock(folder / ".lock"), say
+
+    def __enter__(self) -> None:
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            self.say(f"another process is preparing in {Path(self.lock.lock_file).parent}; waiting for it")
+            self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write."""
+    for path in folder.glob(f"*/*/.*{PARTIAL}"):
+        try:
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+        except FileNotFoundError:  # it got its name in the meantime
+            continue
+
+
+def _run(tasks: Sequence[Task], workers: int) -> list[str]:
+    """Make all entries; returns what was wrong with those that could not be made."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("preparing", total=len(tasks))
+        failures = []
+        workers = min(workers, len(tasks))
+        for failure in map(_make, tasks) if workers < 2 else _in_processes(tasks, workers):
+            failures += [failure] if failure else []
+            progress.advance(bar)
+    return failures
+
+
+def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[str | None]:
+    context = multiprocessing.get_context("spawn")  # fork is unsafe where torch has threads
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin)
+    left, waiting = iter(tasks), set[Future[str | None]]()
+    try:
+        while True:
+            # Not all at once: after Ctrl-C, or where the disk is full, what has not begun never does.
+            for _, task in zip(range(workers * AHEAD - len(waiting)), left, strict=False):
+                waiting.add(pool.submit(_make, task))
+            if not waiting:
+                return
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a process that prepares ended early (out of memory?); run again, or set workers=0"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """At the start of a process: Ctrl-C is the first process's to handle, and when that is killed, this one ends too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    first = multiprocessing.parent_process()
+    assert first is not None
+
+    def follow() -> None:
+        first.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _make(task: Task) -> str | None:
+    """Make one entry; returns what is wrong with its sound file, if anything."""
+    cache, clip = task
+    try:
+        cache(clip)
+    except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError) as error:
+        return " ".join(str(error).split())
+    return None
