@@ -1,13 +1,7 @@
-"""Encoder, bridge and decoder as one: loss, captions, and the folder in which a captioner is kept."""
+"""Encoder, bridge and decoder as one: loss, captions, save and load."""
 
-import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +11,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from a2i import decoders, encoders
 from a2i.bridge import Bridge, BridgeKind, Resampler, make_bridge
 from a2i.candidates import Candidate, best_first, distinct
+from a2i.captioner_folder import WEIGHTS_FILE, read, write
 from a2i.cleaning import Lexicon
 from a2i.confidence import Calibration
 from a2i.decoders import Decoding
 from a2i.features import FeatureSettings, LogMel
 from a2i.keywords import Keywords
 from a2i.text import IGNORE, CaptionTokenizer, TokenBatch
-
-FORMAT = 1
-SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
-    "captioner.json",
-    "model.safetensors",
-    "tokenizer",
-    "README.md",
-)
-LEXICON_FILE = "lexicon.json"  # for the published cleaning step; a folder may be without
 
 
 class Captioner(nn.Module):
@@ -158,12 +143,8 @@ class Captioner(nn.Module):
         batch = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         log_mel, mask = self.log_mel(batch.to(self.device), lengths.to(self.device))
-        return self.caption_features(log_mel, mask, decoding)
-
-    @torch.no_grad()
-    def caption_features(self, log_mel: Tensor, mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
-        """Captions of a batch of log-mel spectrograms; see `caption`."""
-        return self.caption_states(*self.encoder(log_mel, mask), decoding)
+        states, states_mask = self.encoder(log_mel, mask)
+        return self.caption_states(states, states_mask, decoding)
 
     @torch.no_grad()
     def caption_states(self, heard: Tensor, heard_mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
@@ -212,51 +193,7 @@ class Captioner(nn.Module):
         Raises:
             ValueError: the folder holds something else.
         """
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists():
-            raise ValueError(f"{folder}: holds something that is no captioner; expected an empty or new folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            self._write(part, card, dtype)
-            part.chmod(0o755)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(part, folder)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-        return folder
-
-    def _write(self, folder: Path, card: str, dtype: torch.dtype) -> None:
-        from copy import deepcopy
-
-        from safetensors.torch import save_model
-
-        weights = self if dtype == torch.float32 else deepcopy(self).to(dtype)
-        save_model(weights, str(folder / WEIGHTS_FILE))
-        self.tokenizer.save(folder / TOKENIZER_FOLDER)
-        settings = {
-            "format": FORMAT,
-            "features": asdict(self.log_mel.settings),
-            "encoder": {"name": _file_name(self.encoder), "settings": self.encoder.settings},
-            "bridge": self.bridge.settings,
-            "keywords": self.keywords.settings if self.keywords else None,
-            "decoder": {
-                "name": _file_name(self.decoder),
-                "vocab_size": len(self.tokenizer),
-                "settings": self.decoder.settings,
-            },
-            "max_tokens": self.tokenizer.max_tokens,
-            "bos": self.tokenizer.bos,
-            "decoding": asdict(self.decoding),
-            "calibration": asdict(self.calibration) if self.calibration else None,
-            "versions": {name: _version(name) for name in ("a2i", "torch", "transformers")},
-        }
-        (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        if self.lexicon is not None:
-            self.lexicon.save(folder / LEXICON_FILE)
-        (folder / CARD_FILE).write_text(card or "# An a2i captioner\n", encoding="utf-8")
+        return write(self, folder, card, dtype)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "Captioner":
@@ -269,61 +206,14 @@ class Captioner(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import load_model
 
-        folder = Path(folder)
-        for file in (SETTINGS_FILE, WEIGHTS_FILE):
-            if not (folder / file).is_file():
-                raise FileNotFoundError(
-                    f"{folder}: no {file} there; expected a captioner folder, such as the one that training writes at its"
-                    " end (RUN/captioner)"
-                )
-        captioner = cls._built(folder)
+        parts, calibration, lexicon = read(folder)
         try:
-            load_model(captioner, str(folder / WEIGHTS_FILE))
+            captioner = cls(**parts)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{folder}: {error}. Expected a captioner folder as a2i writes it") from error
+        captioner.calibration, captioner.lexicon = calibration, lexicon
+        try:
+            load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
             raise ValueError(f"{folder}: the weights don't fit the settings ({str(error).splitlines()[0]})") from error
         return captioner.to(device).eval()
-
-    @classmethod
-    def _built(cls, folder: Path) -> "Captioner":
-        """With random weights, from a folder's settings alone: nothing that they name is downloaded or run."""
-        try:
-            settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-            if settings["format"] != FORMAT:
-                raise ValueError(f"captioner format {settings['format']}; this version of a2i reads {FORMAT}")
-            encoder, decoder = settings["encoder"], settings["decoder"]
-            foreign = [
-                name for part in (encoder, decoder) for name in part["settings"] if name in ("pretrained", "revision")
-            ]
-            if foreign:
-                raise ValueError(f"names {foreign[0]!r}; expected settings that need no other weights than its own")
-            captioner = cls(
-                encoder=encoders.build(encoder["name"], encoder["settings"]),
-                decoder=decoders.build(decoder["name"], decoder["vocab_size"], decoder["settings"]),
-                tokenizer=CaptionTokenizer.load(
-                    folder / TOKENIZER_FOLDER, settings["max_tokens"], settings.get("bos", True)
-                ),
-                bridge=settings["bridge"],
-                features=FeatureSettings(**settings["features"]),
-                decoding=Decoding(**settings["decoding"]),
-                keywords=settings.get("keywords"),
-            )
-            if settings.get("calibration"):
-                captioner.calibration = Calibration(**settings["calibration"])
-            if (folder / LEXICON_FILE).is_file():
-                captioner.lexicon = Lexicon.load(folder / LEXICON_FILE)
-            return captioner
-        except (KeyError, TypeError, ValueError) as error:
-            said = f"no {error} in {SETTINGS_FILE}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{folder}: {said}. Expected a captioner folder as a2i writes it") from error
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a2i itself, when it runs from a checkout that is not installed
-        return None
-
-
-def _file_name(part: nn.Module) -> str:
-    """`ast` for `a2i.encoders.ast.ASTEncoder`."""
-    return type(part).__module__.rsplit(".", 1)[-1]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from a2i import audio
-from a2i.captioner import Candidate
+from a2i.candidates import Candidate
 from a2i.diffusion import Drawing
 
 PART = 60.0  # seconds

@@ -25,6 +25,7 @@ ORDER = [
         "decoders",
         "candidates",
         "confidence",
+        "captioner_folder",
         "captioner",
         "audio_language",
         "metrics",

@@ -157,7 +157,7 @@ def read_if_written(source: str) -> list[Captioned] | None:
         FileNotFoundError: it is none of these.
         ValueError: as `read_captions`.
     """
-    from a2i.captioner import SETTINGS_FILE
+    from a2i.captioner_folder import SETTINGS_FILE
 
     path = Path(source).expanduser()
     if source in AUDIO_LANGUAGE_MODELS or (path / SETTINGS_FILE).is_file():

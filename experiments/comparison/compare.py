@@ -23,7 +23,8 @@ from order import says_in_order
 from show import write
 from source_accuracy import Heard, listen
 
-from a2i.captioner import SETTINGS_FILE, Captioner
+from a2i.captioner import Captioner
+from a2i.captioner_folder import SETTINGS_FILE
 from a2i.data import Clip
 from a2i.data.esc10 import Esc10
 from a2i.data.esc10_captions import LABELS
