@@ -58,9 +58,13 @@ def references(row: dict[str, str]) -> list[str]:
 def cleaned(rows: Rows, known: Lexicon) -> Rows:
     """The rows with cleaned captions; those that changed are scored anew."""
     after = [{**row, "caption_predicted": known.clean(row["caption_predicted"])} for row in rows]
-    changed = [new for new, old in zip(after, rows, strict=True) if new["caption_predicted"] != old["caption_predicted"]]
+    changed = [
+        new for new, old in zip(after, rows, strict=True) if new["caption_predicted"] != old["caption_predicted"]
+    ]
     if changed:
-        scores = BERTScore(device="cpu").score([row["caption_predicted"] for row in changed], list(map(references, changed)))
+        scores = BERTScore(device="cpu").score(
+            [row["caption_predicted"] for row in changed], list(map(references, changed))
+        )
         for column, values in zip(SCORES, (scores.precision, scores.recall, scores.f1), strict=True):
             for row, value in zip(changed, values.tolist(), strict=True):
                 row[column] = str(value)
