@@ -230,13 +230,9 @@ def test_validation_scores_each_clip_once(tokenizer: CaptionTokenizer) -> None:
 
 def test_broken_first_words_are_counted_at_validation(tokenizer: CaptionTokenizer) -> None:
     learner = module(tokenizer)
-    logged: dict[str, float] = {}
-    learner.log_dict = lambda values, **_: logged.update(values)  # type: ignore[assignment, method-assign]
     rows = [("a", "irds sing."), ("b", "Birds are singing"), ("c", ""), ("d", "a forest")]
-    learner._heard = [
+    learner.validation_rows = [
         {"file_name": name, "caption_predicted": caption, "references": SENTENCES, "loss": 1.0, "tokens": 2.0}
         for name, caption in rows
     ]
-    learner._gathered = lambda: [learner._heard]  # type: ignore[method-assign]
-    learner.on_validation_epoch_end()
-    assert logged["val/first_word_valid"] == 2 / 4
+    assert learner._scores()["val/first_word_valid"] == 2 / 4

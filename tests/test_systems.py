@@ -9,10 +9,12 @@ from conftest import SENTENCES, tone
 from test_configs import compose
 
 from a2i.captioner import Captioner
+from a2i.data import Clip
 from a2i.train import build_captioner
 
 SMALL = ["small_ast_gpt2", "small_cnn_gpt2", "small_act", "small_cnn_transformer", "small_gru", "small_crnn_gru"]
 PUBLISHED = {"act": 103, "cnn_transformer": 7, "gru": 4, "crnn_gru": 3}  # millions of weights, with these few words
+CLIPS = [Clip(sentence, Path(sentence), (sentence,)) for sentence in SENTENCES]
 SOUNDS = [tone(300, 1.2), np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)]
 
 
@@ -27,7 +29,7 @@ def features(captioner: Captioner) -> tuple[torch.Tensor, torch.Tensor]:
 def test_each_in_its_small_size_learns_and_is_kept(model: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = compose("train", "experiment=comparison", f"model={model}")
-    captioner = build_captioner(config["model"], SENTENCES)
+    captioner = build_captioner(config["model"], CLIPS)
     tokens = captioner.tokenizer.encode(SENTENCES[:2])
     loss, _ = captioner.train().loss(*features(captioner), tokens, torch.tensor([0, 1]))
     loss.backward()
@@ -44,7 +46,7 @@ def test_each_in_its_papers_size(name: str) -> None:
     config = compose("train", f"experiment={name}")
     config["model"]["features"] = {"num_mel_bins": 64}  # torchaudio wants to see other kinds' filters
     with torch.device("meta"):
-        captioner = build_captioner(config["model"], SENTENCES)
+        captioner = build_captioner(config["model"], CLIPS)
     weights = sum(weight.numel() for weight in captioner.parameters() if weight.requires_grad)
     assert round(weights / 1e6) == PUBLISHED[name]
     assert captioner.tokenizer.decode(captioner.tokenizer.encode(["A dog barks."]).inputs[0].tolist()) == "a dog barks"
@@ -54,7 +56,7 @@ def test_each_in_its_papers_size(name: str) -> None:
 def test_mixed_precision_learns_alike(model: str) -> None:
     torch.manual_seed(0)
     config = compose("train", "experiment=comparison", f"model={model}")
-    captioner = build_captioner(config["model"], SENTENCES).eval()
+    captioner = build_captioner(config["model"], CLIPS).eval()
     tokens, clips = captioner.tokenizer.encode(SENTENCES[:2]), torch.tensor([0, 1])
     expected = float(captioner.loss(*features(captioner), tokens, clips)[0].detach())
     with torch.autocast("cpu", torch.bfloat16):
@@ -75,7 +77,7 @@ def test_any_pair_from_the_command_line(encoder: str, decoder: str) -> None:
     system = "act" if decoder == "gru" else "gru"  # so that the decoder is never the system's own
     config = compose("train", f"experiment={system}", f"model/encoder={encoder}", f"model/decoder={decoder}")
     with torch.device("meta"):
-        captioner = build_captioner(config["model"], SENTENCES)
+        captioner = build_captioner(config["model"], CLIPS)
     names = [type(part).__module__.rsplit(".", 1)[-1] for part in (captioner.encoder, captioner.decoder)]
     assert names == [ENCODERS[encoder], DECODERS[decoder]]
     fits = captioner.encoder.width == captioner.decoder.width
