@@ -2,79 +2,21 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import yaml
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from a2i.captioner import Captioner
 from a2i.diffusion import Painter
 from a2i.groups import Heard, Part, batches_by_length, read_groups
 from a2i.places import AUDIO_LANGUAGE_MODELS, CONF, MINI_CAPTIONER
+from a2i.result import Result
 
 if TYPE_CHECKING:
     from a2i.audio_language import AudioLanguageCaptioner
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a sound.
-
-    Attributes:
-        caption: what is heard.
-        candidates: the best captions, `caption` the first of them.
-        image: the picture, RGB; None without a picture model.
-        log_probabilities: of the candidates: mean over a caption's tokens, natural logarithm.
-        confidence: probability that `caption` names what is heard, as far as the captioner can tell; see `Candidate`.
-        seed: of the picture.
-        captioner: name or folder.
-        image_model: name, Hub id or folder; None without a picture model.
-        flagged: the picture model's safety checker's verdict; None where it has none.
-        unseen_tokens: of the prompt's end, beyond what the picture model's text model takes (77 in Stable Diffusion).
-        seconds: that it took.
-        parts: of a recording longer than a minute, what is heard in each; `candidates` are those of the surest one.
-    """
-
-    caption: str
-    candidates: tuple[str, ...]
-    image: Image.Image | None
-    log_probabilities: tuple[float, ...]
-    confidence: float
-    seed: int
-    captioner: str
-    image_model: str | None
-    flagged: bool | None
-    unseen_tokens: int
-    seconds: float
-    parts: tuple[Part, ...] = ()
-
-    def save(self, path: str | Path) -> Path:
-        """Write the picture as PNG, its text chunks telling `caption`, `seed` and `model`.
-
-        Raises:
-            ValueError: there is no picture.
-        """
-        if self.image is None:
-            raise ValueError("got a result without a picture; load the pipeline with a picture model to have one")
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = PngInfo()
-        for key, value in (
-            ("caption", self.caption),
-            ("seed", str(self.seed)),
-            ("model", str(self.image_model)),
-            ("captioner", self.captioner),
-            ("Software", "a2i"),
-        ):
-            text.add_text(key, value)
-        part = path.with_name(f".{path.name}.part")
-        self.image.save(part, format="PNG", pnginfo=text)
-        return part.replace(path)
 
 
 class AudioToImage:

@@ -32,7 +32,7 @@ ORDER = [
         "report",
         "tracking",
     ),
-    *("data", "compose", "groups", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
+    *("data", "compose", "groups", "result", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
 ]
 # Rooms that know nothing of others but these.
 ONLY = {
