@@ -45,6 +45,11 @@ class Heard:
     length: float = 0.0  # of the source, in seconds
     parts: tuple[Part, ...] = ()
 
+    @property
+    def held(self) -> int:
+        """Samples in memory."""
+        return self.waveform.size + (self.source.size if isinstance(self.source, np.ndarray) else 0)
+
     def spans(self) -> Iterator[tuple[float, float, np.ndarray]]:
         """Equal parts of the source: start and end in seconds, and the waveform."""
         count = math.ceil(self.length / PART)
@@ -93,7 +98,7 @@ def read_groups(sounds: Iterable[str | Path | np.ndarray], size: int) -> Iterato
             heard = Heard(np.zeros(0, np.float32), error)
         heard.seconds = time.perf_counter() - began
         group.append(heard)
-        if len(group) == size or sum(each.waveform.size for each in group) > GROUP_SAMPLES:
+        if len(group) == size or sum(each.held for each in group) > GROUP_SAMPLES:
             yield group
             group = []
     if group:

@@ -150,19 +150,19 @@ class AudioToImage:
 
     def _caption_parts(self, heard: Heard, seed: int, decoding: dict[str, Any]) -> None:
         """Caption a long recording part by part; the candidates are those of the part that is told most surely."""
-        parts = []
+        parts, began = [], time.perf_counter()
         try:
             for start, end, waveform in heard.spans():
                 self._caption([one := Heard(waveform)], seed, decoding)
                 if one.error is not None:
                     raise one.error
-                heard.seconds += one.seconds
                 parts.append(Part(start, end, one.candidates[0].caption, one.candidates[0].confidence))
                 if not heard.candidates or one.candidates[0].confidence > heard.candidates[0].confidence:
                     heard.candidates = one.candidates
             heard.parts = tuple(parts)
         except Exception as error:
             heard.error = error
+        heard.seconds += time.perf_counter() - began
 
     def _draw(self, heard: list[Heard], seed: int, show_progress: bool) -> None:
         """Give each its picture, or the error that it makes alone."""

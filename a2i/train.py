@@ -20,54 +20,9 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from a2i.captioner import Captioner
-    from a2i.data import Clip
     from a2i.training.module import CaptionModule
 
 CONFIG_FILE, OVERRIDES_FILE = "config.yaml", "overrides.yaml"
-
-
-def build_captioner(model: dict[str, Any], clips: list["Clip"]) -> "Captioner":
-    """The captioner that `conf/model` describes.
-
-    Args:
-        model: tokenizer, encoder, bridge, keywords, decoder, features and decoding.
-        clips: of the training split. The published cleaning step knows the words of their captions; a tokenizer is learnt
-            from these, and their labels are the keywords, where the model asks for its own.
-    """
-    from a2i.captioner import Captioner
-    from a2i.cleaning import Lexicon
-    from a2i.decoders import Decoding
-    from a2i.features import FeatureSettings
-    from a2i.text import CaptionTokenizer
-
-    wanted = model["tokenizer"]
-    captions = [caption for clip in clips for caption in clip.captions]
-    bos = wanted["bos"]
-    if wanted["pretrained"] is not None:
-        tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"], bos)
-    else:
-        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"], bos, wanted["kind"])
-    captioner = Captioner(
-        encoder=build(model["encoder"]),
-        decoder=build(model["decoder"], vocab_size=len(tokenizer)),
-        tokenizer=tokenizer,
-        bridge=model["bridge"],
-        features=FeatureSettings(**model["features"]),
-        decoding=Decoding(**model["decoding"]),
-        keywords=_keywords(clips) if model["keywords"] else None,
-    )
-    captioner.lexicon = Lexicon.of(captions, tokenizer)
-    return captioner
-
-
-def _keywords(clips: list["Clip"]) -> dict[str, Any] | None:
-    """Settings of `a2i.keywords.Keywords` for the labels of some clips; None where they have none."""
-    from a2i.data import NAMELESS
-    from a2i.training.labels import label_names
-
-    names = label_names(clips)
-    alone = sorted(NAMELESS & set(names))
-    return {"names": names, "alone": alone, "unlikely": "unknown" if "unknown" in names else None} if names else None
 
 
 def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[str, float]:
@@ -79,11 +34,13 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         resume: go on from the run's last checkpoint.
 
     Returns:
-        the last validation's values, by name, and the monitored one at its best as `best/…`: that of the captioner folder.
+        the last validation's values, by name, and the monitored one at its best as `best/…`: that of the captioner folder,
+        with keywords before it learnt to tell two sources.
     """
     import torch
     from lightning.pytorch import seed_everything
 
+    from a2i.training.building import build_captioner
     from a2i.training.datamodule import CaptionDataModule
     from a2i.training.prepared import prepare
 
@@ -106,6 +63,7 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
             clips,
             learns=not config["training"]["freeze_encoder"],
             augmented=config["training"]["augment"] is not None,
+            device="cpu" if config["trainer"]["accelerator"] == "cpu" else None,
         )
         datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **loader)
         datamodule.setup("fit")
@@ -122,10 +80,14 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
     for checkpoint in trainer.checkpoint_callbacks:
         if checkpoint.monitor == name and checkpoint.best_model_score is not None:
             values[f"best/{name}"] = float(checkpoint.best_model_score)
-    if not trainer.callback_metrics:
+    if not trainer.callback_metrics and (folder / "captioner").exists():
         print(f"nothing left to train in {folder}: it has had its epochs; a larger trainer.max_epochs goes on")
     elif trainer.is_global_zero:
-        _finish(config, module, trainer, folder, values)
+        try:
+            _finish(config, module, trainer, folder, values)
+        except KeyboardInterrupt:
+            print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
+            sys.exit(130)
     trainer.strategy.barrier()
     return values
 
@@ -209,7 +171,9 @@ def _finish(
     if captioner.keywords is not None:
         from a2i.training.several import learn_several
 
+        captioner.to(trainer.strategy.root_device)
         learn_several(captioner, trainer.datamodule, module.augment, config["seed"])  # type: ignore[attr-defined]
+        captioner.cpu()
     scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("best/"))
     card = (
         f"# {config['name']}\n\nA captioner trained by a2i: `python -m a2i.train` with the configuration in `{CONFIG_FILE}`"
@@ -217,8 +181,11 @@ def _finish(
         f"- best validation: {scores or 'none'}\n- weights: of the {'best' if best.exists() else 'last'} checkpoint"
         f" by `{monitored(config)[0]}`\n"
     )
+    if captioner.keywords is not None:
+        card += "- it was validated before it learnt to tell two sources, with one keyword a clip\n"
     captioner.save(folder / "captioner", card)
-    (folder / "values.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    if values:  # none where a run had its epochs, but was interrupted before its captioner was written
+        (folder / "values.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     from a2i.training.curves import plot_curves
 
     plot_curves(folder)

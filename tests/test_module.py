@@ -90,7 +90,8 @@ def test_keywords_learn_to_be_told_and_the_decoder_learns_from_true_ones(tokeniz
     assert grad is not None
     assert (grad != 0).any(dim=0).tolist() == [False, False, True, False]
     assert captioner.keywords.head.linear.weight.grad is not None
-    for wrong in ({"labels": 3}, {"labels": 2, "label_loss": 0.5}):
+    frozen = {"labels": 3, "label_loss": 0.5, "freeze_encoder": True}
+    for wrong in ({"labels": 3}, {"labels": 2, "label_loss": 0.5}, frozen):
         with pytest.raises(ValueError, match="keywords are learnt from as many labels"):
             CaptionModule(captioner, ADAM, **wrong)  # type: ignore[arg-type]
 

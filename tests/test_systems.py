@@ -10,7 +10,7 @@ from test_configs import compose
 
 from a2i.captioner import Captioner
 from a2i.data import Clip
-from a2i.train import build_captioner
+from a2i.training.building import build_captioner
 
 SMALL = ["small_ast_gpt2", "small_cnn_gpt2", "small_act", "small_cnn_transformer", "small_gru", "small_crnn_gru"]
 PUBLISHED = {"act": 103, "cnn_transformer": 7, "gru": 4, "crnn_gru": 3}  # millions of weights, with these few words

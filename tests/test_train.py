@@ -16,6 +16,7 @@ import soundfile
 import torch
 import yaml
 from conftest import listen_to_ctrl_c
+from safetensors.torch import load_file
 
 from a2i.captioner import Captioner
 from a2i.metrics.captions import score_captions
@@ -301,6 +302,34 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> N
     train(f"resume={folder}", f"trainer.max_epochs={epoch + 2}")
     assert (folder / "captioner" / "model.safetensors").exists()
     assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == epoch + 2
+
+
+def test_a_captioner_that_was_not_written_is_written_when_resuming(tmp_path: Path) -> None:
+    """With labels, so that it learns to tell two sources after its last epoch: there it may be interrupted too."""
+    folder = tmp_path / "run"
+    sounds = ["data=foley", f"data.root={tmp_path}/foley", "data.n_train=12", "data.n_val=4", "data.n_test=0"]
+    small = [item for item in SMALL if item != "data=folder"]
+    train(
+        *small,
+        *FAST,
+        *sounds,
+        "data.max_seconds=5",
+        "data.workers=1",
+        "trainer.max_epochs=2",
+        f"hydra.run.dir={folder}",
+    )
+    written = json.loads((folder / "captioner" / "captioner.json").read_text())
+    assert len(written["keywords"]["names"]) == 12
+    whole = load_file(folder / "captioner" / "model.safetensors")
+    assert whole["keywords.several.3.bias"].item() != -10  # it has learnt
+    shutil.rmtree(folder / "captioner")
+    train(f"resume={folder}")
+    again = load_file(folder / "captioner" / "model.safetensors")
+    torch.testing.assert_close(again["keywords.mean"], whole["keywords.mean"], atol=1e-5, rtol=1e-5)
+    assert again["keywords.several.3.bias"].item() != -10
+    # What it learns after the last epoch starts from sums whose last bits may differ.
+    after = ("keywords.mean", "keywords.std", "keywords.several.")
+    assert all(torch.equal(again[name], weight) for name, weight in whole.items() if not name.startswith(after))
 
 
 def test_a_run_that_has_had_its_epochs_keeps_its_record(recordings: Path, whole: Path, tmp_path: Path) -> None:

@@ -87,6 +87,11 @@ def test_a_painter_may_start_from_another(data: Path, run: Path, tmp_path: Path)
         change = max(float((new[name].float() - weight.float()).abs().max()) for name, weight in old.items())
         assert 0 < change < 0.1, part
     assert not (tmp_path / "text.pt").exists()
+    # Where it came from is no part of what it is.
+    for folder in (tmp_path / "painter", SHIPPED):
+        assert not any(word in file.read_text() for file in folder.rglob("*.json") for word in (str(ROOT), str(run))), (
+            folder
+        )
     assert (tmp_path / "painter_record.json").exists()
 
 

@@ -81,10 +81,13 @@ class CaptionModule(LightningModule):
             raise ValueError(
                 f"got labels_first={labels_first}; expected 0 to below 1, with label_loss above 0 and freeze_encoder=false"
             )
-        if captioner.keywords is not None and not (label_loss and labels == len(captioner.keywords.names)):
+        if captioner.keywords is not None and (
+            freeze_encoder or not (label_loss and labels == len(captioner.keywords.names))
+        ):
             raise ValueError(
-                f"got {len(captioner.keywords.names)} keywords, {labels} labels and label_loss={label_loss}; keywords are"
-                " learnt from as many labels, with label_loss above 0"
+                f"got {len(captioner.keywords.names)} keywords, {labels} labels, label_loss={label_loss} and freeze_encoder="
+                f"{freeze_encoder}; keywords are learnt from as many labels, with label_loss above 0 and an encoder that"
+                " learns: set training.label_loss=1, or model.keywords=false"
             )
         if captioner.keywords is not None:
             captioner.keywords.several.requires_grad_(False)  # learns at the end, see `a2i.training.several`

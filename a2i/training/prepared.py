@@ -30,6 +30,7 @@ def prepare(
     clips: Sequence[Clip],
     learns: bool,
     augmented: bool,
+    device: str | None = None,
 ) -> tuple[Prepared, Cache, float] | None:
     """Fill the cache with what clips come as, and say what to pad it with; None for waveforms.
 
@@ -40,6 +41,7 @@ def prepare(
         clips: of all splits.
         learns: whether the encoder does.
         augmented: whether spectrograms are, in training.
+        device: for states, where they are computed; None for CUDA where there is one, else the CPU.
 
     Raises:
         ValueError: the kind is unknown, there is no folder, or states would not be the same in every epoch.
@@ -60,7 +62,7 @@ def prepare(
         cache, padding, workers = log_mels(folder, captioner.log_mel.settings), captioner.log_mel.settings.padding, None
         fill([cache], clips, workers, print)
         return kind, cache, padding
-    captioner.to(find_device(None)).encoder.eval()
+    captioner.to(find_device(device)).encoder.eval()
     cache = encoder_states(folder, captioner)
     fill([cache], clips, 0, print)
     captioner.to("cpu")

@@ -100,14 +100,14 @@ def export_pipeline(
         fresh.load_state_dict(model.state_dict())
         return fresh.to("cpu", torch.float16)
 
-    small_vae = half(vae, AutoencoderKL.from_config(vae.config))
+    small_vae = half(vae, AutoencoderKL.from_config(_own(vae.config)))
     # from_config takes a value registered later for the default, and drops it.
     small_vae.register_to_config(scaling_factor=vae.config.scaling_factor)
     StableDiffusionPipeline(
         vae=small_vae,
         text_encoder=half(text_model, CLIPTextModel(text_model.config)),
         tokenizer=tokenizer,
-        unet=half(unet, UNet2DConditionModel.from_config(unet.config)),
+        unet=half(unet, UNet2DConditionModel.from_config(_own(unet.config))),
         scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -117,3 +117,8 @@ def export_pipeline(
         file.chmod(0o644)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
+
+
+def _own(config: Any) -> dict[str, Any]:
+    """A configuration without the folder that the weights were loaded from: where it comes from is no part of what it is."""
+    return {key: value for key, value in config.items() if key != "_name_or_path"}

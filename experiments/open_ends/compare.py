@@ -64,10 +64,12 @@ def outcome(run: Path, bertscore: BERTScore) -> Outcome:
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     captions = [row["caption_predicted"] for row in rows]
-    heard = [Path(row["file_name"]).stem.split("_", 1)[1].split("_then_") for row in rows]
+    names = [Path(row["file_name"].partition("#")[0]).stem for row in rows]  # without the part's start and end
+    heard = [name.split("_", 1)[1].split("_then_") for name in names]
     named = [sources_named(caption) for caption in captions]
     pairs = list(zip(heard, named, strict=True))
-    scores = bertscore.score(captions, [[row[f"caption_{n}"] for n in range(1, 6)] for row in rows])
+    references = [[row[f"caption_{n}"] for n in range(1, 6) if row.get(f"caption_{n}")] for row in rows]
+    scores = bertscore.score(captions, references)
     return Outcome(
         first=sum(sources[0] in some for sources, some in pairs) / len(rows),
         last=sum(sources[-1] in some for sources, some in pairs) / len(rows),
