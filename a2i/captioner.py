@@ -107,7 +107,7 @@ class Captioner(nn.Module):
         self, states: Tensor, states_mask: Tensor, tokens: TokenBatch, clip_index: Tensor, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """`loss` of clips that are encoded already: states (B, S, D) and mask (B, S)."""
-        logits = self.decoder(tokens.inputs, tokens.mask, states[clip_index], states_mask[clip_index])
+        logits = self.decoder(tokens.inputs, tokens.mask, states, states_mask, clip_index)
         targets = tokens.targets.flatten()
         loss = cross_entropy(
             logits.flatten(0, 1).float(), targets, ignore_index=IGNORE, label_smoothing=label_smoothing
@@ -173,12 +173,11 @@ class Captioner(nn.Module):
 
     def _log_probabilities(self, ids: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
         """(C × n, L) generated ids → (C × n,) mean log-probability of the tokens up to the first EOS."""
-        repeats = len(ids) // len(states)
-        states, states_mask = states.repeat_interleave(repeats, 0), states_mask.repeat_interleave(repeats, 0)
+        clip_index = torch.arange(len(states), device=ids.device).repeat_interleave(len(ids) // len(states))
         inputs, targets = ids[:, :-1], ids[:, 1:]
         ended = (targets == self.tokenizer.eos_id).cumsum(dim=1)
         real = (ended == 0) | ((ended == 1) & (targets == self.tokenizer.eos_id))
-        logits = self.decoder(inputs, real, states, states_mask)
+        logits = self.decoder(inputs, real, states, states_mask, clip_index)
         chosen = logits.float().log_softmax(dim=-1).gather(2, targets[:, :, None])[:, :, 0]
         return (chosen * real).sum(dim=1) / real.sum(dim=1)
 

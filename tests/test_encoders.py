@@ -190,3 +190,24 @@ def test_an_encoder_is_added_as_the_how_to_says(
     ).eval()
     sounds = [tone(300, 1.2)]
     assert Captioner.load(captioner.save(tmp_path / "captioner")).caption(sounds) == captioner.caption(sounds)
+
+
+def test_both_ways_equal_torchs_packed_sequences() -> None:
+    """Outputs and gradients, from the same weights, of clips of different lengths."""
+    torch.manual_seed(0)
+    ours, theirs = encoders.BidirectionalGRU(5, 4), torch.nn.GRU(5, 4, batch_first=True, bidirectional=True)
+    for name, weight in ours.forwards.named_parameters():
+        theirs.get_parameter(name).data.copy_(weight)
+    for name, weight in ours.backwards.named_parameters():
+        theirs.get_parameter(f"{name}_reverse").data.copy_(weight)
+    states, frames = torch.randn(4, 30, 5), torch.tensor([30, 12, 1, 29])
+    packed = torch.nn.utils.rnn.pack_padded_sequence(states, frames, batch_first=True, enforce_sorted=False)
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    found = ours(states, frames)
+    assert torch.allclose(found, expected, atol=1e-6)
+    expected.pow(2).sum().backward()
+    found.pow(2).sum().backward()
+    for name, weight in ours.forwards.named_parameters():
+        assert torch.allclose(weight.grad, theirs.get_parameter(name).grad, atol=1e-5)
+    for name, weight in ours.backwards.named_parameters():
+        assert torch.allclose(weight.grad, theirs.get_parameter(f"{name}_reverse").grad, atol=1e-5)

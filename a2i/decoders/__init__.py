@@ -5,7 +5,8 @@ Every file offers its class under the name `Decoder`: a module with
 * `Decoder(vocab_size, **settings)`: plain values only;
 * `settings`: the dictionary, ready for JSON, from which the same decoder without its weights is built again;
 * `width`: D, the size of the states that it attends to;
-* `forward(inputs (C, L), mask (C, L), states (C, S, D), states_mask (C, S)) -> logits (C, L, vocabulary)`;
+* `forward(inputs (C, L), mask (C, L), states (B, S, D), states_mask (B, S), clip_index (C,)) -> logits (C, L, vocabulary)`:
+  which clip each caption is of; None where every caption has states of its own;
 * `generate(states, states_mask, bos_id, eos_id, decoding) -> token ids (C × num_candidates, L)`, BOS first;
 * `new_parameters()`: names of the weights that no pretraining has seen.
 
@@ -69,6 +70,11 @@ class Decoding:
             )
         if self.temperature <= 0 or not 0 < self.top_p <= 1:
             raise ValueError(f"got temperature={self.temperature}, top_p={self.top_p}; expected > 0 and 0 < top_p ≤ 1")
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch that `transformers`' generation has for each clip."""
+        return max(self.num_beams, self.num_candidates)
 
     def with_changes(self, **changes: Any) -> "Decoding":
         """The same with some values changed; None leaves one as it is.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from a2i.decoders import Decoding, search
+from a2i.sharing import Sharing, cache
 
 NEW = ("crossattention", "ln_cross_attn")  # parts of the names of the weights that no GPT-2 checkpoint has
 
@@ -53,6 +54,7 @@ class GPT2Decoder(nn.Module):
                 )
         # BOS and EOS are the tokenizer's, given to every generation.
         self.model.generation_config = GenerationConfig()
+        self.sharing = Sharing(block.crossattention.c_attn for block in self.model.transformer.h)
         if gradient_checkpointing:
             self.model.activation_checkpointing_enable()
 
@@ -70,23 +72,27 @@ class GPT2Decoder(nn.Module):
         """Names of the weights that no pretraining has seen."""
         return [name for name, _ in self.named_parameters() if any(part in name for part in NEW)]
 
-    def forward(self, inputs: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
+    def forward(
+        self, inputs: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor, clip_index: Tensor | None = None
+    ) -> Tensor:
         """Teacher forcing.
 
         Args:
             inputs: (C, L) token ids, BOS first.
             mask: (C, L) bool, True for real tokens.
-            states: (C, S, D).
-            states_mask: (C, S) bool, True for real states.
+            states: (B, S, D).
+            states_mask: (B, S) bool, True for real states.
+            clip_index: (C,) which of the B clips each caption is of; None where B = C and each has its own.
 
         Returns:
             logits (C, L, vocabulary); those at position i see `inputs[:, : i + 1]` and all real states.
         """
+        attended = self.sharing.captions(inputs, states, states_mask, clip_index)
         output = self.model(
             input_ids=inputs,
             attention_mask=mask,
             encoder_hidden_states=states,
-            encoder_attention_mask=states_mask.to(states.dtype),
+            encoder_attention_mask=attended,
             use_cache=False,
         )
         logits: Tensor = output.logits
@@ -96,8 +102,10 @@ class GPT2Decoder(nn.Module):
         self, states: Tensor, states_mask: Tensor, bos_id: int, eos_id: int, decoding: Decoding, use_cache: bool = True
     ) -> Tensor:
         """Find captions; see `search`."""
+        self.sharing.beams(decoding.rows)
+        kept = {"past_key_values": cache()} if use_cache else {}
         positions = self.model.config.n_positions
-        return search(self.model, states, states_mask, bos_id, eos_id, decoding, positions, use_cache)
+        return search(self.model, states, states_mask, bos_id, eos_id, decoding, positions, use_cache, **kept)
 
 
 def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:

@@ -63,19 +63,22 @@ class GRUDecoder(nn.Module):
         """All of it: no pretraining has seen any."""
         return [name for name, _ in self.named_parameters()]
 
-    def forward(self, inputs: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
+    def forward(
+        self, inputs: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor, clip_index: Tensor | None = None
+    ) -> Tensor:
         """Teacher forcing.
 
         Args:
             inputs: (C, L) token ids, BOS first.
             mask: (C, L) bool, True for real tokens; padding stands at the end, where nothing real comes after it.
-            states: (C, S, D).
-            states_mask: (C, S) bool, True for real states.
+            states: (B, S, D).
+            states_mask: (B, S) bool, True for real states.
+            clip_index: (C,) which of the B clips each caption is of; None where B = C and each has its own.
 
         Returns:
             logits (C, L, vocabulary); those at position i see `inputs[:, : i + 1]` and all real states.
         """
-        logits: Tensor = self.model(inputs, mask, states, states_mask).logits
+        logits: Tensor = self.model(inputs, mask, states, states_mask, clip_index=clip_index).logits
         return logits
 
     def generate(
@@ -145,6 +148,7 @@ class _RecurrentModel(PreTrainedModel, GenerationMixin):
         encoder_hidden_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
         past_key_values: _Memory | None = None,
+        clip_index: Tensor | None = None,
         **_: Any,
     ) -> CausalLMOutputWithCrossAttentions:
         """Token ids (C, L) → logits (C, L, vocabulary), one step after another; `attention_mask` changes nothing."""
@@ -153,6 +157,8 @@ class _RecurrentModel(PreTrainedModel, GenerationMixin):
         config, states = self.config, encoder_hidden_states
         embedded = nn.functional.dropout(self.embed(input_ids), config.dropout, self.training)
         keys, silent = self.key(states), ~encoder_attention_mask.bool()
+        if clip_index is not None:
+            states, keys, silent = states[clip_index], keys[clip_index], silent[clip_index]
         activations = None if past_key_values is None else past_key_values.activations
         if activations is None:
             activations = states.new_zeros(config.layers, len(states), config.hidden)

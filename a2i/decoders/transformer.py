@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, TrOCRConfig, TrOCRForCausalLM
+from transformers import GenerationConfig, TrOCRConfig, TrOCRForCausalLM
 from transformers.activations import ACT2FN
 
 from a2i.decoders import Decoding, search
+from a2i.sharing import Sharing, cache
 
 
 class TransformerDecoder(nn.Module):
@@ -84,6 +85,8 @@ class TransformerDecoder(nn.Module):
         table = self.model.model.decoder.embed_positions
         table.weight.data = _sinusoids(*table.weight.shape)
         table.requires_grad_(False)
+        attentions = [layer.encoder_attn for layer in self.model.model.decoder.layers]
+        self.sharing = Sharing(part for attention in attentions for part in (attention.k_proj, attention.v_proj))
         if gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
 
@@ -91,14 +94,17 @@ class TransformerDecoder(nn.Module):
         """All of it: no pretraining has seen any."""
         return [name for name, _ in self.named_parameters()]
 
-    def forward(self, inputs: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
+    def forward(
+        self, inputs: Tensor, mask: Tensor, states: Tensor, states_mask: Tensor, clip_index: Tensor | None = None
+    ) -> Tensor:
         """Teacher forcing.
 
         Args:
             inputs: (C, L) token ids, BOS first.
             mask: (C, L) bool, True for real tokens.
-            states: (C, S, D).
-            states_mask: (C, S) bool, True for real states.
+            states: (B, S, D).
+            states_mask: (B, S) bool, True for real states.
+            clip_index: (C,) which of the B clips each caption is of; None where B = C and each has its own.
 
         Returns:
             logits (C, L, vocabulary); those at position i see `inputs[:, : i + 1]` and all real states.
@@ -111,11 +117,12 @@ class TransformerDecoder(nn.Module):
                 f"got captions of {inputs.shape[1]} tokens; this decoder has {self.settings['positions']} positions: set"
                 " model.tokenizer.max_tokens to fewer, or model.decoder.positions to more"
             )
+        attended = self.sharing.captions(inputs, states, states_mask, clip_index)
         output = self.model(
             input_ids=inputs,
             attention_mask=mask,
             encoder_hidden_states=states,
-            encoder_attention_mask=states_mask.to(states.dtype),
+            encoder_attention_mask=attended,
             use_cache=False,
         )
         logits: Tensor = output.logits
@@ -125,9 +132,10 @@ class TransformerDecoder(nn.Module):
         self, states: Tensor, states_mask: Tensor, bos_id: int, eos_id: int, decoding: Decoding, use_cache: bool = True
     ) -> Tensor:
         """Find captions; see `search`."""
-        caches = {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())} if use_cache else {}
+        self.sharing.beams(decoding.rows)
+        kept = {"past_key_values": cache()} if use_cache else {}
         positions = self.settings["positions"]
-        return search(self.model, states, states_mask, bos_id, eos_id, decoding, positions, use_cache, **caches)
+        return search(self.model, states, states_mask, bos_id, eos_id, decoding, positions, use_cache, **kept)
 
 
 def _sinusoids(count: int, width: int) -> Tensor:

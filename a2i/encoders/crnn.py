@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, dropout, leaky_relu, pad
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from a2i.encoders import load_weights, zero_padding
+from a2i.encoders import BidirectionalGRU, load_weights, zero_padding
 
 
 class CRNNEncoder(nn.Module):
@@ -56,7 +55,7 @@ class CRNNEncoder(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1, bias=False) for before, after in pairwise(widths)
         )
-        self.gru = nn.GRU(channels * (num_mel_bins // 64), hidden, batch_first=True, bidirectional=True)
+        self.gru = BidirectionalGRU(channels * (num_mel_bins // 64), hidden)
         if pretrained is not None:
             load_weights(self, pretrained)
 
@@ -80,8 +79,7 @@ class CRNNEncoder(nn.Module):
                 heard, frames = pool_by_fourth_power(heard, (2, 4)), (frames // 2).clamp_min(1)
         heard = pool_by_fourth_power(heard, (1, 4))
         heard = dropout(heard, self.settings["dropout"], self.training).transpose(1, 2).flatten(2)  # (B, S, C × F)
-        packed = pack_padded_sequence(heard, frames.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=heard.shape[1])
+        states = self.gru(heard, frames)
         return states, torch.arange(states.shape[1], device=frames.device) < frames[:, None]
 
 

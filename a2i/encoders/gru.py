@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from a2i.encoders import load_weights
+from a2i.encoders import BidirectionalGRU, load_weights
 
 
 class GRUEncoder(nn.Module):
@@ -46,8 +45,7 @@ class GRUEncoder(nn.Module):
         }
         self.width = 2 * hidden
         self.layers = nn.ModuleList(
-            nn.GRU(self.width if index else num_mel_bins, hidden, batch_first=True, bidirectional=True)
-            for index in range(layers)
+            BidirectionalGRU(self.width if index else num_mel_bins, hidden) for index in range(layers)
         )
         if pretrained is not None:
             load_weights(self, pretrained)
@@ -69,9 +67,7 @@ class GRUEncoder(nn.Module):
             if index:
                 states, frames = states[:, ::step], -(-frames // step)
                 states = dropout(states, self.settings["dropout"], self.training)
-            # Packed: the way back begins at a clip's own end.
-            packed = pack_padded_sequence(states, frames.cpu(), batch_first=True, enforce_sorted=False)
-            heard, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=states.shape[1])
+            heard = layer(states, frames)
             states = heard + states if index else heard
         return states, torch.arange(states.shape[1], device=frames.device) < frames[:, None]
 

@@ -1,0 +1,102 @@
+"""Sharing what the states are projected to changes nothing but the time it takes."""
+
+import pytest
+import torch
+from conftest import TINY_GPT2
+from torch import Tensor
+
+from a2i import decoders
+from a2i.decoders import Decoding
+
+SETTINGS = {
+    "gpt2": {"config": TINY_GPT2},
+    "gru": {"hidden": 12, "embedding": 8, "width": 16},
+    "transformer": {"layers": 2, "width": 16, "heads": 2},
+}
+CLIP_INDEX = torch.tensor([0, 0, 1, 2, 2, 2, 1])
+
+
+@pytest.fixture(params=sorted(SETTINGS))
+def decoder(request: pytest.FixtureRequest) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return decoders.build(request.param, 40, SETTINGS[request.param]).eval()
+
+
+def sound(decoder: torch.nn.Module, masked: bool) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    lengths = torch.tensor([7, 4, 1] if masked else [7, 7, 7])
+    return torch.randn(3, 7, decoder.width), torch.arange(7) < lengths[:, None]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_captions_that_share_their_clips_states_are_as_with_states_of_their_own(
+    decoder: torch.nn.Module, masked: bool, precision: torch.dtype
+) -> None:
+    """Logits and all gradients, those of the states too."""
+    states, mask = sound(decoder, masked)
+    inputs = torch.randint(0, 40, (7, 5))
+    tokens = torch.arange(5) < torch.tensor([5, 3, 5, 1, 2, 5, 4])[:, None]
+    found = {}
+    for shared in (True, False):
+        states = states.detach().requires_grad_()
+        decoder.zero_grad()
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            if shared:
+                logits = decoder(inputs, tokens, states, mask, CLIP_INDEX)
+            else:
+                logits = decoder(inputs, tokens, states[CLIP_INDEX], mask[CLIP_INDEX])
+        logits.float()[tokens].pow(2).sum().backward()
+        gradients = [weight.grad.clone() for weight in decoder.parameters() if weight.grad is not None]
+        assert states.grad is not None
+        found[shared] = [logits.detach().float()[tokens], states.grad, *gradients]
+    tolerance = 1e-5 if precision == torch.float32 else 3e-2
+    assert len(found[True]) == len(found[False])
+    for one, other in zip(found[True], found[False], strict=True):
+        assert (one - other).abs().max() <= tolerance * max(1.0, float(other.abs().max()))
+
+
+def test_states_are_projected_once_for_captions_and_beams() -> None:
+    for name in ("gpt2", "transformer"):
+        decoder = decoders.build(name, 40, SETTINGS[name]).eval()
+        states, mask = sound(decoder, masked=True)
+        seen: list[int] = []
+        layers = decoder.model.transformer.h if name == "gpt2" else decoder.model.model.decoder.layers  # type: ignore[union-attr]
+        projection = layers[0].crossattention.c_attn if name == "gpt2" else layers[0].encoder_attn.k_proj
+        projection.register_forward_hook(lambda _, given, __, seen=seen: seen.append(len(given[0])))
+        decoder(torch.zeros(7, 3, dtype=torch.long), torch.ones(7, 3, dtype=torch.bool), states, mask, CLIP_INDEX)
+        decoder.generate(states, mask, 0, 5, Decoding(num_beams=4, max_tokens=6))  # type: ignore[operator]
+        sampled = Decoding(num_beams=1, num_candidates=5, do_sample=True, max_tokens=6)
+        decoder.generate(states, mask, 0, 5, sampled)  # type: ignore[operator]
+        assert seen == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "decoding", [Decoding(num_beams=1), Decoding(num_beams=4, num_candidates=3)], ids=["greedy", "beams"]
+)
+def test_generation_is_that_of_transformers_own_caches(decoder: torch.nn.Module, decoding: Decoding) -> None:
+    """To the token, against generation that keeps nothing between steps."""
+    states, mask = sound(decoder, masked=True)
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            weight.mul_(3)
+    ids = decoder.generate(states, mask, 0, 5, decoding)  # type: ignore[operator]
+    again = decoder.generate(states, mask, 0, 5, decoding, use_cache=False)  # type: ignore[operator]
+    assert torch.equal(ids, again)
+
+
+def test_gradient_checkpointing_sees_the_same_captions() -> None:
+    torch.manual_seed(0)
+    decoder = decoders.build(
+        "gpt2", 40, {"config": {**TINY_GPT2, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}}
+    )
+    checkpointed = decoders.build("gpt2", 40, decoder.settings | {"gradient_checkpointing": True})  # type: ignore[operator]
+    checkpointed.load_state_dict(decoder.state_dict())
+    states, mask = sound(decoder, masked=True)
+    inputs = torch.randint(0, 40, (7, 5))
+    gradients = []
+    for each in (decoder.train(), checkpointed.train()):
+        each(inputs, torch.ones_like(inputs, dtype=torch.bool), states, mask, CLIP_INDEX).pow(2).mean().backward()
+        gradients.append([weight.grad for weight in each.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
