@@ -23,9 +23,9 @@ Pair = tuple[Path, str]  # a sound file and one of its captions
 
 
 def load(path: Path) -> np.ndarray:
-    """(samples,) float32 at 16 kHz."""
+    """(samples,) float32 at 16 kHz, clipped at full scale as a2i clips, so that both hear the same."""
     waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return soxr.resample(waveform.mean(axis=1), rate, 16_000)
+    return np.clip(soxr.resample(waveform.mean(axis=1), rate, 16_000), -1.0, 1.0)
 
 
 def extract(extractor: ASTFeatureExtractor, paths: Sequence[Path]) -> Tensor:
