@@ -21,7 +21,7 @@ from a2i.encoders.ast import ASTEncoder
 from a2i.text import CaptionTokenizer
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.module import CaptionModule
-from a2i.training.prepared import prepare
+from a2i.training.prepared import encoded, prepare
 
 RATE = 5e-5
 
@@ -61,10 +61,8 @@ def mean_losses(ours: CaptionModule, data: CaptionDataModule, theirs: plain.Capt
         ours.eval()
         sums = []
         for batch in data.train_dataloader():
-            states, mask = ours._states(batch)
-            loss, n = ours.captioner.loss_from_states(
-                ours.captioner.bridge(states), mask, batch.tokens, batch.clip_index
-            )
+            attended = ours.captioner.attended(*encoded(ours.captioner, batch))
+            loss, n = ours.captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
             sums.append((loss.item(), int(n)))
     return [*result, sum(loss * n for loss, n in sums) / sum(n for _, n in sums)]
 
