@@ -14,6 +14,7 @@ SETTINGS = {
     "transformer": {"layers": 2, "width": 16, "heads": 2},
 }
 CLIP_INDEX = torch.tensor([0, 0, 1, 2, 2, 2, 1])
+EVEN_INDEX = torch.tensor([0, 0, 1, 1, 2, 2])
 
 
 @pytest.fixture(params=sorted(SETTINGS))
@@ -30,22 +31,23 @@ def sound(decoder: torch.nn.Module, masked: bool) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("index", [CLIP_INDEX, EVEN_INDEX], ids=["uneven", "even"])
 def test_captions_that_share_their_clips_states_are_as_with_states_of_their_own(
-    decoder: torch.nn.Module, masked: bool, precision: torch.dtype
+    decoder: torch.nn.Module, masked: bool, precision: torch.dtype, index: Tensor
 ) -> None:
     """Logits and all gradients, those of the states too."""
     states, mask = sound(decoder, masked)
-    inputs = torch.randint(0, 40, (7, 5))
-    tokens = torch.arange(5) < torch.tensor([5, 3, 5, 1, 2, 5, 4])[:, None]
+    inputs = torch.randint(0, 40, (len(index), 5))
+    tokens = torch.arange(5) < torch.tensor([5, 3, 5, 1, 2, 5, 4])[: len(index), None]
     found = {}
     for shared in (True, False):
         states = states.detach().requires_grad_()
         decoder.zero_grad()
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             if shared:
-                logits = decoder(inputs, tokens, states, mask, CLIP_INDEX)
+                logits = decoder(inputs, tokens, states, mask, index)
             else:
-                logits = decoder(inputs, tokens, states[CLIP_INDEX], mask[CLIP_INDEX])
+                logits = decoder(inputs, tokens, states[index], mask[index])
         logits.float()[tokens].pow(2).sum().backward()
         gradients = [weight.grad.clone() for weight in decoder.parameters() if weight.grad is not None]
         assert states.grad is not None

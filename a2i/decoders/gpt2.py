@@ -54,7 +54,7 @@ class GPT2Decoder(nn.Module):
                 )
         # BOS and EOS are the tokenizer's, given to every generation.
         self.model.generation_config = GenerationConfig()
-        self.sharing = Sharing(block.crossattention.c_attn for block in self.model.transformer.h)
+        self.sharing = Sharing(self.model, _projections(self.model))
         if gradient_checkpointing:
             self.model.activation_checkpointing_enable()
 
@@ -106,6 +106,12 @@ class GPT2Decoder(nn.Module):
         kept = {"past_key_values": cache()} if use_cache else {}
         positions = self.model.config.n_positions
         return search(self.model, states, states_mask, bos_id, eos_id, decoding, positions, use_cache, **kept)
+
+
+def _projections(model: GPT2LMHeadModel) -> list[nn.Module]:
+    """Of the states, to keys and values."""
+    blocks: Any = model.transformer.h
+    return [block.crossattention.c_attn for block in blocks]
 
 
 def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:

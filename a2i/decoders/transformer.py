@@ -86,7 +86,7 @@ class TransformerDecoder(nn.Module):
         table.weight.data = _sinusoids(*table.weight.shape)
         table.requires_grad_(False)
         attentions = [layer.encoder_attn for layer in self.model.model.decoder.layers]
-        self.sharing = Sharing(part for attention in attentions for part in (attention.k_proj, attention.v_proj))
+        self.sharing = Sharing(self.model, (part for one in attentions for part in (one.k_proj, one.v_proj)))
         if gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
 
