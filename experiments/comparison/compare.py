@@ -4,7 +4,8 @@
 
 Every run hears the fold of ESC-10 that it was not trained on, and made sounds that none was: one source, two at once, one after
 the other. What came of it stays in the run's folder as `comparison.json`, so that an interruption loses no more than a run.
-Figures are means over the seeds with their standard deviation; the folds of a seed are taken together.
+Figures are means over the runs with their standard deviation: over the seeds where one fold is held out (`--folds 4`), over the
+folds where a seed is cross-validated (`--seeds 0`).
 """
 
 import argparse
@@ -116,6 +117,8 @@ def main() -> None:
         "--out", type=Path, required=True, help="folder for table.md, results.json, plot.png, captions.md"
     )
     parser.add_argument("--count", type=int, default=120, help="made sounds to hear")
+    parser.add_argument("--seeds", type=int, nargs="+", help="only runs of these")
+    parser.add_argument("--folds", type=int, nargs="+", help="only runs that hold out these")
     parser.add_argument("--again", action="store_true", help="hear again what was heard already")
     arguments = parser.parse_args()
     results = []
@@ -134,7 +137,14 @@ def main() -> None:
                 }
                 file.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
             results.append(known)
-    write(results, arguments.out)
+    write(
+        [
+            one
+            for one in results
+            if one["seed"] in (arguments.seeds or [one["seed"]]) and one["fold"] in (arguments.folds or [one["fold"]])
+        ],
+        arguments.out,
+    )
 
 
 if __name__ == "__main__":

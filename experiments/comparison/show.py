@@ -16,9 +16,9 @@ Result = dict[str, Any]
 def write(results: list[Result], out: Path) -> None:
     """Write all files; print the table."""
     out.mkdir(parents=True, exist_ok=True)
-    by_system: dict[str, dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
-    for result in results:
-        by_system[result["system"]][result["seed"]].append(result)
+    by_system: dict[str, list[Result]] = defaultdict(list)
+    for result in sorted(results, key=lambda one: (one["seed"], one["fold"])):
+        by_system[result["system"]].append(result)
     text = table(by_system)
     (out / "table.md").write_text(text, encoding="utf-8")
     (out / "captions.md").write_text(captions(by_system), encoding="utf-8")
@@ -28,64 +28,56 @@ def write(results: list[Result], out: Path) -> None:
     print(text)
 
 
-def share(name: str) -> Callable[[list[Result]], float]:
-    """Of a seed's folds taken together, how many captions are right."""
-    return lambda folds: (
-        sum(one["counts"][name][0] for one in folds) / max(sum(one["counts"][name][1] for one in folds), 1)
-    )
+def share(name: str) -> Callable[[Result], float]:
+    """Of a run, how many captions are right."""
+    return lambda run: run["counts"][name][0] / max(run["counts"][name][1], 1)
 
 
-def mean(*keys: str) -> Callable[[list[Result]], float]:
-    """Of a seed's folds."""
+def figure_of(*keys: str) -> Callable[[Result], float]:
+    """Of a run, what stands under those keys, one within another."""
 
-    def value(folds: list[Result]) -> float:
-        found = []
-        for one in folds:
-            for key in keys:
-                one = one[key]
-            found.append(one)
-        return statistics.fmean(found)  # type: ignore[arg-type]
+    def value(run: Result) -> float:
+        for key in keys:
+            run = run[key]
+        return run  # type: ignore[return-value]
 
     return value
 
 
-def over_seeds(seeds: dict[int, list[Result]], value: Callable[[list[Result]], float]) -> tuple[float, float | None]:
-    """Mean and standard deviation; None for a single seed's."""
-    values = [value(folds) for folds in seeds.values()]
+def over_runs(runs: list[Result], value: Callable[[Result], float]) -> tuple[float, float | None]:
+    """Mean and standard deviation; None for a single run's."""
+    values = [value(run) for run in runs]
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def table(by_system: dict[str, dict[int, list[Result]]]) -> str:
+def table(by_system: dict[str, list[Result]]) -> str:
     """In Markdown: a row a system, the best at ESC-10 first."""
-    columns: list[tuple[str, Callable[[list[Result]], float], float, str]] = [
+    columns: list[tuple[str, Callable[[Result], float], float, str]] = [
         *((f"{name}, right %", share(name), 100, ".1f") for name in COUNTS),
-        *((f"BERTScore {data}", mean("scores", data, "bertscore_f1"), 1, ".3f") for data in ("ESC-10", "made")),
-        *((f"CIDEr-D {data}", mean("scores", data, "cider_d"), 1, ".2f") for data in ("ESC-10", "made")),
-        ("weights, M", mean("cost", "parameters"), 1e-6, ".2f"),
-        ("GFLOPs a clip", mean("cost", "flops"), 1e-9, ".2f"),
-        ("s an epoch", mean("cost", "epoch_seconds"), 1, ".1f"),
+        *((f"BERTScore {data}", figure_of("scores", data, "bertscore_f1"), 1, ".3f") for data in ("ESC-10", "made")),
+        *((f"CIDEr-D {data}", figure_of("scores", data, "cider_d"), 1, ".2f") for data in ("ESC-10", "made")),
+        ("weights, M", figure_of("cost", "parameters"), 1e-6, ".2f"),
+        ("GFLOPs a clip", figure_of("cost", "flops"), 1e-9, ".2f"),
+        ("s an epoch", figure_of("cost", "epoch_seconds"), 1, ".1f"),
     ]
-    lines = [
-        f"| system | seeds × folds | {' | '.join(name for name, *_ in columns)} |",
-        "|---" * (len(columns) + 2) + "|",
-    ]
-    ranked = sorted(by_system.items(), key=lambda item: -over_seeds(item[1], share("ESC-10"))[0])
-    for system, seeds in ranked:
+    lines = [f"| system | runs | {' | '.join(name for name, *_ in columns)} |", "|---" * (len(columns) + 2) + "|"]
+    ranked = sorted(by_system.items(), key=lambda item: -over_runs(item[1], share("ESC-10"))[0])
+    for system, runs in ranked:
         cells = []
         for _, value, scale, form in columns:
-            middle, spread = over_seeds(seeds, value)
+            middle, spread = over_runs(runs, value)
             known = spread is not None and spread > 0
             cells.append(f"{middle * scale:{form}}" + (f" ± {spread * scale:{form}}" if known else ""))  # type: ignore[operator]
-        folds = "/".join(sorted({str(len(some)) for some in seeds.values()}))
-        lines.append(f"| {system} | {len(seeds)} × {folds} | {' | '.join(cells)} |")
+        lines.append(f"| {system} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def captions(by_system: dict[str, dict[int, list[Result]]]) -> str:
+def captions(by_system: dict[str, list[Result]]) -> str:
     """What the first seed of each system says of the same sounds."""
-    firsts = {system: _captions(seeds[min(seeds)]) for system, seeds in by_system.items()}
-    runs = [run for seeds in by_system.values() for folds in seeds.values() for run in folds]
-    truths = {name: truth for run in runs for name, truth in run["truths"].items()}
+    firsts = {
+        system: _captions(run for run in runs if run["seed"] == runs[0]["seed"]) for system, runs in by_system.items()
+    }
+    truths = {name: truth for runs in by_system.values() for run in runs for name, truth in run["truths"].items()}
     common = sorted(set.intersection(*(set(said) for said in firsts.values())))
     lines = []
     for name in common[:: max(1, len(common) // EXAMPLES)][:EXAMPLES]:
@@ -98,21 +90,21 @@ def captions(by_system: dict[str, dict[int, list[Result]]]) -> str:
     return "\n".join(lines)
 
 
-def _captions(folds: Iterable[Result]) -> dict[str, str]:
-    return {name: caption for one in folds for name, caption in one["captions"].items()}
+def _captions(runs: Iterable[Result]) -> dict[str, str]:
+    return {name: caption for run in runs for name, caption in run["captions"].items()}
 
 
-def plot(by_system: dict[str, dict[int, list[Result]]], path: Path) -> None:
+def plot(by_system: dict[str, list[Result]], path: Path) -> None:
     """Score against cost: what is right on ESC-10 over FLOPs, each with its weights."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.subplots()
-    for system, seeds in sorted(by_system.items()):
-        middle, spread = over_seeds(seeds, share("ESC-10"))
-        flops, _ = over_seeds(seeds, mean("cost", "flops"))
-        weights, _ = over_seeds(seeds, mean("cost", "parameters"))
+    for system, runs in sorted(by_system.items()):
+        middle, spread = over_runs(runs, share("ESC-10"))
+        flops, _ = over_runs(runs, figure_of("cost", "flops"))
+        weights, _ = over_runs(runs, figure_of("cost", "parameters"))
         place = flops / 1e9, 100 * middle
         axes.errorbar(*place, yerr=100 * (spread or 0), marker="o", capsize=3)
         label = f"{system}\n{weights / 1e6:.1f} M weights"
