@@ -1,5 +1,6 @@
 """`python -m a2i.train experiment=NAME`: train a captioner; a run folder holds all that came of it."""
 
+import gc
 import json
 import os
 import sys
@@ -244,6 +245,8 @@ def main(config: DictConfig) -> float | None:
         failed = False
     finally:
         close_wandb(failed)
+    # A trainer and its module know each other: a sweep's next run would find their memory still taken.
+    gc.collect()
     return values.get(f"best/{monitored(settings)[0]}")
 
 

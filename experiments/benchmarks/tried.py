@@ -1,0 +1,112 @@
+"""What else could make a training step faster, tried: processor seconds of a step of the embedded captioner's kind, and ÷ plain.
+
+16 clips of 5 s with five captions each, forward and backward; the optimisers on as many weights as GPT-2 base has. What takes
+time once, compiling, is shown beside. Variants take turns. Processor seconds on one thread hold on a busy machine too.
+"""
+
+import contextlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from measure import arguments, machine
+from rich.console import Console
+from rich.table import Table
+
+from a2i.captioner import Captioner
+from a2i.encoders.ast import ASTEncoder
+from a2i.places import MINI_CAPTIONER
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "comparison"))
+from cost import loss
+
+CLIPS, CAPTIONS = 16, 5
+SMALL_AST = {
+    **{"hidden_size": 128, "num_hidden_layers": 5, "num_attention_heads": 4, "intermediate_size": 512},
+    **{"time_stride": 16, "frequency_stride": 16, "num_mel_bins": 64},
+}
+
+
+def step(captioner: Captioner, precision: torch.dtype | None = None) -> Callable[[], object]:
+    """Gradients of a batch."""
+
+    def run() -> None:
+        autocast = torch.autocast("cpu", precision) if precision else contextlib.nullcontext()
+        with autocast:
+            value = loss(captioner, CLIPS, CAPTIONS)
+        value.backward()
+        captioner.zero_grad()
+
+    return run
+
+
+def captioners(ast: bool) -> dict[str, Callable[[], object]]:
+    """The variants of a step, the plain one first."""
+
+    def fresh() -> Captioner:
+        captioner = Captioner.load(MINI_CAPTIONER)
+        if ast:
+            captioner.encoder = ASTEncoder(config=SMALL_AST, long_audio="window")
+            captioner.bridge.projection = torch.nn.Linear(128, captioner.decoder.width)  # type: ignore[arg-type]
+            captioner.keywords = None
+        return captioner.train()
+
+    compiled, checkpointed, wide = fresh(), fresh(), fresh()
+    compiled.encoder.compile(dynamic=False)
+    checkpointed.decoder.model.activation_checkpointing_enable()  # type: ignore[union-attr,operator]
+    variants = {
+        "plain": step(fresh()),
+        "bfloat16": step(fresh(), torch.bfloat16),
+        "encoder compiled": step(compiled),
+        "gradient checkpointing in the decoder": step(checkpointed),
+    }
+    return variants if ast else variants | {"channels last": step(wide.to(memory_format=torch.channels_last))}
+
+
+def optimizers() -> dict[str, Callable[[], object]]:
+    """Steps of AdamW."""
+
+    def one(**how: bool) -> Callable[[], object]:
+        weights = [torch.nn.Parameter(torch.zeros(768, 768)) for _ in range(210)]
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        return torch.optim.AdamW(weights, **how).step
+
+    return {"plain": one(foreach=False), "foreach": one(foreach=True), "fused": one(fused=True)}
+
+
+def main() -> None:
+    given = arguments(__doc__)
+    record: dict[str, object] = {"command": ["python", *sys.argv], "machine": machine()}
+    for what, variants in (
+        ("CNN + GPT-2", captioners(ast=False)),
+        ("AST + GPT-2", captioners(ast=True)),
+        ("AdamW, 124 M weights", optimizers()),
+    ):
+        once, times = {}, {name: list[float]() for name in variants}
+        for name, run in variants.items():
+            began = time.process_time()
+            run()
+            once[name] = time.process_time() - began
+        for _ in range(given.repeats):
+            for name, run in variants.items():
+                began = time.process_time()
+                run()
+                times[name].append(time.process_time() - began)
+        table = Table("", "the first time, s", "s", "÷ plain", "least", "most", title=what)
+        for name, spent in times.items():
+            ratios = [mine / plain for mine, plain in zip(spent, times["plain"], strict=True)]
+            figures = (once[name], statistics.median(spent), statistics.median(ratios), min(ratios), max(ratios))
+            table.add_row(name, *(f"{figure:.3g}" for figure in figures))
+        Console().print(table)
+        record[what] = {"first": once, "seconds": times}
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "tried.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
