@@ -27,7 +27,7 @@ from a2i.data import Clip
 from a2i.data.contents import Contents, write_whole
 from a2i.features import HOP_LENGTH, FeatureSettings, LogMel
 
-FORMAT = 1  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
+FORMAT = 2  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
 STEP = np.float32(1 / 32768)  # of 16-bit samples
 ATTEMPTS = 3  # at a file that changes while it is read
 

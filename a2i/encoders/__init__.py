@@ -53,8 +53,8 @@ def zero_padding(hidden: Tensor, frames: Tensor) -> Tensor:
 class BidirectionalGRU(nn.Module):
     """Gated recurrent units in both directions, where the way back begins at each clip's own end.
 
-    As `nn.GRU(batch_first=True, bidirectional=True)` on packed sequences, which on a CPU takes time by the square of the
-    frames to compute gradients: for each frame it fills a gradient for all of them. Seven times as fast on clips of 5 s.
+    As `nn.GRU(batch_first=True, bidirectional=True)` on packed sequences, whose gradients take time by the square of the frames
+    on a CPU: each frame's fills one for all of them. Five times as fast on clips of 5 s (experiments/benchmarks/tried.py).
     """
 
     def __init__(self, inputs: int, hidden: int) -> None:
