@@ -39,7 +39,7 @@ COUNTS = {  # of steps, by scheduler; None is the model's own
 }
 REFERENCE: Any = ("reference", 50)
 SIDES = [REFERENCE, *((scheduler, count) for scheduler, counts in COUNTS.items() for count in counts)]
-SHOWN = ("A dog barks.", "A frog croaks at night.", "A piano is playing.", "A dog barks while rain falls.")
+SHOWN = ("A dog barks.", "A piano is playing.", "A dog barks while rain falls.")
 TOLD: list[tuple[str, str, tuple[str, ...]]] = [
     *(("kinds", sentence, (code,)) for sentence, code in KINDS.items()),
     *(("concepts", sentence, (code,)) for sentence, code in CONCEPTS.items()),
@@ -76,8 +76,8 @@ def draw_all(album: Album, seeds: int) -> tuple[dict[Any, list[dict[str, Any]]],
                 target = pixels
             row |= {"right": album.found(image, len(codes)) == codes, "pixels": float(abs(pixels - target).mean())}
             rows[side].append(row | ({"colour": album.colour_error(image, codes[0])} if len(codes) == 1 else {}))
-            if sentence in SHOWN and seed == 0 and (side[0] is None or side[1] == 6):
-                shown.append((f"{(side[0] or 'own').partition('Multi')[0]}, {side[1]} steps", image))
+            if sentence in SHOWN and seed == 0 and side[0] is None and side[1] not in (20, 12):
+                shown.append((f"{side[1]} steps", image))
     return rows, shown
 
 
@@ -112,7 +112,6 @@ def main() -> None:
     seconds = ([row["seconds"] for row in rows[side]] for side in (REFERENCE, best))
     report("steps", f"a picture, scheduler {best[0] or 'own'}, {best[1]} steps", given, *seconds, equal, sides=sides)
     write_sheet(shown, len(shown) // len(SHOWN), given.out / "steps.png")
-    Image.open(given.out / "steps.png").quantize().save(given.out / "steps.png", optimize=True)
 
 
 if __name__ == "__main__":
