@@ -1,5 +1,6 @@
 """Caption + seed → picture, through diffusers. No Lightning here."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ import torch
 from PIL import Image
 
 from a2i.places import MINI_PAINTER
+
+# Of a scheduler: what the model was trained with, so that another one must not leave it out.
+TRAINED_WITH = ("prediction_type", "beta_schedule", "rescale_betas_zero_snr")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Painter:
         model: str,
         revision: str | None = None,
         steps: int = 50,
+        scheduler: str | None = None,
         guidance_scale: float = 7.5,
         width: int | None = None,
         height: int | None = None,
@@ -49,6 +54,8 @@ class Painter:
             model: Hub id or local folder in diffusers' format, or `embedded` for the small one that comes with a2i.
             revision: branch, tag or commit on the Hub.
             steps: denoising steps.
+            scheduler: class of diffusers that takes the steps, such as `DPMSolverMultistepScheduler`, with the settings of the
+                model's own; None for the model's own.
             guidance_scale: of classifier-free guidance (Ho and Salimans 2022).
             width: of the picture in pixels; None for the model's own.
             height: likewise.
@@ -77,6 +84,8 @@ class Painter:
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         source = str(MINI_PAINTER) if model == "embedded" else model
         self.pipeline = _load(source, revision, safety_checker, device)
+        if scheduler is not None:
+            self.pipeline.scheduler = _exchanged(self.pipeline.scheduler, scheduler)
 
     def draw(self, caption: str, seed: int = 0, show_progress: bool = False) -> Drawing:
         """Draw a caption. The same caption, seed and settings give the same picture on the same kind of machine.
@@ -146,3 +155,23 @@ def _load(source: str, revision: str | None, safety_checker: bool, device: torch
     finally:
         transformers_logging.set_verbosity(verbosity)
     return pipeline.to(device)
+
+
+def _exchanged(own: Any, name: str) -> Any:
+    """The scheduler of that name, with the settings of the model's own."""
+    from diffusers import SchedulerMixin
+
+    # A class that lacks a setting keeps it in its `config` all the same, without heeding it, and may draw blots: ask its
+    # signature. Stand-ins for classes whose packages are not installed are no SchedulerMixin.
+    needed = [setting for setting in TRAINED_WITH if own.config.get(setting)]
+    fitting = {
+        each.__name__: each
+        for each in own.compatibles
+        if issubclass(each, SchedulerMixin) and not set(needed) - inspect.signature(each).parameters.keys()
+    }
+    if name not in fitting:
+        raise ValueError(
+            f"got scheduler={name}; expected null for the model's own, {type(own).__name__}, or a class of diffusers that takes"
+            f" its settings ({', '.join(needed)}): {', '.join(sorted(fitting))}"
+        )
+    return fitting[name].from_config(own.config)

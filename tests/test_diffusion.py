@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusers import DDIMScheduler, DiffusionPipeline
 
 from a2i.diffusion import Painter
 
@@ -37,6 +38,39 @@ def test_settings_reach_the_pipeline(painter_folder: Path) -> None:
     unguided = Painter(str(painter_folder), steps=1, guidance_scale=1.0).draw("rain")
     guided = Painter(str(painter_folder), steps=1, guidance_scale=9.0).draw("rain")
     assert not np.array_equal(np.asarray(unguided.image), np.asarray(guided.image))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with numpy 2
+@pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
+def test_another_scheduler_keeps_what_the_model_was_trained_with(
+    painter_folder: Path, tmp_path: Path, name: str
+) -> None:
+    trained = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    pipeline = DiffusionPipeline.from_pretrained(painter_folder)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, **trained)
+    pipeline.save_pretrained(tmp_path)
+    exchanged = Painter(str(tmp_path), steps=3, scheduler=name, device="cpu")
+    scheduler = exchanged.pipeline.scheduler
+    assert type(scheduler).__name__ == name
+    assert trained.items() <= dict(scheduler.config).items()
+    drawing = exchanged.draw("rain", seed=3)
+    assert scheduler.timesteps[0] == 999  # trailing: the first step is that without signal
+    assert scheduler.alphas_cumprod[-1] < 1e-6
+    own = Painter(str(tmp_path), steps=3, device="cpu").draw("rain", seed=3)
+    assert not np.array_equal(np.asarray(drawing.image), np.asarray(own.image))
+    # PNDM keeps `rescale_betas_zero_snr` in its config and does not heed it.
+    with pytest.raises(ValueError, match=r"got scheduler=PNDMScheduler; expected null .* UniPCMultistep"):
+        Painter(str(tmp_path), scheduler="PNDMScheduler")
+
+
+def test_without_a_scheduler_the_models_own_stays(painter: Painter, painter_folder: Path) -> None:
+    own = painter.pipeline.scheduler
+    again = Painter(str(painter_folder), steps=2, scheduler=type(own).__name__, device="cpu")
+    assert again.pipeline.scheduler.config == own.config
+    for painted in (painter, again):
+        assert type(painted.pipeline.scheduler) is DDIMScheduler
+    with pytest.raises(ValueError, match=r"got scheduler=DPM; expected null .* DPMSolverMultistepScheduler"):
+        Painter(str(painter_folder), scheduler="DPM")
 
 
 def test_the_safety_checkers_verdict_is_reported(painter_folder: Path, tmp_path: Path) -> None:
