@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pad_sequence
 
 from a2i.bridge import Bridge, BridgeKind, Resampler, make_bridge
 from a2i.candidates import Candidate, best_first, distinct
@@ -17,7 +16,7 @@ from a2i.captioner_folder import WEIGHTS_FILE, read, write
 from a2i.cleaning import Lexicon
 from a2i.confidence import Calibration
 from a2i.decoders import Decoding
-from a2i.features import FeatureSettings, LogMel
+from a2i.features import FeatureSettings, LogMel, side_by_side
 from a2i.keywords import Keywords
 from a2i.text import IGNORE, CaptionTokenizer, TokenBatch
 
@@ -140,7 +139,7 @@ class Captioner(nn.Module):
             for each clip its candidates, the best first, no two alike: at least one, at most `num_candidates`.
         """
         decoding = self.decoding_with(**changes)
-        batch = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
+        batch = side_by_side([torch.from_numpy(waveform) for waveform in waveforms])
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         log_mel, mask = self.log_mel(batch.to(self.device), lengths.to(self.device))
         states, states_mask = self.encoder(log_mel, mask)

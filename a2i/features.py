@@ -1,5 +1,6 @@
 """Waveform → log-mel spectrogram, a batch at a time, with a mask: the exact numbers of AST, or of the PANNs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -17,8 +18,8 @@ LOWEST_FREQUENCY = 20.0  # Hz
 PANNS_LOWEST_FREQUENCY = 50.0  # Hz
 PANNS_FLOOR = 1e-10  # of a mel bin's power: -100 dB
 CHUNK_FRAMES = 6_000  # one minute; bounds the memory that framing takes
-CACHED_FRAMES = 512  # 1 MB of them
-BLOCK = 32  # mel bins
+CACHED_FRAMES = 1_024  # 2 MB of them
+BLOCK = 16  # mel bins
 # Mean and standard deviation: AudioSet's (Gong et al. 2021), and of the PANNs' decibels ESC-10's, rounded.
 STATISTICS = {"ast": (-4.2677393, 4.5689974), "panns_16k": (-41.0, 31.0), "panns_32k": (-46.0, 38.0)}
 
@@ -119,38 +120,40 @@ class LogMel(nn.Module):
         log_mel = framed.new_empty(*framed.shape[:2], self.settings.num_mel_bins)
         # A CPU is fastest with little at a time, which stays in its cache; a GPU with much.
         rows, columns = (1, CACHED_FRAMES) if framed.device.type == "cpu" else (len(framed), CHUNK_FRAMES)
+        windowed = framed.new_zeros(min(rows, len(framed)), min(columns, framed.shape[1]), FFT_LENGTH)
         # Under mixed precision the logarithm of tiny powers would lose its digits.
         with torch.autocast(waveforms.device.type, enabled=False):
             for some, result in zip(framed.split(rows), log_mel.split(rows), strict=True):
                 for piece, place in zip(some.split(columns, dim=1), result.split(columns, dim=1), strict=True):
-                    place.copy_(self._log_mel(piece))
+                    self._log_mel(piece, windowed[:, : piece.shape[1]], place)
         mask = torch.arange(log_mel.shape[1], device=log_mel.device) < frames.to(log_mel.device)[:, None]
         if not bool(mask.all()):
             log_mel.masked_fill_(~mask[:, :, None], self.settings.padding)
         return log_mel, mask
 
-    def _log_mel(self, frames: Tensor) -> Tensor:
-        """(B, T, 400 or 512) samples → (B, T, num_mel_bins) mel energies, their logarithm or decibels, normalised."""
+    def _log_mel(self, frames: Tensor, windowed: Tensor, mel: Tensor) -> None:
+        """(B, T, 400 or 512) samples → `mel` (B, T, num_mel_bins), energies' logarithm or decibels, normalised.
+
+        `windowed` (B, T, 512) is room to work in, with zeros where no sample of a frame comes.
+        """
         if self.settings.kind == "ast":
             frames = frames - frames.mean(dim=-1, keepdim=True)
-            windowed = frames.new_zeros(*frames.shape[:2], FFT_LENGTH)
             # The first sample would be its own predecessor, but there the window is 0. Rounded as the extractor rounds: the
             # FFT makes 1e-4 of a difference in the last bit.
             emphasised = windowed[..., 1:FRAME_LENGTH]
             torch.mul(frames[..., :-1], -PREEMPHASIS, out=emphasised)
             emphasised.add_(frames[..., 1:]).mul_(self.window[1:])
         else:
-            windowed = frames * self.window
+            torch.mul(frames, self.window, out=windowed)
         spectrum = torch.fft.rfft(windowed)
         power = spectrum.real.square().add_(spectrum.imag.square())
-        mel = frames.new_empty(*frames.shape[:2], self.mel_banks.shape[1])
         for bands, points in self._blocks:
             torch.matmul(power[..., points], self.mel_banks[points, bands], out=mel[..., bands])
         if self.settings.kind == "ast":
             mel.clamp_min_(torch.finfo(torch.float32).eps).log_()
         else:
             mel.clamp_min_(PANNS_FLOOR).log10_().mul_(10)
-        return mel.sub_(self.settings.mean).div_(2 * self.settings.std)
+        mel.sub_(self.settings.mean).div_(2 * self.settings.std)
 
 
 def _blocks(mel_banks: Tensor) -> list[tuple[slice, slice]]:
@@ -161,6 +164,19 @@ def _blocks(mel_banks: Tensor) -> list[tuple[slice, slice]]:
         heard = mel_banks[:, bands].any(dim=1).nonzero()[:, 0].tolist() or [0]
         blocks.append((bands, slice(heard[0], heard[-1] + 1)))
     return blocks
+
+
+def side_by_side(sounds: Sequence[Tensor], padding: float = 0.0) -> Tensor:
+    """Waveforms (N,), or features (T, F), of different lengths → a batch (B, longest, …), `padding` behind the shorter ones.
+
+    As `torch.nn.utils.rnn.pad_sequence`, which writes everything twice: first padding, everywhere.
+    """
+    longest = max(len(sound) for sound in sounds)
+    batch = sounds[0].new_empty(len(sounds), longest, *sounds[0].shape[1:])
+    for row, sound in zip(batch, sounds, strict=True):
+        row[: len(sound)] = sound
+        row[len(sound) :] = padding
+    return batch
 
 
 def frame_count(samples: Tensor, kind: FeatureKind = "ast") -> Tensor:

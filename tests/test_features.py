@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import ASTFeatureExtractor
 
 from a2i import audio
-from a2i.features import FeatureSettings, LogMel, frame_count
+from a2i.features import FeatureSettings, LogMel, frame_count, side_by_side
 
 LOG_MEL = LogMel()
 PANNS = {kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind)) for kind in ("panns_16k", "panns_32k")}  # type: ignore[arg-type]
@@ -137,3 +137,10 @@ def test_gpu_equals_cpu() -> None:
     padded, lengths = batch([tone(440, 1.0), tone(2000, 0.3)])
     on_gpu, _ = LogMel().cuda()(padded.cuda(), lengths.cuda())
     assert torch.allclose(on_gpu.cpu(), LOG_MEL(padded, lengths)[0], atol=1e-3)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(0, 1))
+def test_side_by_side_is_pad_sequence(lengths: list[int], bins: int) -> None:
+    sounds = [torch.randn(length, *((4,) * bins)) for length in lengths]
+    expected = torch.nn.utils.rnn.pad_sequence(sounds, batch_first=True, padding_value=-3.0)
+    assert torch.equal(side_by_side(sounds, -3.0), expected)

@@ -48,7 +48,7 @@ ONLY = {
     "sharing": set(),
     "keywords": set(),
     "candidates": set(),
-    "decoders": set(),
+    "decoders": {"sharing"},
     "confidence": set(),
     "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},

@@ -10,11 +10,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from a2i.data import NAMELESS, Clip
 from a2i.data.cache import load_waveform
+from a2i.features import side_by_side
 from a2i.text import CaptionTokenizer, TokenBatch
 from a2i.training.augment import WaveformAugment, join_captions
 from a2i.training.labels import label_shares
@@ -138,7 +138,7 @@ def collate(
 
     def batch(items: list[Item]) -> Batch:
         clips, sounds, captions, labels = zip(*items, strict=True)
-        padded = pad_sequence(list(sounds), batch_first=True, padding_value=padding)
+        padded = side_by_side(sounds, padding)
         return Batch(
             names=[clip.name for clip in clips],
             waveforms=padded if prepared == "waveforms" else None,
