@@ -157,7 +157,7 @@ class LogMel(nn.Module):
 
 
 def _blocks(mel_banks: Tensor) -> list[tuple[slice, slice]]:
-    """Mel bins, some at a time, and the FFT points that these hear: three quarters of the filters are zeros."""
+    """Mel bins, some at a time, and the FFT points that these hear: the other products, seven of eight, are with zeros."""
     blocks = []
     for first in range(0, mel_banks.shape[1], BLOCK):
         bands = slice(first, first + BLOCK)

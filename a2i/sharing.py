@@ -18,7 +18,11 @@ GROUPED = "a2i_grouped_sdpa"
 
 
 class Sharing:
-    """Stands before and behind the layers that project states to keys and values."""
+    """Stands before and behind the layers that project states to keys and values.
+
+    It is told of each call before it comes: a decoder serves one call at a time, and where activations are checkpointed,
+    gradients are computed before the next call.
+    """
 
     def __init__(self, model: PreTrainedModel, projections: Iterable[nn.Module]) -> None:
         """Prepare a decoder.
@@ -39,8 +43,6 @@ class Sharing:
     def captions(self, inputs: Tensor, states: Tensor, states_mask: Tensor, clip_index: Tensor | None) -> Tensor | None:
         """From now on the states are (B, S, D), and caption i attends to those of clip `clip_index[i]`.
 
-        It holds until the next call: where activations are checkpointed, the layers run again when gradients are computed.
-
         Args:
             inputs: (C, L) token ids.
             states: (B, S, D).
@@ -53,6 +55,7 @@ class Sharing:
         self.clip_index, self.rows = clip_index, 1
         if clip_index is None:
             return states_mask.to(states.dtype)
+        clip_index = clip_index.to(states.device)
         each = torch.arange(len(states), device=states.device).repeat_interleave(max(1, len(inputs) // len(states)))
         if self.grouped and torch.equal(clip_index, each):
             self.clip_index = None

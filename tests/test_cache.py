@@ -40,6 +40,10 @@ def test_what_is_kept_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFa
     assert found is not None
     assert found.shape == array.shape
     assert bits(found) == bits(array)
+    path.write_bytes(_packed(array.T))
+    turned = _read(path)
+    assert turned is not None
+    assert bits(np.ascontiguousarray(turned.T)) == bits(array)
 
 
 @settings(deadline=None, max_examples=40)

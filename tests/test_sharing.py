@@ -1,5 +1,7 @@
 """Sharing what the states are projected to changes nothing but the time it takes."""
 
+from typing import Any
+
 import pytest
 import torch
 from conftest import TINY_GPT2
@@ -7,6 +9,7 @@ from torch import Tensor
 
 from a2i import decoders
 from a2i.decoders import Decoding
+from a2i.sharing import Sharing
 
 SETTINGS = {
     "gpt2": {"config": TINY_GPT2},
@@ -76,29 +79,38 @@ def test_states_are_projected_once_for_captions_and_beams() -> None:
 @pytest.mark.parametrize(
     "decoding", [Decoding(num_beams=1), Decoding(num_beams=4, num_candidates=3)], ids=["greedy", "beams"]
 )
-def test_generation_is_that_of_transformers_own_caches(decoder: torch.nn.Module, decoding: Decoding) -> None:
-    """To the token, against generation that keeps nothing between steps."""
+def test_generation_is_that_without_sharing(
+    decoder: torch.nn.Module, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the token, against each row with states of its own, and against keeping nothing between steps."""
     states, mask = sound(decoder, masked=True)
     with torch.no_grad():
         for weight in decoder.parameters():
             weight.mul_(3)
     ids = decoder.generate(states, mask, 0, 5, decoding)  # type: ignore[operator]
-    again = decoder.generate(states, mask, 0, 5, decoding, use_cache=False)  # type: ignore[operator]
-    assert torch.equal(ids, again)
+    assert torch.equal(decoder.generate(states, mask, 0, 5, decoding, use_cache=False), ids)  # type: ignore[operator]
+    if hasattr(decoder, "sharing"):
+        monkeypatch.setattr(Sharing, "beams", lambda sharing, rows: sharing.captions(ids, states, mask, None))
+        assert torch.equal(decoder.generate(states, mask, 0, 5, decoding), ids)  # type: ignore[operator]
 
 
-def test_gradient_checkpointing_sees_the_same_captions() -> None:
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [
+        ("gpt2", {"config": {**TINY_GPT2, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}}),
+        ("transformer", {**SETTINGS["transformer"], "dropout": 0.0}),
+    ],
+)
+def test_gradient_checkpointing_sees_the_same_captions(name: str, off: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    decoder = decoders.build(
-        "gpt2", 40, {"config": {**TINY_GPT2, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}}
-    )
-    checkpointed = decoders.build("gpt2", 40, decoder.settings | {"gradient_checkpointing": True})  # type: ignore[operator]
+    decoder = decoders.build(name, 40, off)
+    checkpointed = decoders.build(name, 40, off | {"gradient_checkpointing": True})
     checkpointed.load_state_dict(decoder.state_dict())
     states, mask = sound(decoder, masked=True)
     inputs = torch.randint(0, 40, (7, 5))
     gradients = []
     for each in (decoder.train(), checkpointed.train()):
         each(inputs, torch.ones_like(inputs, dtype=torch.bool), states, mask, CLIP_INDEX).pow(2).mean().backward()
-        gradients.append([weight.grad for weight in each.parameters()])
+        gradients.append([weight.grad for weight in each.parameters() if weight.requires_grad])
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-6)

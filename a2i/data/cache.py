@@ -147,7 +147,7 @@ def _packed(array: np.ndarray) -> bytes:
         whole = np.clip(np.rint(array / STEP), -32768, 32767).astype(np.int16)
     array = whole if (whole * STEP).tobytes() == array.tobytes() else array
     file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
+    np.save(file, np.asarray(array, order="C"), allow_pickle=False)
     return file.getvalue()
 
 
@@ -170,7 +170,8 @@ def _read(path: Path) -> np.ndarray | None:
 def _described(header: bytes) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of a .npy file, from its first bytes."""
     file = io.BytesIO(header)
-    if np.lib.format.read_magic(file) != (1, 0):
+    version = np.lib.format.read_magic(file)
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    if version != (1, 0) or fortran_order:
         raise ValueError("not as this module writes")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     return shape, dtype

@@ -88,7 +88,7 @@ class TransformerDecoder(nn.Module):
         attentions = [layer.encoder_attn for layer in self.model.model.decoder.layers]
         self.sharing = Sharing(self.model, (part for one in attentions for part in (one.k_proj, one.v_proj)))
         if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable()
+            self.model.activation_checkpointing_enable()
 
     def new_parameters(self) -> list[str]:
         """All of it: no pretraining has seen any."""

@@ -25,11 +25,16 @@ def encoder_operations() -> int:
     return 2 * (LAYERS * layer + PATCHES * PATCH * D)
 
 
+def shared_operations() -> int:
+    """Forward, of a clip's keys and values, computed once for all its captions."""
+    return 2 * LAYERS * 2 * (PATCHES + 2) * D * D
+
+
 def decoder_operations(tokens: int) -> int:
-    """Forward, of a caption of so many tokens; the states' keys and values are computed for each caption."""
+    """Forward, of a caption of so many tokens, without what it shares with the clip's others."""
     states = PATCHES + 2
     own = 4 * tokens * D * D + 2 * tokens * tokens * D
-    cross = 2 * tokens * D * D + 2 * states * D * D + 2 * tokens * states * D
+    cross = 2 * tokens * D * D + 2 * tokens * states * D
     return 2 * (LAYERS * (own + cross + 2 * tokens * D * FEED_FORWARD) + tokens * D * VOCABULARY)
 
 
@@ -73,7 +78,8 @@ def main() -> None:
     step()
     torch.cuda.synchronize()
     warm_up = time.perf_counter() - began
-    operations = 3 * given.clips * (encoder_operations() + given.captions * decoder_operations(length))
+    each = encoder_operations() + shared_operations() + given.captions * decoder_operations(length)
+    operations = 3 * given.clips * each
     rates, shares = [], []
     for _ in range(given.repeats):
         rates.append(matrix_rate())

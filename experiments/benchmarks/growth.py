@@ -24,7 +24,7 @@ STAGES = ("prepare", "train", "evaluate", "infer")
 
 
 def run(module: str, *arguments: str) -> tuple[float, float]:
-    """Processor seconds of an entry point and its children, and peak resident bytes of its own process."""
+    """Processor seconds of an entry point and its children, and peak resident bytes of the largest of them."""
     process = subprocess.Popen([sys.executable, "-m", f"a2i.{module}", *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

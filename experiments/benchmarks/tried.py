@@ -1,7 +1,7 @@
 """What else could make a training step faster, tried: processor seconds of a step of small captioners, and ÷ plain.
 
 16 clips of 5 s with five captions each, forward and backward; the optimisers on as many weights as GPT-2 base has. What takes
-time once, compiling, is shown beside. Variants take turns. Processor seconds on one thread hold on a busy machine too.
+time once, compiling, is shown beside. Variants take turns. Processor seconds with `--threads 1` hold on a busy machine too.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Where the time goes, before (the reference's way) and after (ours): the operators that take most, by PyTorch's profiler.
 
-Log-mel of a batch, a training step of the base size with five captions a clip, and captions by the embedded model; one thread
-unless told otherwise. Times under a profiler are longer than without: read the shares.
+Log-mel of a batch, a training step of the base size with five captions a clip, and captions by the embedded model, a clip at a
+time and together. Times under a profiler are longer than without: read the shares. `--threads 1` for those of the record.
 """
 
 import functools

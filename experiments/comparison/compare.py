@@ -127,6 +127,10 @@ def main() -> None:
         made = Foley(Path(folder), n_train=1, n_val=1, n_test=arguments.count, seed=SEED, max_seconds=SECONDS)
         made.prepare()
         for run in find_runs(arguments.runs):
+            config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+            seed, fold = config["seed"], config["data"]["sources"]["esc10"]["val_fold"]
+            if seed not in (arguments.seeds or [seed]) or fold not in (arguments.folds or [fold]):
+                continue
             file = run / RESULT
             known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
             if arguments.again or known.get("made_sounds") != arguments.count:
@@ -137,14 +141,7 @@ def main() -> None:
                 }
                 file.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
             results.append(known)
-    write(
-        [
-            one
-            for one in results
-            if one["seed"] in (arguments.seeds or [one["seed"]]) and one["fold"] in (arguments.folds or [one["fold"]])
-        ],
-        arguments.out,
-    )
+    write(results, arguments.out)
 
 
 if __name__ == "__main__":

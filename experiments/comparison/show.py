@@ -58,7 +58,7 @@ def table(by_system: dict[str, list[Result]]) -> str:
         *((f"CIDEr-D {data}", figure_of("scores", data, "cider_d"), 1, ".2f") for data in ("ESC-10", "made")),
         ("weights, M", figure_of("cost", "parameters"), 1e-6, ".2f"),
         ("GFLOPs a clip", figure_of("cost", "flops"), 1e-9, ".2f"),
-        ("s an epoch", figure_of("cost", "epoch_seconds"), 1, ".1f"),
+        ("s an epoch of writing", figure_of("cost", "epoch_seconds"), 1, ".1f"),
     ]
     lines = [f"| system | runs | {' | '.join(name for name, *_ in columns)} |", "|---" * (len(columns) + 2) + "|"]
     ranked = sorted(by_system.items(), key=lambda item: -over_runs(item[1], share("ESC-10"))[0])
