@@ -58,7 +58,7 @@ def table(by_system: dict[str, list[Result]]) -> str:
         *((f"CIDEr-D {data}", figure_of("scores", data, "cider_d"), 1, ".2f") for data in ("ESC-10", "made")),
         ("weights, M", figure_of("cost", "parameters"), 1e-6, ".2f"),
         ("GFLOPs a clip", figure_of("cost", "flops"), 1e-9, ".2f"),
-        ("s an epoch of writing", figure_of("cost", "epoch_seconds"), 1, ".1f"),
+        ("processor s an epoch of writing", figure_of("cost", "epoch_seconds"), 1, ".1f"),
     ]
     lines = [f"| system | runs | {' | '.join(name for name, *_ in columns)} |", "|---" * (len(columns) + 2) + "|"]
     ranked = sorted(by_system.items(), key=lambda item: -over_runs(item[1], share("ESC-10"))[0])
@@ -99,20 +99,19 @@ def plot(by_system: dict[str, list[Result]], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.5), layout="constrained")
     axes = figure.subplots()
     for system, runs in sorted(by_system.items()):
         middle, spread = over_runs(runs, share("ESC-10"))
         flops, _ = over_runs(runs, figure_of("cost", "flops"))
         weights, _ = over_runs(runs, figure_of("cost", "parameters"))
-        place = flops / 1e9, 100 * middle
-        axes.errorbar(*place, yerr=100 * (spread or 0), marker="o", capsize=3)
-        label = f"{system}\n{weights / 1e6:.1f} M weights"
-        axes.annotate(label, place, xytext=(6, 4), textcoords="offset points", fontsize=8)
+        label = f"{system}, {weights / 1e6:.1f} M weights"
+        axes.errorbar(flops / 1e9, 100 * middle, yerr=100 * (spread or 0), marker="o", capsize=3, label=label)
+    figure.legend(loc="outside right upper", fontsize=8)
     axes.set(xscale="log", xlabel="GFLOPs of a clip of 5 s and its caption", ylabel="ESC-10, held out: right source, %")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.3, y=0.15)
+    axes.margins(0.15)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
