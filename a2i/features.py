@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
@@ -85,7 +86,6 @@ class LogMel(nn.Module):
         banks = _kaldi_banks(self.settings.num_mel_bins) if kaldi else _panns_banks(self.settings)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel_banks", banks, persistent=False)  # (257, num_mel_bins)
-        self._blocks = _blocks(banks)
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,6 +131,16 @@ class LogMel(nn.Module):
             log_mel.masked_fill_(~mask[:, :, None], self.settings.padding)
         return log_mel, mask
 
+    @cached_property
+    def _blocks(self) -> list[tuple[slice, slice]]:
+        """Mel bins, some at a time, and the FFT points that these hear: the other products, seven of eight, are with zeros."""
+        blocks = []
+        for first in range(0, self.mel_banks.shape[1], BLOCK):
+            bands = slice(first, first + BLOCK)
+            heard = self.mel_banks[:, bands].any(dim=1).nonzero()[:, 0].tolist() or [0]
+            blocks.append((bands, slice(heard[0], heard[-1] + 1)))
+        return blocks
+
     def _log_mel(self, frames: Tensor, windowed: Tensor, mel: Tensor) -> None:
         """(B, T, 400 or 512) samples → `mel` (B, T, num_mel_bins), energies' logarithm or decibels, normalised.
 
@@ -154,16 +164,6 @@ class LogMel(nn.Module):
         else:
             mel.clamp_min_(PANNS_FLOOR).log10_().mul_(10)
         mel.sub_(self.settings.mean).div_(2 * self.settings.std)
-
-
-def _blocks(mel_banks: Tensor) -> list[tuple[slice, slice]]:
-    """Mel bins, some at a time, and the FFT points that these hear: the other products, seven of eight, are with zeros."""
-    blocks = []
-    for first in range(0, mel_banks.shape[1], BLOCK):
-        bands = slice(first, first + BLOCK)
-        heard = mel_banks[:, bands].any(dim=1).nonzero()[:, 0].tolist() or [0]
-        blocks.append((bands, slice(heard[0], heard[-1] + 1)))
-    return blocks
 
 
 def side_by_side(sounds: Sequence[Tensor], padding: float = 0.0) -> Tensor:
