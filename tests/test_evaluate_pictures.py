@@ -166,8 +166,9 @@ def test_clips_without_a_picture_have_no_value(models: tuple[CLIP, CLAP], clips:
     assert math.isnan(figures["clip_score"].clips[0])  # type: ignore[index]
     assert figures["clip_score"].settings["clips"] == 3
     whole = scorer.score(clips)["clip_score"]
-    assert figures["clip_score"].clips[1:] == pytest.approx(whole.clips[1:])  # type: ignore[index]
-    assert figures["clip_score"].value == pytest.approx(sum(whole.clips[1:]) / 3)  # type: ignore[index]
+    # In float32 a cosine is right to some 1e-7, however near to zero it is; other neighbours in a batch, other last bits.
+    assert figures["clip_score"].clips[1:] == pytest.approx(whole.clips[1:], abs=1e-6)  # type: ignore[index]
+    assert figures["clip_score"].value == pytest.approx(sum(whole.clips[1:]) / 3, abs=1e-6)  # type: ignore[index]
     texts = [clip.caption for clip in clips], [clip.references for clip in clips]
     first, second = (
         score(*texts, ["clip_score"], samples=50, pictures=found) for found in (figures, scorer.score(clips))
