@@ -1,5 +1,6 @@
 """What CLIP and CLAP share: loading, settings, and the tower that embeds sentences."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ class Texts(NamedTuple):
     unseen_tokens: tuple[int, ...]  # N: tokens of each sentence's end that the model did not see
 
 
-class Tower:
+class Tower(ABC):
     """What CLIP and CLAP share: a text tower, and a way to be loaded."""
 
     kind: str
@@ -76,8 +77,9 @@ class Tower:
             raise ValueError(f"{len(report['missing_keys'])} weights are missing: {min(report['missing_keys'])}, …")
         return tokenizer, processor, model
 
+    @abstractmethod
     def _load_processor(self, source: str, revision: str | None) -> Any:
-        raise NotImplementedError
+        """What turns pictures or sounds into the model's input."""
 
     @property
     def settings(self) -> dict[str, Any]:
