@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -166,16 +167,30 @@ class LogMel(nn.Module):
         mel.sub_(self.settings.mean).div_(2 * self.settings.std)
 
 
-def side_by_side(sounds: Sequence[Tensor], padding: float = 0.0) -> Tensor:
-    """Waveforms (N,), or features (T, F), of different lengths → a batch (B, longest, …), `padding` behind the shorter ones.
+class Readable(Protocol):
+    """Values that are not in memory yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def read_into(self, place: np.ndarray) -> None: ...
+
+
+def side_by_side(sounds: Sequence[Tensor | Readable], padding: float = 0.0) -> Tensor:
+    """Waveforms (N,), or features (T, F), of different lengths → a float32 batch (B, longest, …), `padding` behind the
+    shorter ones.
 
     As `torch.nn.utils.rnn.pad_sequence`, which writes everything twice: first padding, everywhere.
     """
-    longest = max(len(sound) for sound in sounds)
-    batch = sounds[0].new_empty(len(sounds), longest, *sounds[0].shape[1:])
+    longest = max(sound.shape[0] for sound in sounds)
+    batch = torch.empty(len(sounds), longest, *sounds[0].shape[1:])
     for row, sound in zip(batch, sounds, strict=True):
-        row[: len(sound)] = sound
-        row[len(sound) :] = padding
+        real = row[: sound.shape[0]]
+        if isinstance(sound, Tensor):
+            real.copy_(sound)
+        else:
+            sound.read_into(real.numpy())
+        row[sound.shape[0] :] = padding
     return batch
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from a2i import audio
 from a2i.data import Clip
-from a2i.data.cache import load_waveform
+from a2i.data.cache import Kept, load_waveform, waveforms
 from a2i.text import CaptionTokenizer
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import ClipDataset, LengthBatchSampler, ResumableLoader, collate
@@ -120,6 +120,18 @@ def test_a_batch(clips: list[Clip], tokenizer: CaptionTokenizer) -> None:
     assert tokenizer.decode(batch.tokens.inputs[3].tolist()) == clips[1].captions[1]
     moved = batch.to("meta")
     assert moved.waveforms.device == moved.tokens.inputs.device == torch.device("meta")
+
+
+def test_a_batch_from_a_cache(clips: list[Clip], tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    cache = waveforms(tmp_path / "cache")
+    for _ in range(2):  # made, then read
+        items = [ClipDataset(clips, "first", 0, load=cache)[0, index] for index in range(len(clips))]
+        batch = collate(tokenizer)(items)
+        assert batch.waveforms is not None
+        for clip, row, length in zip(clips, batch.waveforms, batch.lengths, strict=True):
+            assert np.array_equal(row[:length].numpy(), audio.load(clip.path))
+            assert not row[length:].any()
+    assert {type(sound) for _, sound, _, _ in items} == {Kept}
 
 
 def test_choice_of_captions(clips: list[Clip]) -> None:

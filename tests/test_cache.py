@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from a2i import audio
 from a2i.data import Clip
-from a2i.data.cache import Cache, _packed, _read, log_mels, waveforms
+from a2i.data.cache import Cache, Kept, _opened, _packed, log_mels, waveforms
 from a2i.features import FeatureSettings, LogMel
 
 floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -31,17 +31,27 @@ def bits(array: np.ndarray) -> bytes:
     return np.ascontiguousarray(array).tobytes()
 
 
+def read(path: Path) -> np.ndarray | None:
+    kept = _opened(path)
+    if kept is None:
+        return None
+    array = np.full(kept.shape, np.nan, np.float32)
+    kept.read_into(array)
+    assert kept.file.closed
+    return array
+
+
 @settings(deadline=None)
 @given(array=hnp.arrays(np.float32, hnp.array_shapes(max_dims=2), elements=st.one_of(floats, steps)))
 def test_what_is_kept_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray) -> None:
     path = tmp_path_factory.mktemp("packed") / "entry.npy"
     path.write_bytes(_packed(array))
-    found = _read(path)
+    found = read(path)
     assert found is not None
     assert found.shape == array.shape
     assert bits(found) == bits(array)
     path.write_bytes(_packed(array.T))
-    turned = _read(path)
+    turned = read(path)
     assert turned is not None
     assert bits(np.ascontiguousarray(turned.T)) == bits(array)
 
@@ -52,8 +62,19 @@ def test_a_piece_of_an_entry_is_none(tmp_path_factory: pytest.TempPathFactory, a
     path = tmp_path_factory.mktemp("packed") / "entry.npy"
     whole = _packed(array)
     path.write_bytes(whole[:cut])
-    found = _read(path)
+    found = read(path)
     assert (found is None) == (cut < len(whole))
+
+
+def test_what_is_cut_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "entry.npy"
+    path.write_bytes(_packed(np.arange(100, dtype=np.float32) / 7))
+    kept = _opened(path)
+    assert isinstance(kept, Kept)
+    os.truncate(path, 200)
+    with pytest.raises(OSError, match=r"entry.npy: ends early"):
+        kept.read_into(np.empty(100, np.float32))
+    assert kept.file.closed
 
 
 @pytest.mark.parametrize(

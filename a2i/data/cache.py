@@ -1,4 +1,4 @@
-"""What is worked out of a clip, kept on disk: once made, it is mapped into memory, by as many processes as like.
+"""What is worked out of a clip, kept on disk: once made, it is read straight to where it is wanted, by any number of processes.
 
 An entry is a file of its own, named by the SHA-256 of the sound file's content, the clip's start and end, and all that
 decides the numbers: settings, this format, the versions of the libraries that made them. Something else is another entry;
@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import math
-import mmap
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -29,6 +29,7 @@ from a2i.features import HOP_LENGTH, FeatureSettings, LogMel
 
 FORMAT = 2  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
 STEP = np.float32(1 / 32768)  # of 16-bit samples
+HEADER = 128  # bytes of a .npy file before the values, of one or two dimensions
 ATTEMPTS = 3  # at a file that changes while it is read
 
 
@@ -57,16 +58,26 @@ class Cache:
         self.contents = Contents(self.folder / "files")
 
     def __call__(self, clip: Clip) -> np.ndarray:
-        """What `make` gives, float32, bit for bit. It may be written to: changes stay in this process.
+        """What `make` gives, float32, bit for bit.
 
         Raises:
             FileNotFoundError: there is no such sound file.
             ValueError: as `make`, or the file kept changing while it was read.
+            OSError: the disk does not give what it holds.
         """
+        found = self.open(clip)
+        if isinstance(found, np.ndarray):
+            return found
+        array = np.empty(found.shape, np.float32)
+        found.read_into(array)
+        return array
+
+    def open(self, clip: Clip) -> "np.ndarray | Kept":
+        """As calling it, but what is on disk already is left there, for its reader to say where it should go."""
         for _ in range(ATTEMPTS):
             digest = self.contents.digest(clip.path)
             path = self._path(clip, digest)
-            if (found := _read(path)) is not None:
+            if (found := _opened(path)) is not None:
                 return found
             made = self.make(clip)
             # What was made of another content than the one that was hashed must not be kept under its name.
@@ -151,27 +162,53 @@ def _packed(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _read(path: Path) -> np.ndarray | None:
+class Kept:
+    """An entry that is open, not read yet; once read it is closed."""
+
+    def __init__(self, file: io.FileIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.file, self.shape, self.dtype = file, shape, dtype
+
+    def read_into(self, place: np.ndarray) -> None:
+        """Fill `place`, float32, of this shape and in C order. From the page cache that takes one copy: mapping the file
+        takes longer, for its page faults.
+
+        Raises:
+            OSError: the disk does not give what it holds.
+        """
+        stored = place if self.dtype == place.dtype else np.empty(self.shape, self.dtype)
+        with self.file as file:
+            wanted = stored.reshape(-1).view(np.uint8).data
+            while len(wanted) and (count := file.readinto(wanted)):
+                wanted = wanted[count:]  # Linux gives 2 GB at a time
+            if len(wanted):
+                raise OSError(f"{file.name}: ends early; it was cut while it was read")
+        if stored is not place:
+            np.multiply(stored, STEP, out=place)
+
+
+def _opened(path: Path) -> Kept | None:
     """An entry; None where there is none, or only a piece of one, as a broken disk or copy leaves it."""
     try:
-        with path.open("rb") as file:
-            # Copy on write: torch wants arrays that it could write to; nothing ever reaches the file. `np.load` does the
-            # same, but takes longer to find out where than to read.
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        size = int.from_bytes(memory[8:10], "little")
-        shape, dtype = _described(memory[: 10 + size])
-        found = np.frombuffer(memory, dtype, math.prod(shape), 10 + size).reshape(shape)
-    except (FileNotFoundError, ValueError, EOFError):
+        file = open(path, "rb", buffering=0)  # noqa: SIM115  # whoever reads it closes it
+    except FileNotFoundError:
         return None
-    return found * STEP if found.dtype == np.int16 else found
+    try:
+        header = file.read(HEADER)
+        shape, dtype = _described(header)
+        if os.fstat(file.fileno()).st_size == len(header) + math.prod(shape) * dtype.itemsize:
+            return Kept(file, shape, dtype)
+    except (ValueError, EOFError):
+        pass
+    file.close()
+    return None
 
 
 @functools.lru_cache(1024)
 def _described(header: bytes) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of a .npy file, from its first bytes."""
+    """Shape and type of a .npy file, from its header."""
     file = io.BytesIO(header)
     version = np.lib.format.read_magic(file)
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    if version != (1, 0) or fortran_order:
+    if version != (1, 0) or fortran_order or file.tell() != HEADER:
         raise ValueError("not as this module writes")
     return shape, dtype

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from a2i.data import NAMELESS, Clip
-from a2i.data.cache import load_waveform
+from a2i.data.cache import Cache, Kept, load_waveform
 from a2i.features import side_by_side
 from a2i.text import CaptionTokenizer, TokenBatch
 from a2i.training.augment import WaveformAugment, join_captions
@@ -63,7 +63,7 @@ class Batch:
 
 
 # A clip, its waveform or what is prepared of it, the captions to learn and the labels of all that is heard.
-Item = tuple[Clip, Tensor, tuple[str, ...], frozenset[str] | None]
+Item = tuple[Clip, Tensor | Kept, tuple[str, ...], frozenset[str] | None]
 
 
 class ClipDataset(Dataset):
@@ -89,7 +89,11 @@ class ClipDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         clip = self.clips[index]
-        waveform, chosen, labels = self.load(clip), self._chosen(clip, epoch, index), clip.labels
+        chosen, labels = self._chosen(clip, epoch, index), clip.labels
+        if self.augment is None and isinstance(self.load, Cache):
+            kept = self.load.open(clip)  # the batch reads it to its place
+            return clip, kept if isinstance(kept, Kept) else torch.from_numpy(kept), chosen, labels
+        waveform = self.load(clip)
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, epoch, index])
             waveform = self.augment.alone(waveform, rng)
@@ -144,7 +148,7 @@ def collate(
             waveforms=padded if prepared == "waveforms" else None,
             log_mels=padded if prepared == "log_mels" else None,
             states=padded if prepared == "states" else None,
-            lengths=torch.tensor([len(sound) for sound in sounds]),
+            lengths=torch.tensor([sound.shape[0] for sound in sounds]),
             tokens=tokenizer.encode([caption for some in captions for caption in some]),
             clip_index=torch.tensor([index for index, some in enumerate(captions) for _ in some]),
             references=[clip.captions for clip in clips],

@@ -43,7 +43,7 @@ class CaptionDataModule(LightningDataModule):
             val_batch_size: clips in a validation batch; None for `batch_size`.
             num_workers: processes that read sounds; 0 for none but this one.
             cache: of decoded sounds: `memory` (or True), in each process that reads them, 64 kB a second; a folder, from
-                which all processes map them, filled by `a2i.prepare` or as they come; False for none.
+                which all processes read them, filled by `a2i.prepare` or as they come; False for none.
             prepared: what clips come as in place of waveforms, the cache that has it, and what to pad with.
             augment: of training waveforms; None for none.
             seed: of all that is random: the order, the choice of captions, what `augment` does.

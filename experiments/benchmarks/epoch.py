@@ -1,7 +1,7 @@
 """An epoch of AST-base + GPT-2 base, five captions a clip: our run against the reference's, in caption tokens a second.
 
 All is tuned, and a clip encoded once for its five captions; or with `--frozen 1` the encoder stays as it is and its states,
-prepared once, are mapped. Both hear the first 10.24 s, as published, in float32; both use Adam at 5e-5. Dropout apart, which
+prepared once, are read. Both hear the first 10.24 s, as published, in float32; both use Adam at 5e-5. Dropout apart, which
 the comparison of losses switches off, they learn from the same pairs. What preparing takes is in the record, not in the ratio.
 """
 
