@@ -114,19 +114,21 @@ class LogMel(nn.Module):
         if int(lengths.min()) < longest:
             samples = torch.arange(longest, device=waveforms.device)
             waveforms = waveforms.masked_fill(samples >= lengths.to(waveforms.device)[:, None], 0.0)
-        waveforms = nn.functional.pad(waveforms, (0, max(0, size - longest)))
+        if longest < size:
+            waveforms = nn.functional.pad(waveforms, (0, size - longest))
         if self.settings.kind != "ast":
             waveforms = _mirrored(waveforms, lengths.to(waveforms.device))
         framed = waveforms.unfold(1, size, HOP_LENGTH)[:, : int(frames.max())]
         log_mel = framed.new_empty(*framed.shape[:2], self.settings.num_mel_bins)
-        # A CPU is fastest with little at a time, which stays in its cache; a GPU with much.
-        rows, columns = (1, CACHED_FRAMES) if framed.device.type == "cpu" else (len(framed), CHUNK_FRAMES)
+        # A CPU is fastest with little at a time, a clip for each thread, which stays in its cache; a GPU with much.
+        on_cpu = framed.device.type == "cpu"
+        rows, columns = (torch.get_num_threads(), CACHED_FRAMES) if on_cpu else (len(framed), CHUNK_FRAMES)
         windowed = framed.new_zeros(min(rows, len(framed)), min(columns, framed.shape[1]), FFT_LENGTH)
         # Under mixed precision the logarithm of tiny powers would lose its digits.
         with torch.autocast(waveforms.device.type, enabled=False):
             for some, result in zip(framed.split(rows), log_mel.split(rows), strict=True):
                 for piece, place in zip(some.split(columns, dim=1), result.split(columns, dim=1), strict=True):
-                    self._log_mel(piece, windowed[:, : piece.shape[1]], place)
+                    self._log_mel(piece, windowed[: len(piece), : piece.shape[1]], place)
         mask = torch.arange(log_mel.shape[1], device=log_mel.device) < frames.to(log_mel.device)[:, None]
         if not bool(mask.all()):
             log_mel.masked_fill_(~mask[:, :, None], self.settings.padding)
@@ -156,15 +158,16 @@ class LogMel(nn.Module):
             emphasised.add_(frames[..., 1:]).mul_(self.window[1:])
         else:
             torch.mul(frames, self.window, out=windowed)
-        spectrum = torch.fft.rfft(windowed)
-        power = spectrum.real.square().add_(spectrum.imag.square())
+        parts = torch.view_as_real(torch.fft.rfft(windowed).flatten(0, 1)).square_()
+        power = parts[..., 0] + parts[..., 1]
+        energies = power.new_empty(len(power), len(self.mel_banks.T))
         for bands, points in self._blocks:
-            torch.matmul(power[..., points], self.mel_banks[points, bands], out=mel[..., bands])
+            torch.mm(power[:, points], self.mel_banks[points, bands], out=energies[:, bands])
         if self.settings.kind == "ast":
-            mel.clamp_min_(torch.finfo(torch.float32).eps).log_()
+            energies.clamp_min_(torch.finfo(torch.float32).eps).log_()
         else:
-            mel.clamp_min_(PANNS_FLOOR).log10_().mul_(10)
-        mel.sub_(self.settings.mean).div_(2 * self.settings.std)
+            energies.clamp_min_(PANNS_FLOOR).log10_().mul_(10)
+        torch.div(energies.sub_(self.settings.mean).view_as(mel), 2 * self.settings.std, out=mel)
 
 
 class Readable(Protocol):

@@ -28,14 +28,14 @@ SECONDS = 15  # of a clip, as Clotho's shortest
 RATE = 44_100  # Hz
 
 
-def arguments(description: str | None, **numbers: int) -> argparse.Namespace:
+def arguments(description: str | None, repeats: int = 3, **numbers: int) -> argparse.Namespace:
     """The command line: folders, repetitions, threads and whole numbers of the benchmark's own."""
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=formatter)
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the JSON record")
     parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for sounds and models, kept")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of torch")
-    parser.add_argument("--repeats", type=int, default=3, help="of each side, alternating")
+    parser.add_argument("--repeats", type=int, default=repeats, help="of each side, alternating")
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=" ")
     given = parser.parse_args()
