@@ -65,13 +65,18 @@ class AudioLanguageCaptioner:
         """The decoding settings, some of them changed; None leaves one as it is.
 
         Raises:
-            ValueError: a name is unknown, a value does not fit, or the published cleaning step is asked for.
+            ValueError: a name is unknown, a value does not fit, or something is asked for that only captioner folders have.
         """
         decoding = self.decoding.with_changes(**changes)
         if decoding.cleaning != "none":
             raise ValueError(
                 f"got cleaning={decoding.cleaning} for {self.name}, which has no training captions to know words from;"
                 " expected text.cleaning=none"
+            )
+        if decoding.precision != "float32":
+            raise ValueError(
+                f"got decoding.precision={decoding.precision} for {self.name}, whose precision is its weights'; expected"
+                " audio_language.dtype=bfloat16"
             )
         return decoding
 

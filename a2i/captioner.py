@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,11 @@ class Captioner(nn.Module):
         decoding = self.decoding_with(**changes)
         batch = side_by_side([torch.from_numpy(waveform) for waveform in waveforms])
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        log_mel, mask = self.log_mel(batch.to(self.device), lengths.to(self.device))
-        states, states_mask = self.encoder(log_mel, mask)
-        return self.caption_states(states, states_mask, decoding)
+        lower = decoding.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16) if lower else nullcontext():
+            log_mel, mask = self.log_mel(batch.to(self.device), lengths.to(self.device))
+            states, states_mask = self.encoder(log_mel, mask)
+            return self.caption_states(states, states_mask, decoding)
 
     @torch.no_grad()
     def caption_states(self, heard: Tensor, heard_mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:

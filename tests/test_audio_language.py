@@ -100,6 +100,8 @@ def test_several_candidates(captioner: AudioLanguageCaptioner) -> None:
     assert scores == sorted(scores, reverse=True)
     with pytest.raises(ValueError, match="'beams'"):
         captioner.caption(SOUNDS[:1], beams=2)
+    with pytest.raises(ValueError, match=r"audio_language\.dtype=bfloat16"):
+        captioner.caption(SOUNDS[:1], precision="bfloat16")
 
 
 def test_what_is_too_long_is_cut_at_what_it_hears(captioner: AudioLanguageCaptioner) -> None:

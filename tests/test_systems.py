@@ -82,3 +82,16 @@ def test_any_pair_from_the_command_line(encoder: str, decoder: str) -> None:
     assert names == [ENCODERS[encoder], DECODERS[decoder]]
     fits = captioner.encoder.width == captioner.decoder.width
     assert captioner.bridge.kind == ("identity" if fits else "projection")
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_captions_at_lower_precision(model: str) -> None:
+    torch.manual_seed(0)
+    captioner = build_captioner(compose("train", "experiment=comparison", f"model={model}")["model"], CLIPS).eval()
+    exact = captioner.caption(SOUNDS, max_tokens=4, num_beams=2)
+    lower = captioner.caption(SOUNDS, max_tokens=4, num_beams=2, precision="bfloat16")
+    for (one, *_), (other, *_) in zip(exact, lower, strict=True):
+        assert one.log_probability != other.log_probability
+        assert one.log_probability == pytest.approx(other.log_probability, abs=0.1)
+    with pytest.raises(ValueError, match="got precision='float16'; expected float32 or bfloat16"):
+        captioner.caption(SOUNDS, precision="float16")

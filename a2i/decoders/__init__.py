@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+CHOICES = {"cleaning": ("none", "published"), "precision": ("float32", "bfloat16")}
+
+
 @dataclass(frozen=True)
 class Decoding:
     """How a caption is found; saved in the captioner's folder, changed in a call.
@@ -39,6 +42,8 @@ class Decoding:
         length_penalty: of beam search; above 0 favours longer captions.
         no_repeat_ngram_size: so many tokens in a row are never said twice; 0 for no limit.
         cleaning: what is done to a caption's words afterwards: `none`, or `published` (see `a2i.cleaning`).
+        precision: `float32`, or `bfloat16` for products and convolutions, which a GPU and some processors do several times
+            as fast; where two captions are all but equally likely it may find the other.
     """
 
     num_beams: int = 4
@@ -50,12 +55,14 @@ class Decoding:
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     cleaning: str = "none"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.cleaning not in ("none", "published"):
-            raise ValueError(f"got cleaning={self.cleaning!r}; expected none or published")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"got {name}={getattr(self, name)!r}; expected {' or '.join(choices)}")
         for field in fields(self):
-            if field.name == "cleaning":
+            if field.name in CHOICES:
                 continue
             value = getattr(self, field.name)
             whole = field.type in (int, bool, "int", "bool")
