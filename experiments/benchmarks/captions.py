@@ -3,13 +3,14 @@
 With `--base 1` AST-base and GPT-2 base with random weights, against the reference's model with the same weights; else the
 embedded small captioner, against itself a clip at a time. `--tiny 1` tries the former with tiny models. Ours captions once more
 with `decoding.precision=bfloat16`, which may find another caption: how many are, and how likely float32 finds them, is told.
+`--gpu 1` runs both sides on CUDA.
 """
 
 import random
 from pathlib import Path
 
 import torch
-from measure import alternate, arguments, clips, models, report
+from measure import alternate, arguments, clips, device, models, report
 
 from a2i import audio
 from a2i.captioner import Captioner
@@ -20,7 +21,7 @@ TOKENS = 16  # of the longest caption of the base model, whose random weights kn
 
 
 def main() -> None:
-    given = arguments(__doc__, clips=64, batch=8, base=0, tiny=0)
+    given = arguments(__doc__, clips=64, batch=8, base=0, tiny=0, gpu=0)
     paths = [clip.path for clip in clips(given.clips, given.work)]
     random.Random(0).shuffle(paths)
     if given.base or given.tiny:
@@ -30,6 +31,10 @@ def main() -> None:
         changes = {"num_beams": 4, "num_candidates": 1, "max_tokens": TOKENS - 1}
     else:
         captioner, plain, changes = Captioner.load(MINI_CAPTIONER), None, {"num_beams": 4, "num_candidates": 1}
+
+    for model in (captioner, plain):
+        if model is not None:
+            model.to(device(given.gpu))
 
     def reference() -> list[str]:
         if plain is not None:
@@ -75,8 +80,9 @@ def likelihood(captioner: Captioner, paths: list[Path], captions: list[str]) -> 
     total, count = 0.0, 0
     for path, caption in zip(paths, captions, strict=True):
         waveform = torch.from_numpy(audio.load(path))
-        log_mel, mask = captioner.log_mel(waveform[None], torch.tensor([len(waveform)]))
-        loss, tokens = captioner.loss(log_mel, mask, captioner.tokenizer.encode([caption]), torch.tensor([0]))
+        length, first = (torch.tensor([number], device=captioner.device) for number in (len(waveform), 0))
+        log_mel, mask = captioner.log_mel(waveform[None].to(captioner.device), length)
+        loss, tokens = captioner.loss(log_mel, mask, captioner.tokenizer.encode([caption]).to(captioner.device), first)
         total, count = total - float(loss) * int(tokens), count + int(tokens)
     return total / count
 

@@ -4,7 +4,8 @@ All is tuned, and a clip encoded once for its five captions; or with `--frozen 1
 prepared once, are read. Both hear the first 10.24 s, as published; both use Adam at 5e-5. The reference computes in float32;
 so does ours, and then in bfloat16, as with `trainer.precision=bf16-mixed`. Dropout apart, which the comparison of losses
 switches off, they learn from the same pairs. What preparing takes is in the record, not in the ratio, nor is either
-optimiser's first step, which makes room for its averages. Takes 18 GB of memory with base models.
+optimiser's first step, which makes room for its averages. Takes 18 GB of memory with base models. `--gpu 1` runs both sides on
+CUDA.
 """
 
 import statistics
@@ -16,7 +17,7 @@ from typing import Any
 import reference as plain
 import torch
 from lightning.pytorch import Trainer
-from measure import alternate, arguments, clips, models, report
+from measure import alternate, arguments, clips, device, models, report
 
 from a2i.captioner import Captioner
 from a2i.decoders.gpt2 import GPT2Decoder
@@ -66,8 +67,8 @@ def our_loss(ours: CaptionModule, data: CaptionDataModule, precision: str) -> fl
     """Likewise."""
     captioner = ours.eval().captioner
     sums = []
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision != "32-true"):
-        for batch in data.train_dataloader():
+    with torch.no_grad(), torch.autocast(captioner.device.type, torch.bfloat16, enabled=precision != "32-true"):
+        for batch in (batch.to(captioner.device) for batch in data.train_dataloader()):
             attended = captioner.attended(*encoded(captioner, batch))
             loss, n = captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
             sums.append((loss.item(), int(n)))
@@ -81,11 +82,13 @@ def mean(sums: Iterable[tuple[float, int]]) -> float:
 
 
 def main() -> None:
-    given = arguments(__doc__, clips=2, batch=2, frozen=0, base=1)
+    given = arguments(__doc__, clips=2, batch=2, frozen=0, base=1, gpu=0)
     warnings.filterwarnings("ignore")
     chosen, frozen = clips(given.clips, given.work), bool(given.frozen)
     captioner, theirs = build(str(models(given.work, bool(given.base))))
-    theirs.freeze_encoder = frozen
+    where = device(given.gpu)
+    captioner.to(where)
+    theirs.to(where).freeze_encoder = frozen
     theirs.encoder.requires_grad_(not frozen)
     began = time.perf_counter()
     ready = prepare("states" if frozen else "log_mels", given.work / "cache", captioner, chosen, not frozen, False)
@@ -115,7 +118,7 @@ def main() -> None:
     def ours(precision: str) -> None:
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         settings = {"precision": precision, "limit_val_batches": 0, "enable_model_summary": False}
-        Trainer(max_epochs=1, accelerator="cpu", **settings, **quiet).fit(module, data)
+        Trainer(max_epochs=1, accelerator=where.type, devices=1, **settings, **quiet).fit(module.to(where), data)
         module.zero_grad()
 
     plain.train_epoch(theirs, their_optimizer, pairs[:1])

@@ -44,6 +44,13 @@ def arguments(description: str | None, repeats: int = 3, **numbers: int) -> argp
     return given
 
 
+def device(gpu: int) -> torch.device:
+    """CUDA where it is asked for; the process ends where there is none."""
+    if gpu and not torch.cuda.is_available():
+        sys.exit("needs a CUDA device; nothing was measured")
+    return torch.device("cuda" if gpu else "cpu")
+
+
 def clips(count: int, work: Path) -> list[Clip]:
     """Clips of 15 s at 44.1 kHz, 16 bits, with five captions: three recordings of ESC-10 in a row each, where
     A2I_REAL_DATA has them, else made sounds."""
@@ -93,6 +100,8 @@ def alternate(
         for side, run in enumerate((reference, ours)):
             began = time.perf_counter()
             given[side] = run()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
             times[side].append(time.perf_counter() - began)
     return times[0], times[1], given[0], given[1]
 

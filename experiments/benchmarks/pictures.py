@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import yaml
 from diffusers import DiffusionPipeline
-from measure import alternate, arguments, report
+from measure import alternate, arguments, device, report
 from reference import picture
 
 from a2i.diffusion import Painter
@@ -17,10 +17,10 @@ THINGS = ("A dog", "A bird", "Rain", "A clock", "A bell", "A train", "Fire", "A 
 
 
 def main() -> None:
-    given = arguments(__doc__, pictures=16, batch=8)
+    given = arguments(__doc__, pictures=16, batch=8, gpu=0)
     settings = yaml.safe_load((CONF / "image" / "mini.yaml").read_text(encoding="utf-8"))
-    painter = Painter(**{key: value for key, value in settings.items() if key != "_target_"}, device="cpu")
-    plain = DiffusionPipeline.from_pretrained(MINI_PAINTER, dtype=torch.float32)
+    painter = Painter(**{key: value for key, value in settings.items() if key != "_target_"}, device=device(given.gpu))
+    plain = DiffusionPipeline.from_pretrained(MINI_PAINTER, dtype=torch.float32).to(device(given.gpu))
     plain.set_progress_bar_config(disable=True)
     captions = [f"{THINGS[index % len(THINGS)]} is heard." for index in range(given.pictures)]
     same = {"num_inference_steps": painter.steps, "guidance_scale": painter.guidance_scale}

@@ -56,12 +56,13 @@ class Captioner(nn.Module):
     def encode(self, paths: Sequence[Path]) -> Tensor:
         """(B, 1214, 768)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
-            return self.encoder(extract(self.extractor, paths)).last_hidden_state
+            return self.encoder(extract(self.extractor, paths).to(self.encoder.device)).last_hidden_state
 
     def loss(self, pairs: Sequence[Pair]) -> tuple[Tensor, int]:
         """Mean cross-entropy in nats per token, and the number of tokens."""
         ends = self.tokenizer.bos_token, self.tokenizer.eos_token
         tokens = self.tokenizer([f"{ends[0]}{text}{ends[1]}" for _, text in pairs], padding=True, return_tensors="pt")
+        tokens = tokens.to(self.decoder.device)
         labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, -100)
         states = self.encode([path for path, _ in pairs])
         output = self.decoder(**tokens, labels=labels, encoder_hidden_states=states)
@@ -70,7 +71,7 @@ class Captioner(nn.Module):
     @torch.inference_mode()
     def caption(self, path: Path, num_beams: int, max_tokens: int) -> str:
         """One clip's."""
-        start = torch.tensor([[self.tokenizer.bos_token_id]])
+        start = torch.tensor([[self.tokenizer.bos_token_id]], device=self.decoder.device)
         ids = self.decoder.generate(
             start,
             attention_mask=torch.ones_like(start),
