@@ -160,7 +160,7 @@ class LogMel(nn.Module):
             torch.mul(frames, self.window, out=windowed)
         parts = torch.view_as_real(torch.fft.rfft(windowed).flatten(0, 1)).square_()
         power = parts[..., 0] + parts[..., 1]
-        energies = power.new_empty(len(power), len(self.mel_banks.T))
+        energies = power.new_empty(len(power), mel.shape[-1])
         for bands, points in self._blocks:
             torch.mm(power[:, points], self.mel_banks[points, bands], out=energies[:, bands])
         if self.settings.kind == "ast":

@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -77,7 +77,7 @@ class Cache:
         for _ in range(ATTEMPTS):
             digest = self.contents.digest(clip.path)
             path = self._path(clip, digest)
-            if (found := _opened(path)) is not None:
+            if (found := _found(path)) is not None:
                 return found
             made = self.make(clip)
             # What was made of another content than the one that was hashed must not be kept under its name.
@@ -162,45 +162,41 @@ def _packed(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+@dataclass(frozen=True)
 class Kept:
-    """An entry that is open, not read yet; once read it is closed."""
+    """An entry that is not read yet."""
 
-    def __init__(self, file: io.FileIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.file, self.shape, self.dtype = file, shape, dtype
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
     def read_into(self, place: np.ndarray) -> None:
-        """Fill `place`, float32, of this shape and in C order. From the page cache that takes one copy: mapping the file
-        takes longer, for its page faults.
+        """Fill `place`, float32, of this shape and in C order; mapping the file and copying from there takes longer.
 
         Raises:
             OSError: the disk does not give what it holds.
         """
         stored = place if self.dtype == place.dtype else np.empty(self.shape, self.dtype)
-        with self.file as file:
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(HEADER)
             wanted = stored.reshape(-1).view(np.uint8).data
             while len(wanted) and (count := file.readinto(wanted)):
                 wanted = wanted[count:]  # Linux gives 2 GB at a time
             if len(wanted):
-                raise OSError(f"{file.name}: ends early; it was cut while it was read")
+                raise OSError(f"{self.path}: ends early; it was cut while it was read")
         if stored is not place:
             np.multiply(stored, STEP, out=place)
 
 
-def _opened(path: Path) -> Kept | None:
+def _found(path: Path) -> Kept | None:
     """An entry; None where there is none, or only a piece of one, as a broken disk or copy leaves it."""
     try:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115  # whoever reads it closes it
-    except FileNotFoundError:
+        with open(path, "rb", buffering=0) as file:
+            shape, dtype = _described(file.read(HEADER))
+            whole = os.fstat(file.fileno()).st_size == HEADER + math.prod(shape) * dtype.itemsize
+    except (FileNotFoundError, ValueError, EOFError):
         return None
-    try:
-        header = file.read(HEADER)
-        shape, dtype = _described(header)
-        if os.fstat(file.fileno()).st_size == len(header) + math.prod(shape) * dtype.itemsize:
-            return Kept(file, shape, dtype)
-    except (ValueError, EOFError):
-        pass
-    file.close()
-    return None
+    return Kept(path, shape, dtype) if whole else None
 
 
 @functools.lru_cache(1024)

@@ -1,7 +1,8 @@
 """What else could make a training step faster, tried: processor seconds of a step of small captioners, and ÷ plain.
 
-16 clips of 5 s with five captions each, forward and backward; the optimisers on as many weights as GPT-2 base has. What takes
-time once, compiling, is shown beside. Variants take turns. Processor seconds with `--threads 1` hold on a busy machine too.
+16 clips of 5 s with five captions each, forward and backward; the optimisers on as many weights as GPT-2 base has; last, two
+ways to read what is prepared. What takes time once, compiling, is shown beside. Variants take turns. Processor seconds with
+`--threads 1` hold on a busy machine too.
 """
 
 import contextlib
@@ -12,15 +13,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from measure import arguments, machine
+from measure import arguments, clips, machine
 from rich.console import Console
 from rich.table import Table
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from a2i.captioner import Captioner
+from a2i.data.cache import Kept, log_mels
+from a2i.data.filling import fill
 from a2i.encoders import BidirectionalGRU
 from a2i.encoders.ast import ASTEncoder
+from a2i.features import FeatureSettings, side_by_side
 from a2i.places import MINI_CAPTIONER
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "comparison"))
@@ -93,6 +98,25 @@ def recurrent() -> dict[str, Callable[[], object]]:
     return {"plain": plain, "unpacked": lambda: ours(states, frames).sum().backward()}
 
 
+def entries(work: Path) -> dict[str, Callable[[], object]]:
+    """64 clips' prepared log-mels into batches of 8: mapped and copied, and read as `a2i.data.cache` does."""
+    found = clips(64, work)
+    cache = log_mels(work / "cache", FeatureSettings())
+    fill([cache], found, None, print)
+    kept = [entry for entry in map(cache.open, found) if isinstance(entry, Kept)]
+    batches = [kept[first : first + 8] for first in range(0, len(kept), 8)]
+
+    def mapped() -> None:
+        for batch in batches:
+            side_by_side([torch.from_numpy(np.load(entry.path, mmap_mode="c")) for entry in batch])
+
+    def read() -> None:
+        for batch in batches:
+            side_by_side(batch)
+
+    return {"plain": mapped, "read": read}
+
+
 def main() -> None:
     given = arguments(__doc__)
     record: dict[str, object] = {"command": ["python", *sys.argv], "machine": machine()}
@@ -101,6 +125,7 @@ def main() -> None:
         ("AST + GPT-2", captioners(ast=True)),
         ("AdamW, 124 M weights", optimizers()),
         ("recurrent units in both directions", recurrent()),
+        ("prepared log-mels into batches, mapped as plain", entries(given.work)),
     ):
         once, times = {}, {name: list[float]() for name in variants}
         for name, run in variants.items():
