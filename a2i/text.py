@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 IGNORE = -100  # target of padding; cross-entropy passes over it
 END_OF_TEXT = "<|endoftext|>"
+REMEMBERED = 100_000  # captions; AudioCaps has half as many
 UNKNOWN = "<unk>"  # a word that is not in the vocabulary; left out where ids become text
 TokenKind = Literal["bpe", "words"]
 
@@ -72,6 +73,7 @@ class CaptionTokenizer:
         self.bos = bos
         self.eos_id: int = tokenizer.eos_token_id
         self.bos_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        self._ids: dict[str, list[int]] = {}  # of captions seen before: every epoch has the same
 
     def __len__(self) -> int:
         """Size of the vocabulary in tokens."""
@@ -86,18 +88,19 @@ class CaptionTokenizer:
         captions = [" ".join(caption.split()) for caption in captions]
         if not captions or not all(captions):
             raise ValueError(f"got captions {captions}; expected at least one, none of them blank")
-        rows = self.tokenizer(captions, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        if len(self._ids) > REMEMBERED:
+            self._ids.clear()
+        if new := [caption for caption in captions if caption not in self._ids]:
+            ids = self.tokenizer(new, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            self._ids.update(zip(new, ids, strict=True))
+        rows = [self._ids[caption] for caption in captions]
         rows = [[*row, self.eos_id] if len(row) <= self.max_tokens else row[: self.max_tokens] for row in rows]
         if self.bos:
             rows = [[self.bos_id, *row] for row in rows]
-        inputs, targets = [row[:-1] for row in rows], [row[1:] for row in rows]
-        lengths = torch.tensor([len(row) for row in inputs])
-        longest = int(lengths.max())
-        return TokenBatch(
-            inputs=torch.tensor([row + [self.eos_id] * (longest - len(row)) for row in inputs]),
-            targets=torch.tensor([row + [IGNORE] * (longest - len(row)) for row in targets]),
-            mask=torch.arange(longest) < lengths[:, None],
-        )
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [self.eos_id] * (longest - len(row)) for row in rows])
+        mask = torch.arange(1, longest) < torch.tensor([[len(row)] for row in rows])
+        return TokenBatch(ids[:, :-1].where(mask, self.eos_id), ids[:, 1:].where(mask, IGNORE), mask)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The caption that token ids spell: from the first that is no BOS to the first EOS; white space folded."""

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,15 @@ def test_the_loader_goes_on_anywhere(clips: list[Clip], tokenizer: CaptionTokeni
     resumed.go_on_from(2)
     iter(resumed)  # creating an iterator gives nothing out
     assert [(batch.names, batch.tokens.inputs.tolist()) for _ in range(3) for batch in resumed] == expected[2:]
+
+
+def test_the_loader_holds_no_batch_while_it_makes_the_next(clips: list[Clip], tokenizer: CaptionTokenizer) -> None:
+    batches, handed_out = iter(loader(clips, tokenizer)), []
+    for _ in range(2):
+        batch = next(batches)
+        handed_out.append(weakref.ref(batch))
+        del batch
+        assert handed_out[-1]() is None
 
 
 def test_a_limit_shortens_epochs() -> None:

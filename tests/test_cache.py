@@ -101,6 +101,21 @@ def test_the_second_time_no_sound_is_decoded(sounds: Path, tmp_path: Path, monke
     assert bits(waveforms(tmp_path / "cache")(clip(sounds / "low.wav"))) == bits(first)
 
 
+@pytest.mark.parametrize("broken", ["gone", "cut"])
+def test_an_entry_that_breaks_after_it_was_seen_is_made_again(sounds: Path, tmp_path: Path, broken: str) -> None:
+    cache, heard = waveforms(tmp_path / "cache"), clip(sounds / "low.wav")
+    first = cache(heard)
+    seen = cache.open(heard)
+    assert isinstance(seen, Kept)
+    assert cache.open(heard) is seen
+    if broken == "gone":
+        seen.path.unlink()
+    else:
+        os.truncate(seen.path, 200)
+    assert bits(cache(heard)) == bits(first)
+    assert seen.is_there()
+
+
 def test_a_changed_sound_is_not_served_stale(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("a2i.data.contents.RACY", 0.05)
     time.sleep(0.1)

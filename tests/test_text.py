@@ -78,6 +78,21 @@ def test_any_text_comes_back(tokenizer: CaptionTokenizer, texts: list[str]) -> N
         assert long.decode(inputs.tolist()) == " ".join(text.split())
 
 
+def test_captions_are_tokenised_once(tokenizer: CaptionTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = [SENTENCES[0], SENTENCES[1], f" {SENTENCES[0]} "]
+    fresh = CaptionTokenizer(tokenizer.tokenizer, 20)
+    first = fresh.encode(captions)
+    known = dict(fresh._ids)
+    assert set(known) == set(SENTENCES[:2])
+    monkeypatch.setattr(fresh, "tokenizer", lambda *_, **__: pytest.fail("tokenised again"))
+    assert fresh.encode(captions).targets.equal(first.targets)
+    monkeypatch.undo()
+    monkeypatch.setattr("a2i.text.REMEMBERED", 1)
+    assert fresh.encode(captions).targets.equal(first.targets)
+    fresh.encode([SENTENCES[2]])
+    assert list(fresh._ids) == [SENTENCES[2]]
+
+
 def test_what_is_too_long_is_cut_without_an_end(tokenizer: CaptionTokenizer) -> None:
     batch = CaptionTokenizer(tokenizer.tokenizer, max_tokens=3).encode([SENTENCES[1], "Rain."])
     assert batch.mask.sum(1).tolist() == [3, 4]

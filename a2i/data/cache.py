@@ -27,7 +27,7 @@ from a2i.data import Clip
 from a2i.data.contents import Contents, write_whole
 from a2i.features import HOP_LENGTH, FeatureSettings, LogMel
 
-FORMAT = 2  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
+FORMAT = 3  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
 STEP = np.float32(1 / 32768)  # of 16-bit samples
 HEADER = 128  # bytes of a .npy file before the values, of one or two dimensions
 ATTEMPTS = 3  # at a file that changes while it is read
@@ -56,6 +56,7 @@ class Cache:
         key = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
         self.entries = self.folder / f"{settings['kind']}-{key[:16]}"
         self.contents = Contents(self.folder / "files")
+        self.seen: dict[tuple[str, float | None, float | None], Kept] = {}
 
     def __call__(self, clip: Clip) -> np.ndarray:
         """What `make` gives, float32, bit for bit.
@@ -76,8 +77,12 @@ class Cache:
         """As calling it, but what is on disk already is left there, for its reader to say where it should go."""
         for _ in range(ATTEMPTS):
             digest = self.contents.digest(clip.path)
+            key = digest, clip.start, clip.end
+            if (seen := self.seen.get(key)) is not None and seen.is_there():
+                return seen
             path = self._path(clip, digest)
             if (found := _found(path)) is not None:
+                self.seen[key] = found
                 return found
             made = self.make(clip)
             # What was made of another content than the one that was hashed must not be kept under its name.
@@ -162,13 +167,21 @@ def _packed(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Kept:
     """An entry that is not read yet."""
 
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype
+    size: int  # bytes of the file
+
+    def is_there(self) -> bool:
+        """Whether the file is still whole, by its size."""
+        try:
+            return os.stat(self.path).st_size == self.size
+        except FileNotFoundError:
+            return False
 
     def read_into(self, place: np.ndarray) -> None:
         """Fill `place`, float32, of this shape and in C order; mapping the file and copying from there takes longer.
@@ -177,7 +190,7 @@ class Kept:
             OSError: the disk does not give what it holds.
         """
         stored = place if self.dtype == place.dtype else np.empty(self.shape, self.dtype)
-        with open(self.path, "rb", buffering=0) as file:
+        with io.FileIO(self.path) as file:
             file.seek(HEADER)
             wanted = stored.reshape(-1).view(np.uint8).data
             while len(wanted) and (count := file.readinto(wanted)):
@@ -191,12 +204,12 @@ class Kept:
 def _found(path: Path) -> Kept | None:
     """An entry; None where there is none, or only a piece of one, as a broken disk or copy leaves it."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with io.FileIO(path) as file:
             shape, dtype = _described(file.read(HEADER))
-            whole = os.fstat(file.fileno()).st_size == HEADER + math.prod(shape) * dtype.itemsize
     except (FileNotFoundError, ValueError, EOFError):
         return None
-    return Kept(path, shape, dtype) if whole else None
+    kept = Kept(path, shape, dtype, HEADER + math.prod(shape) * dtype.itemsize)
+    return kept if kept.is_there() else None
 
 
 @functools.lru_cache(1024)

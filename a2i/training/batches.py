@@ -231,9 +231,11 @@ class ResumableLoader(DataLoader):
         super().__init__(dataset, batch_sampler=sampler, generator=torch.Generator(), **options)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batch in super().__iter__():
-            self.batch_sampler.given += 1  # type: ignore[union-attr]
-            yield batch
+        return map(self._counted, super().__iter__())  # a generator would hold each batch while the next is made
+
+    def _counted(self, batch: Batch) -> Batch:
+        self.batch_sampler.given += 1  # type: ignore[union-attr]
+        return batch
 
     def go_on_from(self, given: int) -> None:
         """Take so many batches, over all epochs, as given."""

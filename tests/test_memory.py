@@ -1,0 +1,50 @@
+"""Freed memory that stays with the process."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from a2i.memory import keep_freed_memory
+
+FREED = """
+import ctypes, sys
+from a2i.memory import keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+libc.mallopt(-3, 32 << 20)  # a large block more or less before does not move what glibc maps
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+blocks = [libc.malloc(10 << 20) for _ in range(20)]
+for block in blocks:
+    libc.memset(block, 1, 10 << 20)
+full = resident()
+for block in blocks:
+    libc.free(block)
+print((full - resident()) // (1 << 20))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+def test_what_is_freed_stays() -> None:
+    given_back, kept = (
+        int(subprocess.run([sys.executable, "-c", FREED, mode], check=True, capture_output=True, text=True).stdout)
+        for mode in ("give back", "keep")
+    )
+    assert given_back > 150, "MB of 200"
+    assert kept < 20, "MB of 200"
+
+
+def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    keep_freed_memory()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("looked for"))
+    keep_freed_memory()
