@@ -14,6 +14,7 @@ ROOT = Path(a2i.__file__).parent
 ORDER = [
     *(
         "places",
+        "memory",
         "audio",
         "text",
         "cleaning",
@@ -38,6 +39,7 @@ ORDER = [
 # Rooms that know nothing of others but these.
 ONLY = {
     "places": set(),
+    "memory": set(),
     "audio": set(),
     "text": set(),
     "cleaning": {"text"},

@@ -42,8 +42,8 @@ class Decoding:
         length_penalty: of beam search; above 0 favours longer captions.
         no_repeat_ngram_size: so many tokens in a row are never said twice; 0 for no limit.
         cleaning: what is done to a caption's words afterwards: `none`, or `published` (see `a2i.cleaning`).
-        precision: `float32`, or `bfloat16` for products and convolutions, faster where the hardware has it; where two
-            captions are all but equally likely it may find the other.
+        precision: `float32`, or `bfloat16` for products and convolutions, faster on some processors, slower on others;
+            where two captions are all but equally likely it may find the other.
     """
 
     num_beams: int = 4

@@ -7,6 +7,7 @@ with `decoding.precision=bfloat16`, which may find another caption: how many are
 """
 
 import random
+import statistics
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def main() -> None:
         return found
 
     theirs, mine, wanted, found = alternate(reference, lambda: ours("float32"), given.repeats)
-    _, mine_bf16, _, found_bf16 = alternate(lambda: None, lambda: ours("bfloat16"), given.repeats)
+    _, once, _, found_bf16 = alternate(lambda: None, lambda: ours("bfloat16"), 1)
     name, what = "captions_base" if plain else "captions_mini", f"captions for {given.clips} clips of 15 s, four beams"
     equal = {
         "difference": differing(wanted, found),
@@ -66,7 +67,7 @@ def main() -> None:
         "captions that differ": differing(wanted, found_bf16),
     }
     report(name, f"{what}, float32, seconds", given, theirs, mine, equal)
-    report(f"{name}_bf16", f"{what}, ours in bfloat16, seconds", given, theirs, mine_bf16, lower)
+    report(f"{name}_bf16", f"{what}, ours in bfloat16, seconds", given, [statistics.median(theirs)], once, lower)
 
 
 def differing(some: list[str], others: list[str]) -> int:

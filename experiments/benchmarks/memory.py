@@ -36,7 +36,7 @@ def peak(sound: Path) -> tuple[float, dict]:
 
 
 def main() -> None:
-    given = arguments(__doc__, minutes=60)
+    given = arguments(__doc__, repeats=2, minutes=60)
     short, long = minutes(1, given.work), minutes(given.minutes, given.work)
     of_short, of_long = [], []
     for _ in range(given.repeats):
