@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +142,7 @@ class Captioner(nn.Module):
         decoding = self.decoding_with(**changes)
         batch = side_by_side([torch.from_numpy(waveform) for waveform in waveforms])
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        lower = decoding.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16) if lower else nullcontext():
+        with self._precision(decoding):
             log_mel, mask = self.log_mel(batch.to(self.device), lengths.to(self.device))
             states, states_mask = self.encoder(log_mel, mask)
             return self.caption_states(states, states_mask, decoding)
@@ -151,15 +150,15 @@ class Captioner(nn.Module):
     @torch.no_grad()
     def caption_states(self, heard: Tensor, heard_mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
         """Captions of a batch of encoded clips, the encoder's own states (B, S, D) and mask (B, S); see `caption`."""
-        states, states_mask = self.attended(heard, heard_mask)
-        ids = self.decoder.generate(  # type: ignore[operator]
-            states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding
-        )
         count = decoding.num_candidates
-        scores = self._log_probabilities(ids, states, states_mask)
-        evidence = scores
-        if self.keywords is not None:
-            evidence = self.keywords.estimate(heard, heard_mask)[1].repeat_interleave(count)
+        with self._precision(decoding):
+            states, states_mask = self.attended(heard, heard_mask)
+            ids = self.decoder.generate(  # type: ignore[operator]
+                states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding
+            )
+            evidence = scores = self._log_probabilities(ids, states, states_mask)
+            if self.keywords is not None:
+                evidence = self.keywords.estimate(heard, heard_mask)[1].repeat_interleave(count)
         sure = self.calibration.confidence if self.calibration else math.exp
         captions = [self.tokenizer.decode(row) for row in ids.tolist()]
         if decoding.cleaning == "published" and self.lexicon is not None:
@@ -172,6 +171,10 @@ class Captioner(nn.Module):
         if decoding.do_sample:
             clips = [best_first(clip) for clip in clips]
         return [distinct(clip) for clip in clips]
+
+    def _precision(self, decoding: Decoding) -> AbstractContextManager[Any]:
+        lower = decoding.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16) if lower else nullcontext()
 
     def _log_probabilities(self, ids: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
         """(C × n, L) generated ids → (C × n,) mean log-probability of the tokens up to the first EOS."""

@@ -15,6 +15,7 @@ FeatureKind = Literal["ast", "panns_16k", "panns_32k"]
 FRAME_LENGTH = 400  # samples, 25 ms
 HOP_LENGTH = 160  # samples, 10 ms
 FFT_LENGTH = 512  # points
+FEWEST_MEL_BINS = 4  # of Kaldi's
 PREEMPHASIS = 0.97
 LOWEST_FREQUENCY = 20.0  # Hz
 PANNS_LOWEST_FREQUENCY = 50.0  # Hz
@@ -52,6 +53,8 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.kind not in get_args(FeatureKind):
             raise ValueError(f"got features of kind {self.kind!r}; expected one of {', '.join(get_args(FeatureKind))}")
+        if self.kind == "ast" and self.num_mel_bins < FEWEST_MEL_BINS:
+            raise ValueError(f"got num_mel_bins={self.num_mel_bins}; expected at least {FEWEST_MEL_BINS}")
         for name, value in zip(("mean", "std"), STATISTICS[self.kind], strict=True):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -199,7 +202,7 @@ def side_by_side(sounds: Sequence[Tensor | Readable], padding: float = 0.0) -> T
     As `torch.nn.utils.rnn.pad_sequence`, which writes everything twice: first padding, everywhere.
     """
     longest = max(sound.shape[0] for sound in sounds)
-    batch = torch.empty(len(sounds), longest, *sounds[0].shape[1:])
+    batch = torch.empty(len(sounds), longest, *sounds[0].shape[1:], dtype=torch.float32, device="cpu")
     rows = batch.numpy()  # to slice takes PyTorch ten times as long
     for index, sound in enumerate(sounds):
         length = sound.shape[0]

@@ -8,7 +8,6 @@ import hydra
 from omegaconf import DictConfig
 
 from a2i.compose import clear_errors, plain, prepared, use_arguments
-from a2i.memory import keep_freed_memory
 from a2i.places import CONF
 
 if TYPE_CHECKING:
@@ -66,6 +65,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     use_arguments(paths=("data.root", "cache"))
     main()

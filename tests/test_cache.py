@@ -73,6 +73,9 @@ def test_what_is_cut_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     os.truncate(path, 200)
     with pytest.raises(OSError, match=r"entry.npy: ends early"):
         kept.read_into(np.empty(100, np.float32))
+    path.unlink()
+    with pytest.raises(OSError, match=r"entry.npy: deleted while it was wanted"):
+        kept.read_into(np.empty(100, np.float32))
 
 
 @pytest.mark.parametrize(

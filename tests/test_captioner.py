@@ -262,6 +262,23 @@ def test_bfloat16_learns_alike(captioner: Captioner) -> None:
     assert all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in captioner.parameters())
 
 
+def test_captions_in_bfloat16(captioner: Captioner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From sounds and from states alike, as validation has them; the setting is this call's alone."""
+    seen = []
+    monkeypatch.setattr(
+        captioner.decoder,
+        "generate",
+        lambda *given: seen.append(torch.is_autocast_enabled("cpu")) or torch.ones(2, 4, dtype=torch.long),
+    )
+    monkeypatch.setattr(captioner, "_log_probabilities", lambda *_: torch.zeros(2))
+    states, mask = captioner.encoder(*features(captioner, SOUNDS[:2]))
+    for changes in ({}, {"precision": "bfloat16"}):
+        one = {"num_candidates": 1, **changes}
+        captioner.caption(SOUNDS[:2], **one)
+        captioner.caption_states(states, mask, captioner.decoding_with(**one))
+    assert seen == [False, False, True, True]
+
+
 def test_gradient_checkpointing_changes_no_gradient(tokenizer: CaptionTokenizer) -> None:
     gradients = []
     for checkpointing in (False, True):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import ASTFeatureExtractor
 
 from a2i import audio
-from a2i.features import FeatureSettings, LogMel, frame_count, side_by_side
+from a2i.features import FeatureKind, FeatureSettings, LogMel, frame_count, side_by_side
 
 LOG_MEL = LogMel()
 PANNS = {kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind)) for kind in ("panns_16k", "panns_32k")}  # type: ignore[arg-type]
@@ -121,6 +121,27 @@ def test_settings_know_what_their_kind_has() -> None:
     assert FeatureSettings(kind="panns_16k").restored(FeatureSettings(kind="panns_16k").padding) == pytest.approx(-100)
     with pytest.raises(ValueError, match="expected one of ast, panns_16k, panns_32k"):
         FeatureSettings(kind="vggish")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="got num_mel_bins=3; expected at least 4"):
+        FeatureSettings(num_mel_bins=3)
+
+
+@pytest.mark.parametrize("bins", [4, 33, 40, 96])
+@pytest.mark.parametrize("kind", ["ast", "panns_16k", "panns_32k"])
+def test_any_number_of_mel_bins(bins: int, kind: FeatureKind) -> None:
+    """Against one dense product in float64; every bin is heard, whatever blocks they are taken in."""
+    log_mel = LogMel(FeatureSettings(num_mel_bins=bins, kind=kind))
+    noise = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
+    found = log_mel.settings.restored(log_mel(*batch([noise]))[0][0].double())
+    frames = torch.from_numpy(np.pad(noise, 0 if kind == "ast" else 256, mode="reflect")).double()
+    frames = frames.unfold(0, len(log_mel.window), 160)
+    if kind == "ast":
+        frames = frames - frames.mean(dim=1, keepdim=True)
+        frames = torch.cat([frames[:, :1] * 0.03, frames[:, 1:] - 0.97 * frames[:, :-1]], dim=1)
+    power = torch.fft.rfft(frames * log_mel.window.double(), 512).abs().square()
+    energies = power @ log_mel.mel_banks[::2].double()
+    expected = energies.clamp_min(2**-23).log() if kind == "ast" else 10 * energies.clamp_min(1e-10).log10()
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, atol=1e-3)
 
 
 def test_bad_input() -> None:
@@ -144,3 +165,13 @@ def test_side_by_side_is_pad_sequence(lengths: list[int], bins: int) -> None:
     sounds = [torch.randn(length, *((4,) * bins)) for length in lengths]
     expected = torch.nn.utils.rnn.pad_sequence(sounds, batch_first=True, padding_value=-3.0)
     assert torch.equal(side_by_side(sounds, -3.0), expected)
+    some_unread = [sound if index % 2 else Unread(sound) for index, sound in enumerate(sounds)]
+    assert torch.equal(side_by_side(some_unread, -3.0), expected)
+
+
+class Unread:
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values, self.shape = values, values.shape
+
+    def read_into(self, place: np.ndarray) -> None:
+        place[:] = self.values.numpy()

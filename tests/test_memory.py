@@ -9,17 +9,16 @@ import pytest
 from a2i.memory import keep_freed_memory
 
 FREED = """
-import ctypes, sys
+import ctypes, os, sys
 from a2i.memory import keep_freed_memory
 
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
 libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
-libc.mallopt(-3, 32 << 20)  # a large block more or less before does not move what glibc maps
 if sys.argv[1] == "keep":
     keep_freed_memory()
 blocks = [libc.malloc(10 << 20) for _ in range(20)]

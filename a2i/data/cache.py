@@ -187,10 +187,14 @@ class Kept:
         """Fill `place`, float32, of this shape and in C order; mapping the file and copying from there takes longer.
 
         Raises:
-            OSError: the disk does not give what it holds.
+            OSError: the disk does not give what it holds, or no longer holds it.
         """
-        stored = place if self.dtype == place.dtype else np.empty(self.shape, self.dtype)
-        with io.FileIO(self.path) as file:
+        stored = np.empty(self.shape, self.dtype) if self.dtype == np.int16 else place
+        try:
+            file = io.FileIO(self.path)
+        except FileNotFoundError as error:
+            raise OSError(f"{self.path}: deleted while it was wanted; to begin again makes it again") from error
+        with file:
             file.seek(HEADER)
             wanted = stored.reshape(-1).view(np.uint8).data
             while len(wanted) and (count := file.readinto(wanted)):
@@ -212,7 +216,6 @@ def _found(path: Path) -> Kept | None:
     return kept if kept.is_there() else None
 
 
-@functools.lru_cache(1024)
 def _described(header: bytes) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of a .npy file, from its header."""
     file = io.BytesIO(header)
