@@ -125,9 +125,19 @@ class LogMel(nn.Module):
         if self.settings.kind != "ast":
             waveforms = _mirrored(waveforms, lengths.to(waveforms.device))
         framed = waveforms.unfold(1, size, HOP_LENGTH)[:, : int(frames.max())]
+        log_mel = self._in_pieces(framed)
+        mask = torch.arange(log_mel.shape[1], device=log_mel.device) < frames.to(log_mel.device)[:, None]
+        if not bool(mask.all()):
+            log_mel.masked_fill_(~mask[:, :, None], self.settings.padding)
+        return log_mel, mask
+
+    def _in_pieces(self, framed: Tensor) -> Tensor:
+        """(B, T, 400 or 512) samples → log-mel (B, T, num_mel_bins).
+
+        A CPU is fastest with little at a time, a clip for each thread, which stays in its cache; a GPU with much.
+        """
         log_mel = framed.new_empty(*framed.shape[:2], self.settings.num_mel_bins)
-        # A CPU is fastest with little at a time, a clip for each thread, which stays in its cache; a GPU with much.
-        rows, columns, few = len(framed), CHUNK_FRAMES, CHUNK_FRAMES
+        size, rows, columns, few = framed.shape[2], len(framed), CHUNK_FRAMES, CHUNK_FRAMES
         if framed.device.type == "cpu":
             rows, columns, few = min(rows, torch.get_num_threads()), CACHED_FRAMES, FEW_FRAMES
         banks = [self.mel_banks[parts, bands].contiguous() for bands, parts in self._blocks]
@@ -135,17 +145,14 @@ class LogMel(nn.Module):
         centred = framed.new_empty(rows, min(few, framed.shape[1]), ALIGNED + FRAME_LENGTH)
         windowed[..., size:], centred[..., :ALIGNED] = 0.0, 0.0
         # Under mixed precision the logarithm of tiny powers would lose its digits.
-        with torch.autocast(waveforms.device.type, enabled=False):
+        with torch.autocast(framed.device.type, enabled=False):
             for some, result in zip(framed.split(rows), log_mel.split(rows), strict=True):
                 for piece, place in zip(some.split(columns, dim=1), result.split(columns, dim=1), strict=True):
                     ready = windowed[: len(piece), : piece.shape[1]]
                     for part, values in zip(piece.split(few, dim=1), ready.split(few, dim=1), strict=True):
                         self._window(part, centred[: len(part), : part.shape[1]], values[..., :size])
                     self._log_mel(ready, banks, place)
-        mask = torch.arange(log_mel.shape[1], device=log_mel.device) < frames.to(log_mel.device)[:, None]
-        if not bool(mask.all()):
-            log_mel.masked_fill_(~mask[:, :, None], self.settings.padding)
-        return log_mel, mask
+        return log_mel
 
     @cached_property
     def _blocks(self) -> list[tuple[slice, slice]]:
