@@ -5,11 +5,11 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGE = 32 << 20  # bytes; what is larger goes back to the kernel at once, as ever, or holes would be left
-KEPT = 512 << 20  # bytes, of each thread's arena
+KEPT = 128 << 20  # bytes, of each thread's arena
 
 
 def keep_freed_memory() -> None:
-    """Have the process keep up to 512 MB of what it frees, blocks of up to 32 MB, for what it needs next.
+    """Have the process keep up to 128 MB of what it frees, blocks of up to 32 MB, for what it needs next.
 
     Batches are large and short-lived. glibc gives such memory back to the kernel and gets it anew, 4 KB at a time, at the
     first write to each; `experiments/benchmarks` tells what that costs. PyTorch's tuning guide has another allocator
