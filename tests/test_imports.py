@@ -15,6 +15,9 @@ ORDER = [
     *(
         "places",
         "memory",
+        "headers",
+        "sound_files",
+        "mixing",
         "audio",
         "text",
         "cleaning",
@@ -40,7 +43,10 @@ ORDER = [
 ONLY = {
     "places": set(),
     "memory": set(),
-    "audio": set(),
+    "headers": set(),
+    "sound_files": {"headers"},
+    "mixing": set(),
+    "audio": {"mixing", "sound_files"},
     "text": set(),
     "cleaning": {"text"},
     "diffusion": {"places"},
