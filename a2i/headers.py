@@ -80,7 +80,13 @@ class Window(io.RawIOBase):
 def streams(file: BinaryIO) -> list[Stream]:
     """The streams of a file, at least one; `file` can be sought."""
     end = file.seek(0, io.SEEK_END)
-    start = _after_id3(file)
+    try:
+        return _streams(file, _after_id3(file), end)
+    except struct.error:  # a header that is cut off
+        return [Stream("unknown", 0, end)]
+
+
+def _streams(file: BinaryIO, start: int, end: int) -> list[Stream]:
     head = _read(file, start, 64)
     if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return list(_waves(file, end))

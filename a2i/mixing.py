@@ -17,6 +17,7 @@ began.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 import scipy.fft
@@ -25,7 +26,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 FRAME = 0.046  # seconds, about
 AROUND = 16  # frames on each side that a frame's decision looks at
 CONTEXT = 1.2  # seconds before (and after) a sample that can change what is mixed there; safely more than is needed
-PIECE = 64  # frames that are transformed at once
+PIECE = 32  # frames that are transformed at once
 QUIET = 0.01  # of the loudest channel's power: below it a channel counts for less
 KEPT = 0.4  # of the power: where the plain average keeps less, channels are turned
 LOUDEST = 1e4  # full scale is 1
@@ -53,37 +54,29 @@ def mix(blocks: Iterable[np.ndarray], rate: int, position: int = 0) -> Iterator[
         return
     size = max(32, 2 ** round(np.log2(rate * FRAME)))
     step, channels = size // 2, first.shape[1]
-    before = position % step
-    lead = np.zeros((before, channels), np.float32)
-    skip, total = before, before
     mixer = _Mixer(size, channels)
-    buffer: list[np.ndarray] = [lead]
-    held = before
-    for block in _chained(first, blocks):
+    lead = position % step
+    buffer, held = [np.zeros((lead, channels), np.float32)], lead
+    given, total = 0, lead
+
+    def without_lead(mixed: np.ndarray) -> np.ndarray:
+        return mixed[max(lead - given, 0) : max(total - given, 0)]
+
+    for block in chain([first], blocks):
         buffer.append(block)
-        held += len(block)
-        total += len(block)
+        held, total = held + len(block), total + len(block)
         while held >= PIECE * step:
             joined = np.concatenate(buffer)
-            piece, rest = joined[: PIECE * step], joined[PIECE * step :]
-            buffer, held = [rest], len(rest)
-            for mixed in mixer.push(piece):
-                yield mixed[skip:]
-                total -= len(mixed)
-                skip = max(skip - len(mixed), 0)
+            buffer, held = [joined[PIECE * step :]], held - PIECE * step
+            mixed = mixer.push(joined[: PIECE * step])
+            yield without_lead(mixed)
+            given += len(mixed)
     # Silence behind the end, for the last frames to look at.
-    last = np.concatenate([*buffer, np.zeros((PIECE * step - held, channels), np.float32)])
-    for piece in (last, np.zeros_like(last), np.zeros_like(last)):
-        for mixed in mixer.push(piece):
-            if total > 0:
-                yield mixed[skip:total]
-            total -= len(mixed)
-            skip = max(skip - len(mixed), 0)
-
-
-def _chained(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest
+    piece = np.concatenate([*buffer, np.zeros((PIECE * step - held, channels), np.float32)])
+    while given < total:
+        mixed = mixer.push(piece)
+        yield without_lead(mixed)
+        given, piece = given + len(mixed), np.zeros_like(piece)
 
 
 class _Mixer:
@@ -91,42 +84,53 @@ class _Mixer:
 
     def __init__(self, size: int, channels: int) -> None:
         self.size, self.step, self.channels = size, size // 2, channels
-        self.window = np.sin(np.pi * (np.arange(size) + 0.5) / size).astype(np.float32)[:, None]
+        self.window = np.sin(np.pi * (np.arange(size) + 0.5) / size).astype(np.float32)
         edges = [0, 4]
         while edges[-1] < self.step + 1:
             edges.append(edges[-1] + max(4, round(0.26 * edges[-1])))
         self.edges = np.array([edge for edge in edges if edge < self.step - 1])
         self.band_of_bin = np.searchsorted(self.edges, np.arange(self.step + 1), side="right") - 1
-        self.before = np.zeros((self.step, channels), np.float32)  # the samples before the piece
+        # Adds up the frames around each.
+        self.around = np.array(
+            [[float(0 <= k - i <= 2 * AROUND) for k in range(PIECE + 2 * AROUND)] for i in range(PIECE)]
+        )
+        self.before = np.zeros((channels, self.step), np.float32)  # the samples before the piece
         self.alike = np.zeros((AROUND, len(self.edges), channels, channels))  # of the frames before those that wait
         self.waiting: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # average, spectra, likeness of a piece
         self.tail = np.zeros(self.step, np.float32)  # second half of the last frame's correction
         self.average = np.zeros(0, np.float32)  # of the step that waits for its second frame
 
-    def push(self, piece: np.ndarray) -> Iterator[np.ndarray]:
+    def push(self, piece: np.ndarray) -> np.ndarray:
+        """(samples, channels) → what is ready, (samples,)."""
+        piece = np.ascontiguousarray(piece.T)
         with np.errstate(invalid="ignore", over="ignore"):
-            average = piece.mean(axis=1, dtype=np.float32)
+            average = piece.sum(axis=0, dtype=np.float32) / np.float32(self.channels)
         # What is no number stays where it is; what is far beyond full scale is so all the same.
-        piece = np.clip(np.nan_to_num(piece, nan=0.0), -LOUDEST, LOUDEST)
-        samples = np.concatenate([self.before, piece])
-        self.before = piece[-self.step :]
-        frames = samples.reshape(-1, self.step, self.channels)
-        frames = np.concatenate([frames[:-1], frames[1:]], axis=1)  # (frames, size, channels)
-        spectra = scipy.fft.rfft((frames * self.window).transpose(0, 2, 1), axis=-1)
+        if not (piece.max() <= LOUDEST and piece.min() >= -LOUDEST):
+            piece = np.clip(np.nan_to_num(piece, nan=0.0), -LOUDEST, LOUDEST)
+        samples = np.concatenate([self.before, piece], axis=1)
+        self.before = piece[:, -self.step :]
+        frames = sliding_window_view(samples, self.size, axis=1)[:, :: self.step]
+        spectra = scipy.fft.rfft(frames * self.window, axis=-1)  # (channels, frames, bins)
         alike = self._likeness(spectra)
+        mixed = np.zeros(0, np.float32)
         if self.waiting is not None:
-            average_before, waiting, own = self.waiting
-            around = np.concatenate([self.alike, own, alike[:AROUND]])
-            self.alike = own[-AROUND:]
-            yield self._mixed(average_before, waiting, sliding_window_view(around, 2 * AROUND + 1, axis=0).sum(axis=-1))
+            average_before, spectra_before, alike_before = self.waiting
+            near = np.concatenate([self.alike, alike_before, alike[:AROUND]])
+            self.alike = alike_before[-AROUND:]
+            around = (self.around @ near.reshape(len(near), -1)).reshape(alike_before.shape)
+            mixed = self._mixed(average_before, spectra_before, around)
         self.waiting = average, spectra, alike
+        return mixed
 
     def _likeness(self, spectra: np.ndarray) -> np.ndarray:
         """(frames, bands, channels, channels): power of each channel in each band, and of what each two have in common."""
-        found = np.empty((len(spectra), len(self.edges), self.channels, self.channels))
+        found = np.empty((spectra.shape[1], len(self.edges), self.channels, self.channels))
+        parts = spectra.real.copy(), spectra.imag.copy()
         for one in range(self.channels):
             for two in range(one + 1):
-                product = spectra[:, one].real * spectra[:, two].real + spectra[:, one].imag * spectra[:, two].imag
+                product = parts[0][one] * parts[0][two]
+                product += parts[1][one] * parts[1][two]
                 product[:, 0] = 0  # a constant is no sound
                 found[:, :, one, two] = np.add.reduceat(product, self.edges, axis=1)
                 found[:, :, two, one] = found[:, :, one, two]
@@ -134,15 +138,18 @@ class _Mixer:
 
     def _mixed(self, average: np.ndarray, spectra: np.ndarray, alike: np.ndarray) -> np.ndarray:
         change = _weights(alike) - 1 / self.channels
+        correction = np.zeros(len(average), np.float32)
         if change.any():
-            each = change[:, self.band_of_bin].transpose(0, 2, 1).astype(np.float32)
-            halves = scipy.fft.irfft((spectra * each).sum(axis=1), self.size, axis=-1) * self.window[:, 0]
-            halves = halves.reshape(len(spectra), 2, self.step)
-            second = np.concatenate([self.tail[None], halves[:-1, 1]])
-            correction, self.tail = (halves[:, 0] + second).reshape(-1), halves[-1, 1]
+            each = change[:, self.band_of_bin].transpose(2, 0, 1).astype(np.float32)
+            halves = scipy.fft.irfft((spectra * each).sum(axis=0), self.size, axis=-1) * self.window
+            halves = halves.reshape(PIECE, 2, self.step)
+            correction[:] = halves[:, 0].reshape(-1)
+            correction[self.step :] += halves[:-1, 1].reshape(-1)
+            tail = halves[-1, 1]
         else:
-            correction = np.zeros(len(average), np.float32)
-            correction[: self.step], self.tail = self.tail, np.zeros(self.step, np.float32)
+            tail = np.zeros(self.step, np.float32)
+        correction[: self.step] += self.tail
+        self.tail = tail
         # A frame begins a step before its piece's samples do.
         joined = np.concatenate([self.average, average])
         self.average = joined[len(joined) - self.step :]

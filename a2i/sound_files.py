@@ -35,6 +35,7 @@ DEMUXERS = (
 )
 STATED = ("flac", "ogg")  # of which FFmpeg knows how long a stream is: from its header, from its last page
 COUNTED = ("wv", "tta", "ape")  # whose header says how many samples there are, and FFmpeg passes it on
+SAMPLES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # FFmpeg's names
 CONSTANT = ("ac3", "dca")  # codecs whose packets are all of one size, but for a byte or two
 
 
@@ -246,6 +247,7 @@ def _decode_with_ffmpeg(file: BinaryIO, stream: Stream, name: str, notes: Notes)
         samples, packets, damaged, unfinished, rate = 0, 0, 0, False, audio.rate
         size, smallest = 0, 1 << 62  # bytes of a packet: of the last, of those before
         waiting: list[np.ndarray] = []
+        held = 0  # samples that wait
         for packet in _packets(container, audio):
             if packet is None:
                 unfinished = True
@@ -266,13 +268,13 @@ def _decode_with_ffmpeg(file: BinaryIO, stream: Stream, name: str, notes: Notes)
                 block = _floats(frame)
                 if waiting and (frame.rate != rate or block.shape[1] != waiting[0].shape[1]):
                     yield rate, np.concatenate(waiting)
-                    waiting = []
+                    waiting, held = [], 0
                 rate = frame.rate
                 waiting.append(block)
-                samples += len(block)
-            if sum(map(len, waiting)) >= BLOCK:
+                held, samples = held + len(block), samples + len(block)
+            if held >= BLOCK:
                 yield rate, np.concatenate(waiting)
-                waiting = []
+                waiting, held = [], 0
         if waiting:
             yield rate, np.concatenate(waiting)
         if audio.codec_context.name in CONSTANT:
@@ -307,10 +309,13 @@ def _packets(container: "av.container.InputContainer", audio: "av.AudioStream") 
 
 def _floats(frame: "av.AudioFrame") -> np.ndarray:
     """(samples, channels) float32 in [-1, 1]."""
-    samples = frame.to_ndarray()
-    samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
-    if samples.dtype == np.uint8:
+    kind, channels = np.dtype(SAMPLES[frame.format.name.removesuffix("p")]), frame.layout.nb_channels
+    planes = frame.planes if frame.format.is_planar else frame.planes[:1]
+    count = frame.samples * channels // len(planes)
+    # As `to_ndarray`, but twice as fast: a Vorbis frame may have no more than 128 samples.
+    samples = np.stack([np.frombuffer(memoryview(plane), kind, count) for plane in planes], axis=-1).reshape(-1, channels)
+    if kind == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
-    if samples.dtype.kind == "i":
-        return (samples * (1 / (1 << 8 * samples.dtype.itemsize - 1))).astype(np.float32)
-    return np.ascontiguousarray(samples, np.float32)
+    if kind.kind == "i":
+        return (samples * (1 / (1 << 8 * kind.itemsize - 1))).astype(np.float32)
+    return samples.astype(np.float32, copy=False)
