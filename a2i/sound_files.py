@@ -25,7 +25,7 @@ BLOCK = 1 << 16  # samples of each channel, about, that are handed on at once
 SPOOLED = 1 << 26  # bytes of a pipe that are kept in memory; more go to a temporary file
 EXPECTED = "expected wav, flac, mp3, ogg, opus, m4a or another sound file"
 # What libsndfile leaves to FFmpeg.
-COMPRESSED = ("VORBIS", "OPUS", "MPEG_LAYER", "ALAC")
+COMPRESSED = ("VORBIS", "OPUS", "MPEG_LAYER")
 # FFmpeg's demuxers that know a sound file by its content and open no other file. Not among them: pictures, subtitles, play
 # lists, raw samples, and what only a file's name tells.
 DEMUXERS = (
@@ -36,6 +36,8 @@ DEMUXERS = (
 STATED = ("flac", "ogg")  # of which FFmpeg knows how long a stream is: from its header, from its last page
 COUNTED = ("wv", "tta", "ape")  # whose header says how many samples there are, and FFmpeg passes it on
 SAMPLES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # FFmpeg's names
+UNBROKEN = ("ogg", "flac")  # whose packets say where they belong, and leave no gap unless some are lost
+GAP = 0.1  # seconds
 CONSTANT = ("ac3", "dca")  # codecs whose packets are all of one size, but for a byte or two
 
 
@@ -245,6 +247,7 @@ def _decode_with_ffmpeg(file: BinaryIO, stream: Stream, name: str, notes: Notes)
 
     with _with_ffmpeg(file, stream, name) as (container, audio):
         samples, packets, damaged, unfinished, rate = 0, 0, 0, False, audio.rate
+        due, lost = None, 0.0  # ticks of the next packet; seconds that lie in gaps
         size, smallest = 0, 1 << 62  # bytes of a packet: of the last, of those before
         waiting: list[np.ndarray] = []
         held = 0  # samples that wait
@@ -252,6 +255,10 @@ def _decode_with_ffmpeg(file: BinaryIO, stream: Stream, name: str, notes: Notes)
             if packet is None:
                 unfinished = True
                 continue
+            if packet.pts is not None and container.format.name in UNBROKEN:
+                gap = float((packet.pts - (packet.pts if due is None else due)) * packet.time_base)
+                damaged, lost = damaged + (gap > GAP), lost + gap * (gap > GAP)
+                due = packet.pts + (packet.duration or 0)
             try:
                 frames = audio.codec_context.decode(packet)
             except av.FFmpegError:
@@ -284,7 +291,7 @@ def _decode_with_ffmpeg(file: BinaryIO, stream: Stream, name: str, notes: Notes)
             said = round(audio.duration * (audio.time_base or 0) * rate)
         if not samples or damaged > packets / 2:
             raise AudioError(f"{name}: {damaged} of {packets} packets can't be decoded; {EXPECTED}")
-    if said is not None and samples < said:
+    if said is not None and samples + round(lost * rate) < said:
         notes.cut = f"its header says {said / rate:.1f} s"
     elif stream.packets is not None and packets + 2 < stream.packets:
         notes.cut = f"its header says {stream.packets:,} packets, {packets:,} are there"
