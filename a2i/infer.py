@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from a2i import audio
 from a2i.compose import clear_errors, plain, use_arguments
-from a2i.memory import keep_freed_memory
+from a2i.machine import begin_program
 from a2i.places import CONF
 
 if TYPE_CHECKING:
@@ -229,6 +229,6 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
+    begin_program()
     use_arguments(paths=("audio", "captioner", "out", "image.model"))
     main()

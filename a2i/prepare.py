@@ -8,6 +8,7 @@ import hydra
 from omegaconf import DictConfig
 
 from a2i.compose import clear_errors, plain, prepared, use_arguments
+from a2i.machine import begin_program
 from a2i.places import CONF
 
 if TYPE_CHECKING:
@@ -65,5 +66,6 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    begin_program()
     use_arguments(paths=("data.root", "cache"))
     main()

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from a2i.compose import build, clear_errors, plain, prepared, quoted, target_class, use_arguments
-from a2i.memory import keep_freed_memory
+from a2i.machine import begin_program
 from a2i.places import CONF
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _go_on(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
+    begin_program()
     sys.argv[1:] = _go_on(sys.argv[1:])
     use_arguments(paths=("resume", "data.root", "loader.cache"))
     main()

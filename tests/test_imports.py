@@ -14,7 +14,7 @@ ROOT = Path(a2i.__file__).parent
 ORDER = [
     *(
         "places",
-        "memory",
+        "machine",
         "audio",
         "text",
         "cleaning",
@@ -39,7 +39,7 @@ ORDER = [
 # Rooms that know nothing of others but these.
 ONLY = {
     "places": set(),
-    "memory": set(),
+    "machine": set(),
     "audio": set(),
     "text": set(),
     "cleaning": {"text"},
@@ -55,7 +55,7 @@ ONLY = {
     "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},
     "tracking": {"audio", "features", "report"},
-    "data": {"audio", "features"},
+    "data": {"audio", "features", "machine"},
 }
 
 

@@ -27,7 +27,7 @@ from a2i.evaluate.systems import (
     read_if_written,
     short_names,
 )
-from a2i.memory import keep_freed_memory
+from a2i.machine import begin_program
 from a2i.places import CONF
 
 
@@ -140,7 +140,7 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
+    begin_program()
     use_arguments(
         paths=(
             *("captioner", "captions", "against", "out", "audio", "pictures", "pool", "data.root", "image.model"),

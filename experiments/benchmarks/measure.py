@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from a2i.data import Clip
-from a2i.memory import keep_freed_memory
+from a2i.machine import keep_freed_memory
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "transformers", "diffusers", "lightning", "soundfile", "soxr", "numpy", "bert-score")

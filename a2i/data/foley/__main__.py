@@ -8,6 +8,7 @@ from pathlib import Path
 from a2i.data.foley.files import replace
 from a2i.data.foley.recipe import Settings, scene_of, wav_of
 from a2i.data.foley.sources import SOURCES
+from a2i.machine import begin_program
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -56,4 +57,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    begin_program()
     main()
