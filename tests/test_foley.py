@@ -476,8 +476,8 @@ def test_command_line(tmp_path):
 
 
 def test_the_command_line_writes_captions_that_can_be_learnt_from(tmp_path, capsys):
-    from a2i.data.foley.__main__ import main
     from a2i.data.folder import Folder
+    from a2i.data.foley.__main__ import main
 
     main([str(tmp_path), "--count", "4", "--seed", "1", "--alone"])
     main([str(tmp_path), "--count", "3", "--seed", "2", "--sources", "drops"])
