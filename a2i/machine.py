@@ -4,10 +4,12 @@ Nothing else in a2i asks which platform it is.
 """
 
 import ctypes
+import functools
 import io
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -23,16 +25,21 @@ def begin_program() -> None:
     print_without_fail()
 
 
-def rest_while_waiting() -> None:
+def rest_while_waiting() -> bool:
     """Have OpenMP's threads sleep while they wait for each other, where the user has not said how they should wait.
 
     By default they wait awake, for milliseconds. Where another program needs one of the cores, the thread that all wait for
     is the one that has none, and those that wait keep theirs from it: see "busy" in `experiments/benchmarks`. Read once, when
     PyTorch is imported.
+
+    Returns:
+        whether anything was set.
     """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of every OpenMP;
-        os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # GNU's, which has a name for what lies between
+    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        return False
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of every OpenMP;
+    os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # GNU's, which has a name for what lies between
+    return True
 
 
 def keep_freed_memory() -> None:
@@ -80,6 +87,28 @@ def _without_fail(method: Callable[..., Any], stream: io.TextIOWrapper) -> Calla
             return len(arguments[0]) if arguments else None
 
     return call
+
+
+def in_threads(work: Callable[[], None], threads: int) -> None:
+    """Run `work` in so many threads at once, none of which shares PyTorch's operations with OpenMP's other threads."""
+    with ThreadPoolExecutor(threads, initializer=_leave_others_alone) as pool:
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
+
+
+def _leave_others_alone() -> None:
+    """How many threads OpenMP takes is each thread's own setting; PyTorch sets it when a thread first asks."""
+    import torch
+
+    torch.get_num_threads()
+    _openmp().limit(limits=1)
+
+
+@functools.cache
+def _openmp() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def cores() -> int:

@@ -44,7 +44,7 @@ ONLY = {
     "text": set(),
     "cleaning": {"text"},
     "diffusion": {"places"},
-    "features": {"audio"},
+    "features": {"audio", "machine"},
     "encoders": {"audio", "features"},
     "bridge": set(),
     "sharing": set(),
