@@ -8,7 +8,7 @@ from pathlib import Path
 import hydra
 
 import a2i
-from a2i.compose import arguments
+from a2i.command_line import arguments
 from a2i.places import CONF
 
 ROOT = Path(a2i.__file__).parents[1]
@@ -43,7 +43,7 @@ def test_every_entry_point_composes_as_written() -> None:
         import_module(command[2])
         name = command[2].removeprefix("a2i.")
         if (CONF / f"{name}.yaml").exists():
-            overrides = arguments(command[3:], paths=("audio", "captioner", "captions", "out", "data.root", "resume"))
+            overrides = arguments(command[3:], name, "audio" if name == "infer" else None)
             overrides = [item for item in overrides if not item.startswith("-")]
             if "-m" in command[3:]:
                 overrides = [re.sub(r"=([^,\[]+),.*", r"=\1", item) for item in overrides]
