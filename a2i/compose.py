@@ -170,7 +170,8 @@ def _fitted(value: Any, wanted: Any, numbers_are_text: bool = True) -> Any:
     if wanted is Any or (isinstance(value, dict) and "_target_" in value):
         return value
     if origin in (Union, UnionType):
-        for text in (False, True):  # a number is text only where no number is wanted
+        numbers = {int, float} & set(inner)  # a number is text only where no number is wanted
+        for text in (False,) if numbers else (False, True):
             for each in inner:
                 with suppress(TypeError):
                     return _fitted(value, each, numbers_are_text and text)

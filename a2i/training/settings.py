@@ -28,11 +28,11 @@ def check(config: dict[str, Any]) -> None:
         ValueError: with the setting's full name, what was got, and what was expected.
     """
     _check_run(**fitting(_check_run, config))
+    _check_model(config["model"])
     check_targets(config)
     _check_loader(config["loader"])
     _check_training(config["training"])
     _check_length(config["trainer"])
-    _check_model(config["model"])
     if config["bertscore"] is not None:
         fitting(BERTScore, _section(config["bertscore"], "bertscore"), "bertscore.")
 
@@ -80,7 +80,7 @@ def _check_training(training: dict[str, Any]) -> None:
     try:
         build(optimizer, params=[nn.Parameter(torch.zeros(1))])
     except ValueError as error:
-        raise ValueError(f"training.optimizer, {error}") from error
+        raise ValueError(f"got training.optimizer={optimizer}; expected other values ({error})") from error
 
 
 def _check_length(trainer: dict[str, Any]) -> None:
