@@ -97,7 +97,8 @@ def _checked(task: Callable[[DictConfig], Any], name: str, config: DictConfig) -
 
 def _swept(task: Callable[[DictConfig], Any], name: str, config: DictConfig, failed: list[str]) -> Any:
     """Run a job of a sweep; one that fails is told at once, and the others go on where that is ours to decide."""
-    overrides = " ".join(HydraConfig.get().overrides.task)
+    every = list(HydraConfig.get().overrides.task)
+    overrides = " ".join([item for item in every if item not in sys.argv] or every)  # what this job alone was given
     try:
         return _checked(task, name, config)
     except SystemExit as error:

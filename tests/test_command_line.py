@@ -356,7 +356,7 @@ def test_of_a_sweep_all_failed_jobs_are_told(
     status, printed = run(monkeypatch, capsys, "prepare", *argv, task=task)
     assert (status, seen) == (1, [0, 1, 2, 3])
     lines = [line for line in printed.splitlines() if line.strip() and "HYDRA_FULL" not in line]
-    told = "job 1 (data=foley data.seed=1): got 1; expected another"
+    told = "job 1 (data.seed=1): got 1; expected another"
     assert lines[:5] == ["job 0", "job 1", f"error: {told}", "job 2", lines[4]]
     assert "ended with the exit status 1" in lines[4]
     assert lines[6] == "2 of the sweep's jobs failed:"
