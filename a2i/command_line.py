@@ -65,8 +65,10 @@ def entry_point(name: str, bare: str | None = None) -> Callable[[Callable[[DictC
             except KeyboardInterrupt:
                 print("\ninterrupted", file=sys.stderr)
                 sys.exit(INTERRUPTED)
+            finally:  # however the sweep ended
+                if failed:
+                    print(f"\n{len(failed)} of the sweep's jobs failed:\n" + "\n".join(failed), file=sys.stderr)
             if failed:
-                print(f"\n{len(failed)} of the sweep's jobs failed:\n" + "\n".join(failed), file=sys.stderr)
                 sys.exit(1)
 
         return main
@@ -145,7 +147,7 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
     """
     parser = get_args_parser()
     # Hydra itself stops at `a=1 --multirun b=2`.
-    options = vars(parser.parse_intermixed_args(list(argv)))
+    options = vars(parser.parse_intermixed_args([_no_option(argument) for argument in argv]))
     given = options.pop("overrides")
     if options["shell_completion"]:
         return list(argv)
@@ -171,6 +173,11 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
         raise ValueError(f"got {values[0]} beside {bare}=; expected one of the two")
     texts = [quoted(at_home(value)) for value in values]
     return [*result, f"{bare}={texts[0]}" if len(texts) == 1 else f"{bare}=[{','.join(texts)}]"]
+
+
+def _no_option(argument: str) -> str:
+    """A file that is called `-1.wav`, as a shell's pattern may find it, by a name that is no option."""
+    return f"./{argument}" if re.match("-[^-].", argument) and os.path.lexists(argument) else argument
 
 
 def _is_bare(argument: str, name: str) -> bool:

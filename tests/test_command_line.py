@@ -6,10 +6,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
@@ -133,6 +135,24 @@ def test_hydras_own_values_stay(value: str, meant: object) -> None:
     assert arrives(value) == meant
 
 
+PLAIN = st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    PLAIN
+    | st.text(st.characters(codec="ascii", exclude_characters="\0$")).map(
+        lambda text: QuotedString(text, Quote.double)
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(VALUES)
+def test_any_value_of_hydras_arrives_as_hydra_means_it(value: Any) -> None:
+    text = Override._get_value_element_as_str(value)
+    assert arguments([f"out={text}"], "infer") == [f"out={text}"]
+    assert arrives(text) == Override._convert_value(value)
+
+
 @pytest.mark.parametrize("name", ["null", "true", "'quoted'", "${seed}"])
 def test_hydras_own_values_stay_whatever_exists(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -212,6 +232,8 @@ def test_sounds_need_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ValueError, match=r"'seed' without a key; expected key=value; did you mean seed=VALUE"):
         arguments(["dog.wav", "seed", "7"], "infer", "audio")
     monkeypatch.chdir(tmp_path)
+    Path("-1.wav").touch()
+    assert arguments(["-1.wav", "-m"], "infer", "audio") == ["--multirun", "audio='./-1.wav'"]
     Path("seed=1").mkdir()  # as a sweep may make it
     assert arguments(["dog.wav", "seed=1"], "infer", "audio") == ["seed=1", "audio='dog.wav'"]
 
