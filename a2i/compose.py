@@ -113,11 +113,7 @@ def fitting(made: Callable[..., Any], arguments: dict[str, Any], prefix: str = "
     Raises:
         ValueError: a value is of another type, or there is no argument of that name.
     """
-    takes = inspect.signature(made).parameters
-    try:
-        hints = get_type_hints(inspect.getattr_static(made, "__init__") if isinstance(made, type) else made)
-    except (AttributeError, NameError, TypeError):  # of what only a type checker imports
-        hints = {}
+    takes, hints = inspect.signature(made).parameters, _annotations(made)
     result = dict(arguments)
     for name, value in arguments.items():
         if name not in takes:
@@ -136,6 +132,18 @@ def fitting(made: Callable[..., Any], arguments: dict[str, Any], prefix: str = "
             hint = "; several values need a list [a,b], or -m for a sweep" if several else ""
             raise ValueError(f"got {prefix}{name}={_shown(value)}; expected {_described(wanted)}{hint}") from error
     return result
+
+
+def _annotations(made: Callable[..., Any]) -> dict[str, Any]:
+    """What the arguments of a class or function are said to be; nothing of what only a type checker imports."""
+    function = inspect.unwrap(inspect.getattr_static(made, "__init__") if isinstance(made, type) else made)
+    found: dict[str, Any] = {}
+    for name, wanted in inspect.get_annotations(function).items():
+        with suppress(NameError):
+            # One at a time: of all at once there would be none if one can't be had.
+            one = type("One", (), {"__annotations__": {name: wanted}})
+            found |= get_type_hints(one, getattr(function, "__globals__", {}))
+    return found
 
 
 def check_out(out: str) -> None:

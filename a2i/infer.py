@@ -177,7 +177,23 @@ def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> lis
     return done
 
 
-def check(
+def check(settings: dict[str, Any]) -> dict[str, Any]:
+    """Check what can be checked before a model is loaded, and give the settings as they are wanted.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+        OSError: nothing can be written to `out`.
+    """
+    settings = fitting(_check, settings)  # held against its annotations
+    _check(**settings)
+    from a2i.decoders import Decoding  # here: --help and what is wrong above need not wait for torch
+
+    check_targets(settings)
+    fitting(Decoding, {name: value for name, value in settings["decoding"].items() if value is not None}, "decoding.")
+    return settings
+
+
+def _check(
     *,
     audio: str | list[str] | None,
     captioner: str | None,
@@ -188,11 +204,6 @@ def check(
     picture_batch: int,
     **others: Any,
 ) -> None:
-    """Check what can be checked before anything is loaded; the annotations are held against the settings first.
-
-    Raises:
-        ValueError: with the name of the setting that does not fit, and what was expected.
-    """
     if not audio:
         raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
     for name, value in (("batch_size", batch_size), ("picture_batch", picture_batch)):
@@ -204,17 +215,13 @@ def check(
 @entry_point("infer", bare="audio")
 def main(config: DictConfig) -> None:
     """Entry point."""
-    settings = fitting(check, plain(config))
-    check(**settings)
-    sounds, out = find_sounds(settings["audio"]), Path(settings["out"])
     # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
     # picture. What is loaded stays, so that later collections need not look at it either.
     gc.disable()
-    from a2i.decoders import Decoding
+    settings = check(plain(config))
+    sounds, out = find_sounds(settings["audio"]), Path(settings["out"])
     from a2i.pipeline import AudioToImage
 
-    check_targets(settings)
-    fitting(Decoding, {name: value for name, value in settings["decoding"].items() if value is not None}, "decoding.")
     out.mkdir(parents=True, exist_ok=True)
     a2i = AudioToImage.load(
         settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")

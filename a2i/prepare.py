@@ -64,6 +64,8 @@ def check(settings: dict[str, Any]) -> None:
     """
     check_targets(settings)
     fitting(count, {"splits": settings["splits"]})
+    if not settings["splits"]:
+        raise ValueError("got splits=[]; expected a list of splits, such as splits=[train,val]")
     if settings["cache"] is None:
         return
     fitting(fill_cache, {name: settings[name] for name in FILLING})

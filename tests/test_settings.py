@@ -1,15 +1,22 @@
 """Every value is checked before work begins, with its full name."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pytest
 
+from a2i import infer, prepare
 from a2i.command_line import arguments
 from a2i.compose import fitting, plain
+from a2i.evaluate import __main__ as evaluate
 from a2i.places import CONF
 from a2i.training.settings import check
+
+CHECKS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    **{"infer": infer.check, "evaluate": evaluate.check, "prepare": prepare.check}
+}
 
 
 def composed(name: str, *argv: str) -> dict[str, Any]:
@@ -106,3 +113,30 @@ def test_annotations_are_what_values_are_held_against() -> None:
         with pytest.raises(ValueError, match=r"^got part\.") as raised:
             fitting(made, values, "part.")
         assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        *(("infer", argument) for argument in ("out=null", "out=''", "captioner=[]", "seed=abc", "seed=true")),
+        *(("infer", argument) for argument in ("batch_size=0", "picture_batch=2.5", "audio={a:1}")),
+        *(
+            ("infer", argument)
+            for argument in ("audio=null", "audio=", "audio=[]", "image.steps=2.5", "image.model=[a]")
+        ),
+        *(("evaluate", argument) for argument in ("out=null", "bootstrap_samples=true", "bootstrap_samples=-1")),
+        *(("evaluate", argument) for argument in ("batch_size=0", "split=null", "captioner=null")),
+        *(("evaluate", argument) for argument in ("report.clips=0", "report.sounds=maybe", "data.download=3")),
+        *(("prepare", argument) for argument in ("splits=train", "splits=null", "splits=[[a]]", "splits=[]")),
+        *(("prepare", argument) for argument in ("workers=-1", "features=0", "features=many", "waveforms=3")),
+        *(("prepare", argument) for argument in ("cache=true", "waveforms=false", "data.root=[a]")),
+    ],
+)
+def test_what_does_not_fit_elsewhere_is_said_with_its_full_name(name: str, argument: str) -> None:
+    key = argument.partition("=")[0]
+    given = {"infer": ["audio=a.wav"], "evaluate": ["captioner=x"], "prepare": []}[name]
+    settings = composed(name, *given, argument)
+    with pytest.raises(ValueError, match="expected") as raised:
+        CHECKS[name](settings)
+    assert key in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -104,6 +104,20 @@ def _score(
     print(f"\nto look at: {out / ('comparison.html' if against else 'report.html')}; all files in {out}")
 
 
+def check(settings: dict[str, Any]) -> dict[str, Any]:
+    """Check what can be checked before anything is loaded, and give the settings as they are wanted.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+        OSError: nothing can be written to `out`.
+    """
+    settings = fitting(_check, settings)  # held against its annotations
+    _check(**settings)
+    _check_report(**fitting(_check_report, settings["report"], "report."))
+    check_targets(settings)
+    return settings
+
+
 def _check(
     *,
     captioner: str | None,
@@ -122,11 +136,6 @@ def _check(
     pool: str | None,
     **others: Any,
 ) -> None:
-    """Check what can be checked before anything is loaded; the annotations are held against the settings first.
-
-    Raises:
-        ValueError: with the name of the setting that does not fit, and what was expected.
-    """
     check_out(out)
     if (captioner is None) == (captions is None):
         raise ValueError("expected either captioner=FOLDER data=NAME, or captions=FILE.csv (--help tells more)")
@@ -151,10 +160,7 @@ def _check_report(*, clips: int | None, sounds: bool) -> None:
 @entry_point("evaluate")
 def main(config: DictConfig) -> None:
     """Entry point."""
-    settings = fitting(_check, plain(config))
-    _check(**settings)
-    _check_report(**fitting(_check_report, settings["report"], "report."))
-    check_targets(settings)
+    settings = check(plain(config))
     with joined() as ranks:
         evaluate(settings, Path(settings["out"]), HydraConfig.get().runtime.choices["data"], ranks)
 
