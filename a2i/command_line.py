@@ -220,7 +220,7 @@ def _value(value: str, sweeping: bool) -> str:
     if read is not None and (sweeping if read.is_sweep_override() else not _WINDOWS_PATH.match(value)):
         return value
     parts = [at_home(part) for part in value.split(",")]
-    if sweeping and read is None and len(parts) > 1 and all(map(os.path.exists, parts)):
+    if sweeping and read is None and len(parts) > 1 and any(map(os.path.exists, parts)):
         return ",".join(map(quoted, parts))
     return quoted(path)
 
@@ -301,10 +301,12 @@ def explained(error: BaseException, name: str) -> str:
     if isinstance(error, OverrideParseException):
         return f"got {error.override}; expected key=value"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        wanted = str(error.missing_cfg_file)
+        places = [index for index, sign in enumerate(wanted) if sign == "/" and choices(wanted[:index])]
+        group, choice = (wanted[: places[-1]], wanted[places[-1] + 1 :]) if places else ("", wanted)
         several = "; for several, a sweep: -m" if "," in choice else ""
-        offered = ", ".join(error.options or [])
-        near = _near(choice, error.options or [])
+        offered = ", ".join(error.options or choices(group)) + (", or a folder that exists" if group == "image" else "")
+        near = _near(choice, error.options or choices(group))
         return f"got {group}={choice}; expected one of {offered}{near}{several}"
     if found := re.match(r"Could not (override|delete|append) [^']*'([^']+)'", message):
         key = found[2]
@@ -313,8 +315,8 @@ def explained(error: BaseException, name: str) -> str:
         return f"there is no setting {key} here{_near(key, _known_keys(name)) or ' (--help shows all)'}"
     if isinstance(error, HydraException) and cause is not None and one_line(cause) not in message:
         message += f": {one_line(cause)}"
-    if isinstance(error, ValueError) and isinstance(cause, OSError):  # such as a log that can't be written
-        message += f": {one_line(cause)}"
+    if message.startswith("Unable to configure handler") and cause is not None:  # of a log that can't be written
+        message = one_line(cause)
     return message
 
 

@@ -214,6 +214,7 @@ def test_sweeps_over_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("one (1)", "two (2)"):
         Path(name).mkdir()
     assert arguments(["-m", "data.root=one (1),two (2)"], "train")[1] == "data.root='one (1)','two (2)'"
+    assert arguments(["-m", "data.root=one (1),none (2)"], "train")[1] == "data.root='one (1)','none (2)'"
     Path("A,B").mkdir()
     assert arguments(["-m", "data.root=A,B"], "train") == ["--multirun", "data.root='A,B'"]
     assert arguments(["-m", r"data.root=C:\a,D:\b"], "train")[1] == r"data.root=C:\a,D:\b"
@@ -320,6 +321,11 @@ def run(
         ("train", "experiment=mini,gru", "for several, a sweep: -m"),
         ("infer", "decoding.beams=3", "did you mean decoding.num_beams"),
         ("infer", "image=stable_difusion", "did you mean stable_diffusion?"),
+        (
+            "infer",
+            "image=no/folder",
+            "got image=no/folder; expected one of folder, mini, none, stable_diffusion, or a folder",
+        ),
         ("evaluate", "captoner=x", "did you mean captioner"),
         ("prepare", "data=floey", "did you mean foley?"),
         ("prepare", "data..root=x", "got data..root=x; expected key=value"),
