@@ -350,8 +350,12 @@ def traceback_wanted() -> bool:
 
 
 def say_error(message: str) -> None:
-    """Print an error's line."""
-    print(f"error: {message}\n(HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr, flush=True)
+    """Print an error's line, on a line of its own where a progress bar stands."""
+    text = f"error: {message}\n(HYDRA_FULL_ERROR=1 shows where)"
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
