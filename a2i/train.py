@@ -8,15 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from a2i.compose import build, clear_errors, plain, prepared, quoted, target_class, use_arguments
+from a2i.command_line import entry_point, quoted
+from a2i.compose import build, clear_errors, plain, prepared, target_class
 from a2i.machine import begin_program
-from a2i.places import CONF
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -211,7 +210,7 @@ def _check_launch(devices: Any, overrides: list[str]) -> None:
         )
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+@entry_point("train")
 def main(config: DictConfig) -> float | None:
     """Entry point. Returns the monitored value at its best, for sweeps."""
     job = HydraConfig.get()
@@ -226,8 +225,12 @@ def main(config: DictConfig) -> float | None:
                     f"{folder}: no {OVERRIDES_FILE} there; expected resume=RUN, the folder of a training run"
                 )
             overrides = [item for item in overrides if not item.startswith("resume=")]
-        _check_launch(plain(config.trainer.devices), [*job.overrides.hydra, *overrides])
         settings = plain(config)
+        from a2i.training.settings import check  # here: --help and a wrong name need not wait for torch
+
+        check(settings)
+        monitored(settings)
+        _check_launch(settings["trainer"]["devices"], [*job.overrides.hydra, *overrides])
         if not resume:
             # Ranks that Lightning starts come here too, when the first one has begun.
             if (folder / "checkpoints").exists() and "LOCAL_RANK" not in os.environ:
@@ -265,5 +268,4 @@ def _go_on(argv: list[str]) -> list[str]:
 if __name__ == "__main__":
     begin_program()
     sys.argv[1:] = _go_on(sys.argv[1:])
-    use_arguments(paths=("resume", "data.root", "loader.cache"))
     main()

@@ -34,7 +34,19 @@ ORDER = [
         "report",
         "tracking",
     ),
-    *("data", "compose", "groups", "result", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
+    *(
+        "data",
+        "compose",
+        "command_line",
+        "groups",
+        "result",
+        "pipeline",
+        "training",
+        "prepare",
+        "train",
+        "evaluate",
+        "infer",
+    ),
 ]
 # Rooms that know nothing of others but these.
 ONLY = {
@@ -97,7 +109,7 @@ def test_lightning_behind_one_door(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_hydra_stops_at_the_entry_points(path: Path) -> None:
-    if room(path) not in ("compose", "train", "evaluate", "infer", "prepare"):
+    if room(path) not in ("compose", "command_line", "train", "evaluate", "infer", "prepare"):
         assert not {name for name in imports(path) if name.split(".")[0] in ("hydra", "omegaconf")}
 
 
