@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from a2i.captioner import Captioner
 from a2i.metrics.captions import score_captions
 from a2i.training.curves import read_metrics
+from a2i.training.run_folder import saved_settings
 
 SMALL = [
     "experiment=mini",
@@ -101,7 +102,11 @@ def test_a_run_folder_holds_all_that_came_of_it(run_folder: Path) -> None:
         "values.json",
         "wandb",
     } <= present
-    assert {path.name for path in (run_folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run_folder / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    }
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     assert config["trainer"]["max_epochs"] == 12
     values = json.loads((run_folder / "values.json").read_text())
@@ -233,11 +238,20 @@ def test_resuming_continues_the_same_run(
 def test_a_longer_run_continues_a_shorter_one(recordings: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "longer"
     train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=2")
+    record = {name: (folder / name).read_text() for name in ("config.yaml", "overrides.yaml")}
     train(f"resume={folder}", "trainer.max_epochs=4")
     assert_same_run(folder, whole, 10)
-    # What was given on the way stays given.
-    train(f"resume={folder}")
-    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == 4
+    # What was given on the way stays given, beside the record of how it began.
+    resumed = yaml.safe_load((folder / "resumed.yaml").read_text())
+    assert [(entry["from"], entry["step"], entry["changes"]) for entry in resumed] == [
+        ("last.ckpt", 10, {"trainer.max_epochs": 4})
+    ]
+    assert {name: (folder / name).read_text() for name in record} == record
+    assert saved_settings(folder)["trainer"]["max_epochs"] == 4
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert "nothing left to train" in train(f"resume={folder}").stdout
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
 
 
 WHOLE = [
@@ -301,7 +315,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> N
     epoch = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
     train(f"resume={folder}", f"trainer.max_epochs={epoch + 2}")
     assert (folder / "captioner" / "model.safetensors").exists()
-    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == epoch + 2
+    assert saved_settings(folder)["trainer"]["max_epochs"] == epoch + 2
 
 
 def test_a_captioner_that_was_not_written_is_written_when_resuming(tmp_path: Path) -> None:
