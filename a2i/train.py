@@ -117,6 +117,7 @@ def train(
 
 
 def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, start: "Checkpoint | None") -> None:
+    from a2i.training.checkpoints import FOLDER
     from a2i.training.finite import NotFiniteError
 
     try:
@@ -125,10 +126,13 @@ def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, s
         print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
         sys.exit(130)
     except NotFiniteError as error:
+        again = (
+            f"python -m a2i.train resume={folder}" if any((folder / FOLDER).glob("*.ckpt")) else "the same command with"
+        )
         raise NotFiniteError(
-            f"{error}. Training stopped; no captioner is written, and the last checkpoint of {folder} is as it was before."
+            f"{error}. Training stopped: no captioner is written, and the checkpoints in {folder} are those from before it."
             " Look at these sounds and captions; a lower training.optimizer.lr or a trainer.gradient_clip_val often helps;"
-            f" to leave such steps out: python -m a2i.train resume={folder} training.on_nan=skip"
+            f" to leave such steps out: {again} training.on_nan=skip"
         ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -3,6 +3,7 @@
 import random
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -183,8 +184,15 @@ class ValidationTable(Callback):
             told = (row["file_name"], row["caption_predicted"], row["candidates"], row["references"], scores)
             where = {"audio": clip.path, "start": clip.start, "end": clip.end}
             shown.append(ClipRow(*told, **where, confidence=row["confidence"]))
-        for logger in loggers:
-            logger.experiment.log({"val/captions": clip_table(shown, range(len(shown)))}, commit=False)
+        try:
+            for logger in loggers:
+                logger.experiment.log({"val/captions": clip_table(shown, range(len(shown)))}, commit=False)
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # W&B puts sounds and pictures into the temporary folder first
+            print(f"no table of this validation in W&B ({error}); is {tempfile.gettempdir()} full?", file=sys.stderr)
 
 
 class RandomStates(Callback):

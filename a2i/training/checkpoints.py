@@ -2,6 +2,7 @@
 
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -101,6 +102,8 @@ def read(path: Path) -> dict[str, Any]:
         PermissionError: it may not be read.
     """
     try:
+        with zipfile.ZipFile(path) as parts:  # torch itself doesn't look at the checksums that it writes
+            assert (spoilt := parts.testzip()) is None, f"{spoilt} is spoilt"
         found = torch.load(path, map_location="cpu", weights_only=True)
         weights, loops = found["state_dict"], found["loops"]["fit_loop"]
         assert found["global_step"] >= 0
