@@ -24,7 +24,6 @@ from a2i.captioner import Captioner
 from a2i.metrics.captions import score_captions
 from a2i.places import CONF
 from a2i.train import start
-from a2i.training import run_folder
 from a2i.training.curves import read_metrics
 from a2i.training.run_folder import held, saved_settings
 
@@ -475,7 +474,7 @@ def test_two_runs_of_one_second_have_a_folder_each(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     folders = []
     for _ in range(2):  # as in two processes
-        run_folder._made.clear()
+        monkeypatch.setattr("a2i.training.run_folder._made", {})
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("train", ["experiment=mini"], return_hydra_config=True)
         folders += [config.hydra.run.dir, config.hydra.sweep.dir]

@@ -115,7 +115,7 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} ({size} bytes): no checkpoint that can be read ({_first_line(error)})") from error
     if bad := not_finite(weights):
         raise ValueError(f"{path}: has weights that are not finite ({_listed(bad)})")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def latest(folder: Path) -> Checkpoint:
