@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import textwrap
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -95,9 +96,8 @@ def train(
         datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **loader)
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
-        module, trainer = _assemble(config, captioner, len(datamodule.labels), folder)
-        if start is not None and first_process():
-            note_start(folder, start.path, start.steps, changes or {})
+        begun = None if start is None else partial(note_start, folder, start.path, start.steps, changes or {})
+        module, trainer = _assemble(config, captioner, len(datamodule.labels), folder, begun)
         _fit(trainer, module, datamodule, folder, start)
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     name = monitored(config)[0]
@@ -182,7 +182,7 @@ def _quieten() -> None:
 
 
 def _assemble(
-    config: dict[str, Any], captioner: "Captioner", labels: int, folder: Path
+    config: dict[str, Any], captioner: "Captioner", labels: int, folder: Path, begun: Callable[[], None] | None
 ) -> tuple["CaptionModule", "Trainer"]:
     from a2i.metrics.bertscore import BERTScore
     from a2i.metrics.provenance import settings_hash
@@ -208,7 +208,7 @@ def _assemble(
         **settings,
     )
     kept = [build(values) for values in logger_settings(config["logger"], folder)]
-    callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"], on_nan)
+    callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"], on_nan, begun)
     plugins = [*(config["trainer"].get("plugins") or ()), WholeCheckpoints()]
     # Below its root Lightning keeps, and looks for, the checkpoint of a job that SLURM puts back into its queue.
     root = {"default_root_dir": str(folder)}

@@ -455,7 +455,8 @@ def test_other_recordings_have_another_place(recordings: Path, whole: Path, tmp_
     shutil.copytree(whole, folder)
     done = train(f"resume={folder}", "trainer.max_epochs=5", f"data.root={fewer}", check=False)
     assert done.returncode == 2
-    assert "an epoch has 2 batches on each of 1 devices, where the checkpoint was written 5 on each of 1" in done.stderr
+    assert "an epoch has 2 batches on each of 1 devices, and had 5 on each of 1 when" in done.stderr
+    assert not (folder / "resumed.yaml").exists()
 
 
 def test_a_loss_that_is_no_number_ends_the_run(recordings: Path, tmp_path: Path) -> None:

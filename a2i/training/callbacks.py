@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ from a2i.training.module import CaptionModule
 
 
 def run_callbacks(
-    folder: Path, monitor: str, mode: str, patience: int | None, table_clips: int, on_nan: OnNan = "stop"
+    folder: Path,
+    monitor: str,
+    mode: str,
+    patience: int | None,
+    table_clips: int,
+    on_nan: OnNan = "stop",
+    begun: Callable[[], None] | None = None,
 ) -> list[Callback]:
     """Checkpoints (best and last), early stopping, a progress bar, and what this file has.
 
@@ -35,13 +42,14 @@ def run_callbacks(
         patience: validations without progress after which training stops; None for never.
         table_clips: in the table of each validation.
         on_nan: what becomes of a step whose loss or gradient is not finite; see `FiniteSteps`.
+        begun: called by the first process once training begins, or goes on.
     """
     keep: dict[str, Any] = {"dirpath": folder / checkpoints.FOLDER, "enable_version_counter": False}
     best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
     # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
     # interrupted in the best one's place.
     last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
-    found: list[Callback] = [FiniteSteps(on_nan), SamePlace(), RandomStates()]
+    found: list[Callback] = [FiniteSteps(on_nan), SamePlace(begun), RandomStates()]
     found += [CaptionFiles(folder / "captions"), ValidationTable(table_clips)]
     if patience is not None:
         found.append(Patience(monitor=monitor, mode=mode, patience=patience))
@@ -86,7 +94,9 @@ class Patience(EarlyStopping):
 class SamePlace(Callback):
     """Has a resumed run find its place, which is counted in batches: an epoch has as many, on as many devices."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: Callable[[], None] | None = None) -> None:
+        """Set up; `begun` is called once training goes on."""
+        self.begun = begun
         self.before: dict[str, int] | None = None
         self.now: dict[str, int] = {}
 
@@ -99,13 +109,13 @@ class SamePlace(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.now = {"batches": int(trainer.num_training_batches), "devices": trainer.world_size}
         if self.before and self.before != self.now:
-            old, new = (
-                f"{place['batches']} batches on each of {place['devices']}" for place in (self.before, self.now)
-            )
             raise ValueError(
-                f"an epoch has {new} devices, where the checkpoint was written {old}: its place can't be found. Resume"
-                " with the same recordings and as many devices, or begin a new run"
+                f"an epoch has {self.now['batches']} batches on each of {self.now['devices']} devices, and had"
+                f" {self.before['batches']} on each of {self.before['devices']} when the checkpoint was written: its place"
+                " can't be found. Resume with the same recordings and as many devices, or begin a new run"
             )
+        if self.begun is not None and trainer.is_global_zero:
+            self.begun()
 
 
 class StopBetweenSteps(Callback):

@@ -79,7 +79,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             cause = error.__context__ if isinstance(error.__context__, OSError) else error
             raise OSError(
                 f"{path}: can't be written ({getattr(cause, 'strerror', None) or cause}); the checkpoint before it stays."
-                " Free or mend the disk, then go on with resume="
+                f" Free or mend the disk, then go on: python -m a2i.train resume={path.parent.parent}"
             ) from error
 
 
