@@ -320,7 +320,9 @@ def _floats(frame: "av.AudioFrame") -> np.ndarray:
     planes = frame.planes if frame.format.is_planar else frame.planes[:1]
     count = frame.samples * channels // len(planes)
     # As `to_ndarray`, but twice as fast: a Vorbis frame may have no more than 128 samples.
-    samples = np.stack([np.frombuffer(memoryview(plane), kind, count) for plane in planes], axis=-1).reshape(-1, channels)
+    samples = np.stack([np.frombuffer(memoryview(plane), kind, count) for plane in planes], axis=-1).reshape(
+        -1, channels
+    )
     if kind == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
     if kind.kind == "i":
