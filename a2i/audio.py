@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from a2i.mixing import CONTEXT, mix
+from a2i.sound_files import BLOCK, Block, Notes, decode, measure, opened
 from a2i.sound_files import AudioError as AudioError
-from a2i.sound_files import Block, Notes, decode, measure, opened
 
 SAMPLE_RATE = 16_000  # Hz, what AST was trained on
 RATES = (1_000, 1_000_000)  # Hz, of files that are taken for sound
@@ -130,6 +130,26 @@ def load(path: str | Path, start: float | None = None, end: float | None = None,
         AudioError: it is a folder, no sound file, holds no samples in the asked range, or samples that are no numbers.
     """
     return np.concatenate(list(Recording(path, rate).blocks(start, end)))
+
+
+def mix_down(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Several channels → one, with no sound lost, as `load` does it; see `a2i.mixing`.
+
+    Args:
+        samples: (samples, channels) float32 in [-1, 1].
+        rate: Hz.
+
+    Returns:
+        (samples,) float32: the channels' average, but for what that would silence. No louder than the loudest channel in any
+        band, and clipped at full scale.
+
+    Raises:
+        ValueError: it has another number of dimensions, or no channel.
+    """
+    if samples.ndim != 2 or not samples.shape[1]:
+        raise ValueError(f"got samples of shape {samples.shape}; expected (samples, channels), at least one channel")
+    blocks = (samples[first : first + BLOCK].astype(np.float32, copy=False) for first in range(0, len(samples), BLOCK))
+    return _clipped(np.concatenate([np.zeros(0, np.float32), *mix(blocks, rate)]))
 
 
 def duration(path: str | Path, exact: bool = True) -> float:
