@@ -11,12 +11,17 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from a2i import audio
 from a2i.candidates import Candidate
 from a2i.diffusion import Drawing
+from a2i.waveforms import from_array
+
+# A sound file, or an array of samples with its sampling rate in Hz; see `a2i.waveforms.from_array`.
+Sound = str | os.PathLike[str] | tuple[Any, float]
 
 PART = 60.0  # seconds
 GROUP_SAMPLES = 600 * audio.SAMPLE_RATE  # ten minutes: beyond that, sounds that wait for others only take room
@@ -61,16 +66,19 @@ class Heard:
                 yield start, end, self.source[round(start * audio.SAMPLE_RATE) : round(end * audio.SAMPLE_RATE)]
 
 
-def read(sound: str | Path | np.ndarray) -> Heard:
+def read(sound: Sound) -> Heard:
     """Read a sound, or if it is long see how long it is.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the sound can't be used.
     """
-    if not isinstance(sound, np.ndarray) and (length := _header_seconds(Path(sound))) > PART:
-        return Heard(np.zeros(0, np.float32), source=Path(sound), length=length)
-    waveform = _waveform(sound) if isinstance(sound, np.ndarray) else audio.load(sound)
+    if isinstance(sound, str | os.PathLike):
+        if (length := _header_seconds(Path(sound))) > PART:
+            return Heard(np.zeros(0, np.float32), source=Path(sound), length=length)
+        waveform = audio.load(Path(sound))
+    else:
+        waveform = from_array(*(sound if isinstance(sound, tuple) and len(sound) == 2 else (sound, None)))
     if (length := len(waveform) / audio.SAMPLE_RATE) > PART:
         return Heard(np.zeros(0, np.float32), source=waveform, length=length)
     return Heard(waveform)
@@ -87,7 +95,7 @@ def _header_seconds(path: Path) -> float:
     return float(info.duration) if 0 < info.frames < audio.UNKNOWN else 0.0
 
 
-def read_groups(sounds: Iterable[str | Path | np.ndarray], size: int) -> Iterator[list[Heard]]:
+def read_groups(sounds: Iterable[Sound], size: int) -> Iterator[list[Heard]]:
     """So many sounds at a time, fewer where they are long: what is in memory stays bounded."""
     group: list[Heard] = []
     for sound in sounds:
@@ -116,11 +124,3 @@ def batches_by_length(group: list[Heard], size: int) -> list[list[Heard]]:
         else:
             batches.append([heard])
     return batches
-
-
-def _waveform(samples: np.ndarray) -> np.ndarray:
-    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
-        raise ValueError(
-            f"got a waveform of shape {samples.shape}; expected (samples,), finite, at 16 kHz, at least one"
-        )
-    return np.clip(samples.astype(np.float32), -1.0, 1.0)

@@ -1,7 +1,8 @@
-"""How the process deals with memory that it has freed."""
+"""How the process deals with memory that it has freed, or could."""
 
 import ctypes
 import sys
+import traceback
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGE = 32 << 20  # bytes; what is larger goes back to the kernel at once, as ever, or holes would be left
@@ -24,3 +25,18 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, LARGE)
     mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def release(error: BaseException) -> None:
+    """Let go of what the functions in which an error arose were working on: a kept error would keep a batch alive.
+
+    Its traceback still tells where. Of errors that it came of likewise.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        if (one := waiting.pop()) is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        waiting += [one.__cause__, one.__context__]
