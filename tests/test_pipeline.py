@@ -206,3 +206,29 @@ def test_without_arguments_the_embedded_models_serve(sounds: Path) -> None:
     assert result.captioner == "a2i-mini-captioner"
     assert result.image_model == "a2i-mini-painter"
     assert result.image is not None
+
+
+def test_how_loud_a_sound_is_does_not_tell_what_it_is(real_data: Path) -> None:
+    """The embedded captioner names a bell 20 dB softer, and silence silence."""
+    a2i = AudioToImage.load(image=None, device="cpu")
+    assert "bell" in a2i(real_data / "cases" / "quiet_20db.wav").caption.lower()
+    room = np.random.default_rng(0).normal(0, 10 ** (-65 / 20), 80_000).astype(np.float32)
+    for silence in (np.zeros(80_000, np.float32), room):
+        assert a2i(silence, sampling_rate=16_000).caption == "There is no sound."
+
+
+def test_softer_sounds_are_called_alike() -> None:
+    """By the embedded captioner: a bell and a dozen of its kind that a2i makes, up to 25 dB softer."""
+    from a2i.data.foley.sources import SOURCES
+
+    a2i = AudioToImage.load(image=None, device="cpu")
+    sounds = [
+        0.5 * SOURCES[name](np.random.default_rng(3), 4.0, 16_000) for name in ("bell", "siren", "clock", "thunder")
+    ]
+    for loud in a2i.each([(sound, 16_000) for sound in sounds], batch_size=4):
+        assert not isinstance(loud, Exception)
+    louds, softs = (
+        [result.caption for result in a2i.each([(factor * sound, 16_000) for sound in sounds], batch_size=4)]  # type: ignore[union-attr]
+        for factor in (1.0, 0.056)
+    )
+    assert softs == louds
