@@ -210,25 +210,23 @@ def test_without_arguments_the_embedded_models_serve(sounds: Path) -> None:
 
 def test_how_loud_a_sound_is_does_not_tell_what_it_is(real_data: Path) -> None:
     """The embedded captioner names a bell 20 dB softer, and silence silence."""
+    from a2i.data.unnamed.captions import unnamed_kinds
+
     a2i = AudioToImage.load(image=None, device="cpu")
     assert "bell" in a2i(real_data / "cases" / "quiet_20db.wav").caption.lower()
     room = np.random.default_rng(0).normal(0, 10 ** (-65 / 20), 80_000).astype(np.float32)
     for silence in (np.zeros(80_000, np.float32), room):
-        assert a2i(silence, sampling_rate=16_000).caption == "There is no sound."
+        assert unnamed_kinds(a2i(silence, sampling_rate=16_000).caption) == {"silence"}
 
 
 def test_softer_sounds_are_called_alike() -> None:
-    """By the embedded captioner: a bell and a dozen of its kind that a2i makes, up to 25 dB softer."""
+    """By the embedded captioner: sounds that a2i makes, up to 25 dB softer."""
+    from a2i.data.foley.captions import sources_named
     from a2i.data.foley.sources import SOURCES
 
     a2i = AudioToImage.load(image=None, device="cpu")
-    sounds = [
-        0.5 * SOURCES[name](np.random.default_rng(3), 4.0, 16_000) for name in ("bell", "siren", "clock", "thunder")
-    ]
-    for loud in a2i.each([(sound, 16_000) for sound in sounds], batch_size=4):
-        assert not isinstance(loud, Exception)
-    louds, softs = (
-        [result.caption for result in a2i.each([(factor * sound, 16_000) for sound in sounds], batch_size=4)]  # type: ignore[union-attr]
-        for factor in (1.0, 0.056)
-    )
-    assert softs == louds
+    names = ("bell", "siren", "clock", "thunder")
+    sounds = [0.5 * SOURCES[name](np.random.default_rng(3), 4.0, 16_000) for name in names]
+    for factor in (1.0, 0.056):
+        found = list(a2i.each([(factor * sound, 16_000) for sound in sounds], batch_size=4))
+        assert [sources_named(result.caption) for result in found] == [{name} for name in names]  # type: ignore[union-attr]
