@@ -12,7 +12,7 @@ import yaml
 from a2i.captioner import Captioner
 from a2i.diffusion import Painter
 from a2i.groups import Heard, Part, Sound, batches_by_length, read_groups
-from a2i.memory import release
+from a2i.machine import release
 from a2i.places import AUDIO_LANGUAGE_MODELS, CONF, MINI_CAPTIONER
 from a2i.result import Result
 
