@@ -210,7 +210,7 @@ def test_without_arguments_the_embedded_models_serve(sounds: Path) -> None:
 
 def test_how_loud_a_sound_is_does_not_tell_what_it_is(real_data: Path) -> None:
     """The embedded captioner names a bell 20 dB softer, and silence silence."""
-    from a2i.data.unnamed.captions import unnamed_kinds
+    from a2i.data.unnamed import unnamed_kinds
 
     a2i = AudioToImage.load(image=None, device="cpu")
     assert "bell" in a2i(real_data / "cases" / "quiet_20db.wav").caption.lower()
@@ -220,7 +220,7 @@ def test_how_loud_a_sound_is_does_not_tell_what_it_is(real_data: Path) -> None:
 
 
 def test_softer_sounds_are_called_alike() -> None:
-    """By the embedded captioner: sounds that a2i makes, up to 25 dB softer."""
+    """By the embedded captioner: sounds that a2i makes, 25 dB softer; without the setting they are silence to it."""
     from a2i.data.foley.captions import sources_named
     from a2i.data.foley.sources import SOURCES
 
