@@ -6,17 +6,22 @@ a time: memory does not grow with its length, which need not be known before its
 states than it could have learnt to.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from a2i import audio
 from a2i.candidates import Candidate
 from a2i.diffusion import Drawing
+from a2i.waveforms import from_array
+
+# A sound file, or an array of samples with its sampling rate in Hz; see `a2i.waveforms.from_array`.
+Sound = str | os.PathLike[str] | tuple[Any, float]
 
 PART = 60.0  # seconds
 GROUP_SAMPLES = 600 * audio.SAMPLE_RATE  # ten minutes: beyond that, sounds that wait for others only take room
@@ -86,7 +91,7 @@ def _filled(blocks: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
     yield from some
 
 
-def read(sound: str | Path | np.ndarray) -> Heard:
+def read(sound: Sound) -> Heard:
     """Read a sound, or the beginning of a long one.
 
     Raises:
@@ -94,8 +99,8 @@ def read(sound: str | Path | np.ndarray) -> Heard:
         ValueError: the sound can't be used.
     """
     size = round(PART * audio.SAMPLE_RATE)
-    if isinstance(sound, np.ndarray):
-        waveform = _waveform(sound)
+    if not isinstance(sound, str | os.PathLike):
+        waveform = from_array(*(sound if isinstance(sound, tuple) and len(sound) == 2 else (sound, None)))
         if len(waveform) <= size:
             return Heard(waveform)
         return Heard(np.zeros(0, np.float32), source=iter([waveform]), waiting=len(waveform))
@@ -110,7 +115,7 @@ def read(sound: str | Path | np.ndarray) -> Heard:
     return Heard(np.concatenate(begun), recording=recording)
 
 
-def read_groups(sounds: Iterable[str | Path | np.ndarray], size: int) -> Iterator[list[Heard]]:
+def read_groups(sounds: Iterable[Sound], size: int) -> Iterator[list[Heard]]:
     """So many sounds at a time, fewer where they are long: what is in memory stays bounded."""
     group: list[Heard] = []
     for sound in sounds:
@@ -139,11 +144,3 @@ def batches_by_length(group: list[Heard], size: int) -> list[list[Heard]]:
         else:
             batches.append([heard])
     return batches
-
-
-def _waveform(samples: np.ndarray) -> np.ndarray:
-    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
-        raise ValueError(
-            f"got a waveform of shape {samples.shape}; expected (samples,), finite, at 16 kHz, at least one"
-        )
-    return np.clip(samples.astype(np.float32), -1.0, 1.0)
