@@ -104,7 +104,7 @@ def read(sound: Sound) -> Heard:
         if len(waveform) <= size:
             return Heard(waveform)
         return Heard(np.zeros(0, np.float32), source=iter([waveform]), waiting=len(waveform))
-    recording = audio.Recording(sound)
+    recording = audio.Recording(Path(sound))
     blocks, begun, count = recording.blocks(), [], 0
     for block in blocks:
         begun.append(block)
