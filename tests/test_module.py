@@ -7,7 +7,7 @@ import torch
 from conftest import SENTENCES, make_captioner
 
 from a2i.text import CaptionTokenizer
-from a2i.training.batches import Batch, LengthBatchSampler
+from a2i.training.batches import Batch
 from a2i.training.module import CaptionModule
 
 ADAM = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
@@ -156,42 +156,6 @@ def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics(tokenizer: Cap
         assert torch.equal(value, before[name]), name
     assert all(weight.grad is None for weight in learner.captioner.encoder.parameters())
     assert learner.captioner.bridge.projection.weight.grad is not None
-
-
-@pytest.mark.parametrize(
-    ("settings", "steps"),
-    [
-        ({"max_steps": 7, "max_epochs": -1}, 7),
-        ({"max_steps": 7, "max_epochs": 3}, 7),
-        ({"max_steps": 70, "max_epochs": 3}, 30),
-        ({"max_epochs": 3}, 30),
-        ({"max_epochs": 3, "accumulate_grad_batches": 4}, 9),
-        ({"max_epochs": 3, "limit_train_batches": 4}, 12),
-        ({"max_epochs": 2, "limit_train_batches": 0.5}, 10),
-    ],
-)
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:The 'train_dataloader' does not have many workers")
-def test_steps_of_the_whole_run(tokenizer: CaptionTokenizer, settings: dict[str, object], steps: int) -> None:
-    """Against Lightning's own count, which can't be asked in a run because it sets the loader up too early."""
-    from lightning.pytorch import LightningDataModule, Trainer
-
-    class Ten(LightningDataModule):
-        def train_batches(self) -> int:
-            limit = self.trainer.limit_train_batches
-            return len(LengthBatchSampler([1.0] * 10, 1, shuffle=True, limit=limit))
-
-        def train_dataloader(self) -> torch.utils.data.DataLoader:
-            return torch.utils.data.DataLoader(range(10), batch_size=1)
-
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    trainer = Trainer(**quiet, **settings)  # type: ignore[arg-type]
-    learner = module(tokenizer)
-    learner.trainer = trainer
-    trainer.datamodule = Ten()  # type: ignore[attr-defined]
-    trainer.datamodule.trainer = trainer  # type: ignore[attr-defined]
-    trainer.strategy.connect(learner)
-    trainer._data_connector.attach_data(learner, datamodule=trainer.datamodule)  # type: ignore[attr-defined]
-    assert learner._optimizer_steps() == steps == int(trainer.estimated_stepping_batches)
 
 
 def test_schedules_that_make_no_sense(tokenizer: CaptionTokenizer) -> None:

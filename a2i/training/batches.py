@@ -196,11 +196,15 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
         self.given = 0
 
     def __len__(self) -> int:
-        """Batches of an epoch on each rank."""
-        whole = ceil(ceil(len(self.seconds) / self.batch_size) / self.ranks)
+        """Batches of all clips on each rank: the limit is not in it, for Lightning takes its share of this number."""
+        return ceil(ceil(len(self.seconds) / self.batch_size) / self.ranks)
+
+    @property
+    def epoch(self) -> int:
+        """Batches of an epoch on each rank, as Lightning counts them."""
         if self.limit is None:
-            return whole
-        return min(whole, self.limit) if isinstance(self.limit, int) else int(whole * self.limit)
+            return len(self)
+        return min(len(self), self.limit) if isinstance(self.limit, int) else int(len(self) * self.limit)
 
     def order(self, epoch: int) -> list[list[int]]:
         """All of an epoch's batches on this rank, as clips' indices."""
@@ -215,10 +219,10 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
         if self.shuffle:
             random_.shuffle(batches)
         batches += [batches[extra % len(batches)] for extra in range(-len(batches) % self.ranks)]
-        return batches[self.rank :: self.ranks][: len(self)]
+        return batches[self.rank :: self.ranks][: self.epoch]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, first = divmod(self.given, len(self)) if self.shuffle else (0, 0)
+        epoch, first = divmod(self.given, self.epoch) if self.shuffle else (0, 0)
         for batch in self.order(epoch)[first:]:
             yield [(epoch, index) for index in batch]
 
@@ -229,6 +233,11 @@ class ResumableLoader(DataLoader):
     def __init__(self, dataset: ClipDataset, sampler: LengthBatchSampler, **options: Any) -> None:
         # With a generator of its own the loader leaves the global random state, on which dropout depends, alone.
         super().__init__(dataset, batch_sampler=sampler, generator=torch.Generator(), **options)
+
+    @property
+    def epoch(self) -> int:
+        """Batches of an epoch, fewer than `len` where it is limited."""
+        return self.batch_sampler.epoch  # type: ignore[union-attr, no-any-return]
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         return map(self._counted, super().__iter__())  # a generator would hold each batch while the next is made
