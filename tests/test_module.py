@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SENTENCES, make_captioner
+from conftest import SENTENCES, make_captioner, scattered
 
 from a2i.text import CaptionTokenizer
 from a2i.training.batches import Batch
@@ -201,3 +201,43 @@ def test_broken_first_words_are_counted_at_validation(tokenizer: CaptionTokenize
         for name, caption in rows
     ]
     assert learner._scores()["val/first_word_valid"] == 2 / 4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("keywords", [[], ["bell", "dog", "rain"]])
+def test_validation_says_under_mixed_precision_what_the_captioner_says(
+    tokenizer: CaptionTokenizer, precision: str, keywords: list[str]
+) -> None:
+    """Score and caption to the last bit: the checkpoint is chosen by the captions that evaluation will find."""
+    captioner = make_captioner(tokenizer, keywords=keywords)
+    scattered(captioner)
+    labels = {"labels": 3, "label_loss": 0.5} if keywords else {}
+    learner = CaptionModule(captioner, ADAM, decoding={"precision": precision, "max_tokens": 8}, **labels).eval()  # type: ignore[arg-type]
+    data = batch(tokenizer)
+    assert data.waveforms is not None
+    sounds = [row[:length].numpy() for row, length in zip(data.waveforms, data.lengths.tolist(), strict=True)]
+    expected = captioner.caption(sounds, precision=precision)
+    other = captioner.caption(sounds, precision="bfloat16" if precision == "float32" else "float32")
+    assert [one[0].confidence for one in other] != [one[0].confidence for one in expected], "the test could not tell"
+    log_mel, mask = captioner.log_mel(data.waveforms, data.lengths)
+    with torch.no_grad():
+        loss, _ = captioner.loss(log_mel, mask, data.tokens, data.clip_index)
+        for surrounding in (torch.bfloat16, None):
+            learner._heard = []
+            with torch.autocast("cpu", surrounding, enabled=surrounding is not None):
+                learner.validation_step(data, 0)
+            assert [row["caption_predicted"] for row in learner._heard] == [one[0].caption for one in expected]
+            assert [row["confidence"] for row in learner._heard] == [one[0].confidence for one in expected]
+            if precision == "float32":
+                assert learner._heard[0]["loss"] == pytest.approx(float(loss), rel=1e-6)
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_captions_of_states_in_half_precision(tokenizer: CaptionTokenizer) -> None:
+    captioner = make_captioner(tokenizer)
+    data = batch(tokenizer)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        states, mask = captioner.encoder(*captioner.log_mel(data.waveforms, data.lengths))
+        half = captioner.caption_states(states.bfloat16(), mask, captioner.decoding)
+    whole = captioner.caption_states(states.bfloat16().float(), mask, captioner.decoding)
+    assert half == whole

@@ -1,6 +1,7 @@
 """The captioner in training: loss, optimiser, schedule, and BERTScore at validation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +20,17 @@ from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.labels import label_loss
 from a2i.training.prepared import encoded
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Products of float32 without TF32, which `matmul_precision` allows in training, and which evaluation does not use."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class CaptionModule(LightningModule):
@@ -147,10 +159,12 @@ class CaptionModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        states, states_mask = encoded(self.captioner, batch)
-        attended = self.captioner.attended(states, states_mask)
-        loss, tokens = self.captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
-        captions = self.captioner.caption_states(states, states_mask, self.decoding)
+        # As precisely as captions are found in evaluation, not as training computes: by these the checkpoint is chosen.
+        with whole_float32(), self.captioner._precision(self.decoding):
+            states, states_mask = encoded(self.captioner, batch)
+            attended = self.captioner.attended(states, states_mask)
+            loss, tokens = self.captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
+            captions = self.captioner.caption_states(states, states_mask, self.decoding)
         self._heard += [
             {
                 "file_name": name,
@@ -171,7 +185,8 @@ class CaptionModule(LightningModule):
         if not rows:
             return
         # Every rank has all rows; the first one scores them, and every rank logs the same values.
-        values = self._scores() if self.trainer.world_size == 1 or self.trainer.is_global_zero else {}
+        with whole_float32():
+            values = self._scores() if self.trainer.world_size == 1 or self.trainer.is_global_zero else {}
         if self.trainer.world_size > 1:
             values = self.trainer.strategy.broadcast(values)
         shown = {name: value for name, value in values.items() if name in ("val/loss", "val/bertscore_f1")}
