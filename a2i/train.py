@@ -130,7 +130,7 @@ def _assemble(
     from a2i.metrics.bertscore import BERTScore
     from a2i.metrics.provenance import settings_hash
     from a2i.training.callbacks import run_callbacks
-    from a2i.training.loggers import logger_settings, remember_run
+    from a2i.training.loggers import begin_runs, logger_settings
     from a2i.training.module import CaptionModule
 
     settings = dict(config["training"])
@@ -151,12 +151,12 @@ def _assemble(
     kept = [build(values) for values in logger_settings(config["logger"], folder)]
     callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"])
     trainer = build(config["trainer"], logger=kept or False, callbacks=callbacks)
+    if trainer.is_global_zero:
+        begin_runs(kept, folder)
     found = bertscore.settings if bertscore else None
     scored_with = found and {**found, "settings_hash": settings_hash(found)}
     for logger in kept:
         logger.log_hyperparams({**config, "bertscore": scored_with})
-    if trainer.is_global_zero:
-        remember_run(kept, folder)
     return module, trainer
 
 
