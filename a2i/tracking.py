@@ -92,7 +92,7 @@ def _unreachable() -> str | None:
     import requests
     import wandb
 
-    url, found = wandb.setup().settings.base_url, []
+    url, found = wandb.setup().settings.base_url, list[str | None]()
 
     def ask() -> None:
         try:

@@ -6,7 +6,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import yaml
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from a2i.captioner import Captioner
+    from a2i.data import Clip
+    from a2i.metrics.bertscore import BERTScore
     from a2i.training.module import CaptionModule
 
 CONFIG_FILE, OVERRIDES_FILE = "config.yaml", "overrides.yaml"
@@ -42,7 +44,7 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
     import torch
     from lightning.pytorch import seed_everything
 
-    from a2i.training.building import build_captioner
+    from a2i.training.batches import BrokenClipError
     from a2i.training.datamodule import CaptionDataModule
     from a2i.training.prepared import prepare
 
@@ -54,8 +56,8 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         torch.set_float32_matmul_precision(config["matmul_precision"])
         seed_everything(config["seed"], workers=True, verbose=False)
         source = prepared(config["data"])
-        captioner = build_captioner(config["model"], source.clips("train"))
         loader = dict(config["loader"])
+        module, captioner = _checked(config, source.clips("train"), source.clips("val"), folder, resume)
         loader["augment"] = build(settings) if (settings := loader.pop("augment")) else None
         clips = [clip for split in ("train", "val") for clip in source.clips(split)]
         loader["prepared"] = prepare(
@@ -70,9 +72,11 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **loader)
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
-        module, trainer = _assemble(config, captioner, len(datamodule.labels), folder)
+        trainer = _trainer(config, module, folder)
     try:
         trainer.fit(module, datamodule, ckpt_path=str(last) if resume else None, weights_only=True)
+    except BrokenClipError as error:
+        _stop_at(error, folder)
     except SystemExit:  # how Lightning ends after Ctrl-C
         print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
         sys.exit(130)
@@ -87,6 +91,8 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
     elif trainer.is_global_zero:
         try:
             _finish(config, module, trainer, folder, values)
+        except BrokenClipError as error:
+            _stop_at(error, folder)
         except KeyboardInterrupt:
             print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
             sys.exit(130)
@@ -110,6 +116,12 @@ def monitored(config: dict[str, Any]) -> tuple[str, str]:
     return name, modes[name]
 
 
+def _stop_at(error: Exception, folder: Path) -> NoReturn:
+    """End the program where a sound can't be read any more."""
+    print(f"error: {error}. Mend or remove it; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
+    sys.exit(2)
+
+
 def _quieten() -> None:
     """Leave the libraries' words on warnings and errors; each of Lightning's would come twice beside Hydra's log."""
     import logging
@@ -124,23 +136,63 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=Warning)  # Lightning's use of torch
 
 
-def _assemble(
-    config: dict[str, Any], captioner: "Captioner", labels: int, folder: Path
-) -> tuple["CaptionModule", "Trainer"]:
+def _checked(
+    config: dict[str, Any], train: list["Clip"], val: list["Clip"], folder: Path, resume: bool
+) -> tuple["CaptionModule", "Captioner"]:
+    """What is to learn, where nothing is wrong with it, the clips, or what else can be known before the first step.
+
+    Raises:
+        ValueError: tells all that is wrong.
+    """
     from a2i.metrics.bertscore import BERTScore
-    from a2i.metrics.provenance import settings_hash
-    from a2i.training.callbacks import run_callbacks
-    from a2i.training.loggers import begin_runs, logger_settings
+    from a2i.training import checks
+    from a2i.training.batches import learnt
+    from a2i.training.building import build_captioner
+
+    problems, loader, training = checks.Problems(), config["loader"], config["training"]
+    checks.check_captions(problems, train, val, loader["captions"])
+    worded = not problems.found
+    captioner = bertscore = module = None
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other ranks would find the same
+        checks.check_sounds(problems, [*train, *val], loader["cache"])
+        with problems.told():
+            checks.check_metrics(problems, training["metrics"], monitored(config)[0], len(val), print)
+    with problems.told():
+        captioner = build_captioner(config["model"], train)
+    with problems.told():
+        bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])
+    if captioner is not None:
+        with problems.told():
+            captioner.decoding_with(**training["decoding"])
+        with problems.told():
+            module = _module(config, captioner, train, bertscore)
+        if not resume:
+            checks.check_room(problems, folder, captioner, loader["cache"])
+        if worded:
+            captions = [text for clip in train for text in learnt(clip, loader["captions"])]
+            captions += [text for clip in val for text in clip.captions]
+            mixed = bool((loader["augment"] or {}).get("mix"))
+            with problems.told():
+                checks.try_out(captioner, captions, mixed, training["decoding"])
+    problems.stop()
+    assert module is not None
+    assert captioner is not None
+    return module, captioner
+
+
+def _module(
+    config: dict[str, Any], captioner: "Captioner", clips: list["Clip"], bertscore: "BERTScore | None"
+) -> "CaptionModule":
+    from a2i.training.labels import label_names
     from a2i.training.module import CaptionModule
 
-    settings = dict(config["training"])
+    settings, labels = dict(config["training"]), len(label_names(clips))
     if settings["label_loss"] and not labels:
         print("this data has no labels: the encoder learns from the captions alone")
         settings |= {"label_loss": 0.0, "labels_first": 0.0}
     optimizer = dict(settings.pop("optimizer"))
     optimizer_class = target_class(optimizer.pop("_target_"))
-    bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])
-    module = CaptionModule(
+    return CaptionModule(
         captioner,
         optimizer=partial(optimizer_class, **optimizer),
         labels=labels,
@@ -148,16 +200,24 @@ def _assemble(
         bertscore=bertscore,
         **settings,
     )
+
+
+def _trainer(config: dict[str, Any], module: "CaptionModule", folder: Path) -> "Trainer":
+    """With its loggers, whose runs begin here, and callbacks."""
+    from a2i.metrics.provenance import settings_hash
+    from a2i.training.callbacks import run_callbacks
+    from a2i.training.loggers import begin_runs, logger_settings
+
     kept = [build(values) for values in logger_settings(config["logger"], folder)]
     callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"])
     trainer = build(config["trainer"], logger=kept or False, callbacks=callbacks)
     if trainer.is_global_zero:
         begin_runs(kept, folder)
-    found = bertscore.settings if bertscore else None
+    found = module.bertscore.settings if module.bertscore else None
     scored_with = found and {**found, "settings_hash": settings_hash(found)}
     for logger in kept:
         logger.log_hyperparams({**config, "bertscore": scored_with})
-    return module, trainer
+    return trainer
 
 
 def _finish(

@@ -216,6 +216,7 @@ def test_validation_says_under_mixed_precision_what_the_captioner_says(
     data = batch(tokenizer)
     assert data.waveforms is not None
     sounds = [row[:length].numpy() for row, length in zip(data.waveforms, data.lengths.tolist(), strict=True)]
+    before = torch.get_float32_matmul_precision()
     expected = captioner.caption(sounds, precision=precision)
     other = captioner.caption(sounds, precision="bfloat16" if precision == "float32" else "float32")
     assert [one[0].confidence for one in other] != [one[0].confidence for one in expected], "the test could not tell"
@@ -230,7 +231,7 @@ def test_validation_says_under_mixed_precision_what_the_captioner_says(
             assert [row["confidence"] for row in learner._heard] == [one[0].confidence for one in expected]
             if precision == "float32":
                 assert learner._heard[0]["loss"] == pytest.approx(float(loss), rel=1e-6)
-    assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_captions_of_states_in_half_precision(tokenizer: CaptionTokenizer) -> None:
