@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from a2i import bounds
 from a2i.audio import SAMPLE_RATE
 
 FeatureKind = Literal["ast", "panns_16k", "panns_32k"]
@@ -53,11 +54,12 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.kind not in get_args(FeatureKind):
             raise ValueError(f"got features of kind {self.kind!r}; expected one of {', '.join(get_args(FeatureKind))}")
-        if self.kind == "ast" and self.num_mel_bins < FEWEST_MEL_BINS:
-            raise ValueError(f"got num_mel_bins={self.num_mel_bins}; expected at least {FEWEST_MEL_BINS}")
+        bounds.number("num_mel_bins", self.num_mel_bins, FEWEST_MEL_BINS if self.kind == "ast" else 1, whole=True)
         for name, value in zip(("mean", "std"), STATISTICS[self.kind], strict=True):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        bounds.number("mean", self.mean)
+        bounds.number("std", self.std, above=0)
 
     @property
     def padding(self) -> float:

@@ -15,6 +15,7 @@ ORDER = [
     *(
         "places",
         "memory",
+        "bounds",
         "audio",
         "text",
         "cleaning",
@@ -40,11 +41,12 @@ ORDER = [
 ONLY = {
     "places": set(),
     "memory": set(),
+    "bounds": set(),
     "audio": set(),
     "text": set(),
     "cleaning": {"text"},
     "diffusion": {"places"},
-    "features": {"audio"},
+    "features": {"audio", "bounds"},
     "encoders": {"audio", "features"},
     "bridge": set(),
     "sharing": set(),

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import SchedulerType, get_scheduler
 
+from a2i.bounds import number, switch
 from a2i.captioner import Captioner
 from a2i.keywords import LabelHead
 from a2i.metrics.bertscore import BERTScore
@@ -81,6 +82,14 @@ class CaptionModule(LightningModule):
             raise ValueError(f"got schedule={schedule!r}; expected one of {', '.join(known)}")
         if schedule == "constant" and warmup > 0:
             raise ValueError("got a warm-up with schedule=constant, which has none; set schedule=constant_with_warmup")
+        for name, rate in (("new_layers_rate", new_layers_rate), ("encoder_rate", encoder_rate)):
+            if rate is not None:
+                number(name, rate, 0)
+        number("warmup", warmup, 0, most=1)
+        number("label_smoothing", label_smoothing, 0, below=1)
+        number("label_loss", label_loss, 0)
+        number("labels_first", labels_first, 0, below=1)
+        switch("freeze_encoder", freeze_encoder)
         self.freeze_encoder = freeze_encoder
         self.captioner = captioner
         self.make_optimizer = optimizer
@@ -89,9 +98,9 @@ class CaptionModule(LightningModule):
         self.label_smoothing = label_smoothing
         if label_loss and not labels:
             raise ValueError(f"got label_loss={label_loss} for data without labels; set training.label_loss=0")
-        if not 0 <= labels_first < 1 or (labels_first and (freeze_encoder or not label_loss)):
+        if labels_first and (freeze_encoder or not label_loss):
             raise ValueError(
-                f"got labels_first={labels_first}; expected 0 to below 1, with label_loss above 0 and freeze_encoder=false"
+                f"got labels_first={labels_first}; expected label_loss above 0 and freeze_encoder=false with it, or 0"
             )
         if captioner.keywords is not None and (
             freeze_encoder or not (label_loss and labels == len(captioner.keywords.names))
