@@ -56,7 +56,7 @@ def begin_run(folder: Path, begin: Callable[[], Began]) -> Began:
         reason = next(iter(str(error).strip("<> \n").splitlines()), "") or type(error).__name__
         if mode := os.environ.get("WANDB_MODE"):
             raise OSError(f"W&B: {reason}, with WANDB_MODE={mode}; unset it, or set logger=csv") from error
-        _go_offline(f"W&B takes no run ({reason}); is the key right?")
+        _go_offline(f"W&B takes no run ({reason})")
         return begin_run(folder, begin)
 
 

@@ -158,6 +158,8 @@ def _checked(
         with problems.told():
             checks.check_metrics(problems, training["metrics"], monitored(config)[0], len(val), print)
     with problems.told():
+        checks.check_precision(config["trainer"]["precision"])
+    with problems.told():
         captioner = build_captioner(config["model"], train)
     with problems.told():
         bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])

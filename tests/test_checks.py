@@ -138,6 +138,7 @@ def test_a_caption_that_is_never_learnt_may_be_without_a_word() -> None:
         (["model.encoder.num_mel_bins=32"], "got 64 mel bins; this encoder expects 32"),
         (["model.decoder.config.n_positions=4"], "this decoder has 4 positions"),
         (["training.decoding.top_p=3"], "top_p=3"),
+        (["trainer.precision=bf16-true"], "got trainer.precision=bf16-true; expected one of 32-true, bf16-mixed"),
     ],
 )
 def test_parts_that_do_not_fit_are_told_before_the_first_step(
