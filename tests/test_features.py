@@ -223,7 +223,7 @@ def test_without_a_level_nothing_is_raised() -> None:
     assert torch.equal(LEVELLED["ast"](*loud)[0], plain(*loud)[0])
     assert not torch.equal(LEVELLED["ast"](*soft)[0], plain(*soft)[0])
     for bad in (-58.0, 1.0, float("nan"), True, "loud"):
-        with pytest.raises(ValueError, match="expected null, or dBFS above -58, up to 0"):
+        with pytest.raises(ValueError, match="expected a number above -58 and at most 0"):
             FeatureSettings(level=bad)  # type: ignore[arg-type]
 
 
