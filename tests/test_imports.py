@@ -16,6 +16,7 @@ ORDER = [
         "places",
         "memory",
         "audio",
+        "sounds",
         "text",
         "cleaning",
         "diffusion",
@@ -34,13 +35,26 @@ ORDER = [
         "report",
         "tracking",
     ),
-    *("data", "compose", "groups", "result", "pipeline", "training", "prepare", "train", "evaluate", "infer"),
+    *(
+        "data",
+        "compose",
+        "groups",
+        "result",
+        "results",
+        "pipeline",
+        "training",
+        "prepare",
+        "train",
+        "evaluate",
+        "infer",
+    ),
 ]
 # Rooms that know nothing of others but these.
 ONLY = {
     "places": set(),
     "memory": set(),
     "audio": set(),
+    "sounds": {"audio"},
     "text": set(),
     "cleaning": {"text"},
     "diffusion": {"places"},
@@ -54,6 +68,7 @@ ONLY = {
     "confidence": set(),
     "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},
+    "results": {"sounds"},
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "features"},
 }
