@@ -154,7 +154,9 @@ def write_results(rows: Iterator[dict[str, Any]], results: Results, count: int) 
             if together:
                 style = None if row["error"] is None else "red"
                 with suppress(OSError, ValueError):
-                    console.print(shown(message, sys.stdout), style=style, markup=False, highlight=False, soft_wrap=True)
+                    console.print(
+                        shown(message, sys.stdout), style=style, markup=False, highlight=False, soft_wrap=True
+                    )
             else:
                 say(message)
             bar.advance(task)
@@ -273,13 +275,15 @@ def _load(settings: dict[str, Any]) -> "AudioToImage":
     # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
     # picture. What is loaded stays, so that later collections need not look at it either.
     gc.disable()
-    from a2i.pipeline import AudioToImage
+    try:
+        from a2i.pipeline import AudioToImage
 
-    a2i = AudioToImage.load(
-        settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
-    )
-    gc.freeze()
-    gc.enable()
+        a2i = AudioToImage.load(
+            settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
+        )
+        gc.freeze()
+    finally:
+        gc.enable()
     a2i.captioner.decoding_with(**settings["decoding"])
     small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
     small += [("painter", "image=stable_diffusion")] if (settings["image"] or {}).get("model") == "embedded" else []

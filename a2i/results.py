@@ -25,7 +25,9 @@ LOCK = ".results.lock"
 ENDING = ".png"
 MODEL_FILES = ("captioner.json", "model_index.json", "config.json")  # one of them is in a model's folder
 CONTENT = 64 << 20  # bytes; larger files of a model's folder are known by size and time, which takes no seconds
-KEPT = "what was done before is kept; make room, or choose another folder with out=FOLDER, and run the same command again"
+KEPT = (
+    "what was done before is kept; make room, or choose another folder with out=FOLDER, and run the same command again"
+)
 DIGITS = 16  # of a hash, in names and in rows
 
 
@@ -283,9 +285,7 @@ class Results:
                         file.truncate(end)
                     raise
         except OSError as error:
-            raise type(error)(
-                f"{readable(self.path)}: can't be written ({error.strerror or error}); {KEPT}"
-            ) from error
+            raise type(error)(f"{readable(self.path)}: can't be written ({error.strerror or error}); {KEPT}") from error
         self._remember(key or self._other_key(), _row_of(row, end, len(line)))
         self._end = end + len(line)
 
