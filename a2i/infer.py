@@ -13,12 +13,12 @@ from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from omegaconf import DictConfig
 
-from a2i.compose import clear_errors, plain, use_arguments
-from a2i.memory import keep_freed_memory
-from a2i.places import CONF, MINI_CAPTIONER, MINI_PAINTER
+from a2i.command_line import INTERRUPTED, entry_point
+from a2i.compose import check_out, check_targets, fitting, plain
+from a2i.machine import begin_program
+from a2i.places import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, Results, Settings, settings_of
 from a2i.sounds import Skipped, find_sounds, readable
 
@@ -184,33 +184,56 @@ def say(message: str, error: bool = False) -> None:
         print(shown(message, stream), file=stream, flush=True)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="infer")
+def check(settings: dict[str, Any]) -> dict[str, Any]:
+    """Check what can be checked before a model is loaded, and give the settings as they are wanted.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+        OSError: nothing can be written to `out`.
+    """
+    settings = fitting(_check, settings)  # held against its annotations
+    _check(**settings)
+    from a2i.decoders import Decoding  # here: --help and what is wrong above need not wait for torch
+
+    check_targets(settings)
+    fitting(Decoding, {name: value for name, value in settings["decoding"].items() if value is not None}, "decoding.")
+    return settings
+
+
+def _check(
+    *,
+    audio: str | list[str] | None,
+    captioner: str | None,
+    out: str,
+    again: bool,
+    seed: int,
+    device: str | None,
+    batch_size: int,
+    picture_batch: int,
+    **others: Any,
+) -> None:
+    if audio is None:
+        raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
+    for name, value in (("batch_size", batch_size), ("picture_batch", picture_batch)):
+        if value < 1:
+            raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
+    check_out(out)
+
+
+@entry_point("infer", bare="audio")
 def main(config: DictConfig) -> None:
     """Entry point."""
-    out = ""
+    # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
+    # picture. `_load` ends that.
+    gc.disable()
+    settings = check(plain(config))
     try:
-        with clear_errors():
-            if config.audio is None:
-                raise ValueError(
-                    "no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)"
-                )
-            settings = plain(config)
-            if not isinstance(settings["seed"], int):
-                raise ValueError(f"got seed={settings['seed']!r}; expected a whole number")
-            for name in ("batch_size", "picture_batch"):
-                if not isinstance(settings[name], int) or settings[name] < 1:
-                    raise ValueError(f"got {name}={settings[name]!r}; expected a whole number of at least 1")
-            if not isinstance(settings["again"], bool):
-                raise ValueError(f"got again={settings['again']!r}; expected true or false")
-            out = settings["out"]
-            failed = run(settings)
+        failed = run(settings)
     except KeyboardInterrupt:
         say("")
-        say(
-            f"interrupted; what was done is in {Path(out).expanduser() / FILE}, and the same command again goes on from there",
-            error=True,
-        )
-        sys.exit(130)
+        kept = Path(settings["out"]) / FILE
+        say(f"interrupted; what was done is in {kept}, and the same command again goes on from there", error=True)
+        sys.exit(INTERRUPTED)
     if failed:
         sys.exit(1)
 
@@ -232,9 +255,7 @@ def run(settings: dict[str, Any]) -> int:
     sounds = find_sounds(settings["audio"], skipped)
     for line in skipped.lines():
         say(line)
-    out = Path(settings["out"]).expanduser()
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"got out={out}, which is a file; expected a folder, or a name that is free")
+    out = Path(settings["out"])
     wanted = _settings_of(settings)
     with Results(out, lambda: say(f"another process writes to {out}; waiting for it to end", error=True)) as results:
         for note in results.notes:
@@ -272,18 +293,13 @@ def _settings_of(settings: dict[str, Any]) -> Settings:
 
 
 def _load(settings: dict[str, Any]) -> "AudioToImage":
-    # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
-    # picture. What is loaded stays, so that later collections need not look at it either.
-    gc.disable()
-    try:
-        from a2i.pipeline import AudioToImage
+    from a2i.pipeline import AudioToImage
 
-        a2i = AudioToImage.load(
-            settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
-        )
-        gc.freeze()
-    finally:
-        gc.enable()
+    a2i = AudioToImage.load(
+        settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
+    )
+    gc.freeze()  # it stays, so that collections need not look at it
+    gc.enable()
     a2i.captioner.decoding_with(**settings["decoding"])
     small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
     small += [("painter", "image=stable_diffusion")] if (settings["image"] or {}).get("model") == "embedded" else []
@@ -298,6 +314,5 @@ def _load(settings: dict[str, Any]) -> "AudioToImage":
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
-    use_arguments(paths=("audio", "captioner", "out", "image.model"))
+    begin_program()
     main()

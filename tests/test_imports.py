@@ -14,7 +14,7 @@ ROOT = Path(a2i.__file__).parent
 ORDER = [
     *(
         "places",
-        "memory",
+        "machine",
         "audio",
         "sounds",
         "text",
@@ -38,6 +38,7 @@ ORDER = [
     *(
         "data",
         "compose",
+        "command_line",
         "groups",
         "result",
         "results",
@@ -52,13 +53,13 @@ ORDER = [
 # Rooms that know nothing of others but these.
 ONLY = {
     "places": set(),
-    "memory": set(),
+    "machine": set(),
     "audio": set(),
     "sounds": {"audio"},
     "text": set(),
     "cleaning": {"text"},
     "diffusion": {"places"},
-    "features": {"audio"},
+    "features": {"audio", "machine"},
     "encoders": {"audio", "features"},
     "bridge": set(),
     "sharing": set(),
@@ -70,7 +71,7 @@ ONLY = {
     "report": {"audio", "features"},
     "results": {"sounds"},
     "tracking": {"audio", "features", "report"},
-    "data": {"audio", "features"},
+    "data": {"audio", "features", "machine"},
 }
 
 
@@ -112,7 +113,7 @@ def test_lightning_behind_one_door(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_hydra_stops_at_the_entry_points(path: Path) -> None:
-    if room(path) not in ("compose", "train", "evaluate", "infer", "prepare"):
+    if room(path) not in ("compose", "command_line", "train", "evaluate", "infer", "prepare"):
         assert not {name for name in imports(path) if name.split(".")[0] in ("hydra", "omegaconf")}
 
 

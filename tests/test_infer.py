@@ -14,8 +14,9 @@ from conftest import listen_to_ctrl_c, make_captioner, tone
 from PIL import Image
 
 from a2i.candidates import Candidate
-from a2i.compose import arguments, plain
-from a2i.infer import infer
+from a2i.command_line import arguments
+from a2i.compose import plain
+from a2i.infer import check, infer
 from a2i.infer import run as run_here
 from a2i.pipeline import AudioToImage
 from a2i.places import CONF
@@ -26,8 +27,8 @@ from a2i.text import CaptionTokenizer
 def here(*given: str) -> int:
     """The command in this process: how many sounds failed."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        overrides = arguments(["device=cpu", *given], paths=("audio", "captioner", "out", "image.model"))
-        return run_here(plain(hydra.compose("infer", overrides)))
+        overrides = arguments(["device=cpu", *given], "infer", "audio")
+        return run_here(check(plain(hydra.compose("infer", overrides))))
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -165,7 +166,7 @@ def test_a_list_with_a_missing_file(sounds: Path, captioner_folder: Path, tmp_pa
             "num_beams='two'",
         ),
         (["audio={sounds}/low.wav", "image=none", "captioner={captioner}", "device=gpu"], "device='gpu'"),
-        (["audio={sounds}/low.wav", "image=none", "seed=null"], "got seed=None"),
+        (["audio={sounds}/low.wav", "image=none", "seed=null"], "got seed=null"),
         (["audio={sounds}/low.wav", "image=none", "out={sounds}/high.wav"], "which is a file"),
     ],
 )
