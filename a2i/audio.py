@@ -21,7 +21,7 @@ SUFFIXES = frozenset(
      ".dsf", ".mp1", ".mp2", ".mp3", ".mpa", ".m2a", ".mpga", ".aac", ".adts", ".m4a", ".m4b", ".m4r", ".f4a", ".ac3",
      ".eac3", ".ec3", ".dts", ".dtshd", ".thd", ".mlp", ".ogg", ".oga", ".ogx", ".opus", ".spx", ".mpc", ".mp+", ".wma",
      ".asf", ".xwma", ".ra", ".rm", ".rmvb", ".amr", ".awb", ".3ga", ".qcp", ".oma", ".aa3", ".mka", ".weba",
-     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".flv", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".wmv",
+     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".flv", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".wmv",
      ".ogv", ".ogm", ".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".dv", ".mxf", ".nut", ".wtv"}
 )  # fmt: skip
 SHARED_SUFFIXES = frozenset({".ts", ".mts"})  # that other kinds of files have as well: TypeScript

@@ -2,7 +2,6 @@
 
 import gc
 import math
-import os
 import sys
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from a2i.command_line import INTERRUPTED, entry_point
-from a2i.compose import check_out, check_targets, fitting, plain
+from a2i.compose import check_out, check_targets, fitting, one_line, plain
 from a2i.machine import begin_program
 from a2i.places import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, Results, Settings, settings_of
@@ -97,7 +96,7 @@ def infer(
                         f" {KEPT}"
                     ) from failure
                 error = failure
-        row["error"] = None if error is None else _line(error, sound)
+        row["error"] = None if error is None else _line(error)
         row["seconds"] = round(seconds + time.perf_counter() - began, 3)
         yield row
 
@@ -113,11 +112,9 @@ def _check_numbers(told: dict[str, Any]) -> None:
         raise ValueError("the captioner gave numbers that are none (NaN or infinite); its weights may be broken")
 
 
-def _line(error: Exception, sound: Path) -> str:
+def _line(error: Exception) -> str:
     """What was wrong, in one line; with the error's kind where no user is expected to have caused it."""
-    message = " ".join(readable(str(error)).split()) or type(error).__name__
-    if isinstance(error, FileNotFoundError) and not sound.is_absolute():
-        message += f" (relative to {readable(os.getcwd())})"
+    message = readable(one_line(error))
     return message if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {message}"
 
 
@@ -154,9 +151,7 @@ def write_results(rows: Iterator[dict[str, Any]], results: Results, count: int) 
             if together:
                 style = None if row["error"] is None else "red"
                 with suppress(OSError, ValueError):
-                    console.print(
-                        shown(message, sys.stdout), style=style, markup=False, highlight=False, soft_wrap=True
-                    )
+                    console.print(shown(message), style=style, markup=False, highlight=False, soft_wrap=True)
             else:
                 say(message)
             bar.advance(task)
@@ -170,18 +165,15 @@ def _is_terminal(stream: Any) -> bool:
         return False
 
 
-def shown(message: str, stream: Any) -> str:
-    """A message as a stream can show it: what it has no letters for, and what controls a terminal, is escaped."""
-    line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in readable(message))
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return line.encode(encoding, "backslashreplace").decode(encoding)
+def shown(message: str) -> str:
+    """A message in one line, with what controls a terminal escaped: a file's name may hold it."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in readable(message))
 
 
 def say(message: str, error: bool = False) -> None:
     """Print a line, to standard error if it is one; where there is no output any more the work still goes on."""
-    stream = sys.stderr if error else sys.stdout
     with suppress(OSError, ValueError):
-        print(shown(message, stream), file=stream, flush=True)
+        print(shown(message), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def check(settings: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ written anew, beside the old one and then in its place.
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import unicodedata
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote_from_bytes
 
+from a2i.machine import name_limit
 from a2i.sounds import readable, real_path
 
 FILE = "results.jsonl"
@@ -29,6 +31,8 @@ KEPT = (
     "what was done before is kept; make room, or choose another folder with out=FOLDER, and run the same command again"
 )
 DIGITS = 16  # of a hash, in names and in rows
+PART = re.compile(r"\.([0-9a-f]{16}|results\.jsonl)\.part")  # what is being written, here and in `Result.save`
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what a program was given, whatever that is
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def _hash(settings: dict[str, Any]) -> str:
 def _by_content(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _by_content(item) for key, item in value.items()}
-    if isinstance(value, str) and any((folder := Path(value)).joinpath(name).is_file() for name in MODEL_FILES):
+    if isinstance(value, str) and value and any(os.path.isfile(os.path.join(value, name)) for name in MODEL_FILES):
+        folder = Path(value)
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         return [[file.relative_to(folder).as_posix(), *_content(file)] for file in files]
     return value
@@ -187,9 +192,10 @@ class Results:
         try:
             self._real = os.path.realpath(self.folder)
             self._file = Path(os.path.realpath(self.path))
+            self._clear()
             self._read()
             owned = {key: row.image for key, row in self._rows.items() if row.image}
-            self._names = PictureNames(owned, _name_limit(self.folder), self._is_free)
+            self._names = PictureNames(owned, name_limit(self.folder), self._is_free)
         except BaseException:
             self._unlock()
             raise
@@ -257,7 +263,8 @@ class Results:
         return self._names.of(self.key(sound) or self._other_key(), sound.stem)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append a row; it replaces the sound's earlier one, except that an error does not replace what was done.
+        """Append a row; it replaces the sound's earlier one, except that an error does not replace what was done with the same
+        settings: it still holds.
 
         Args:
             row: as JSON has it, with `audio_file` as `mark` gives it.
@@ -266,9 +273,9 @@ class Results:
             ValueError: it holds a number that is none.
             OSError: it can't be written. What was there stays.
         """
-        key, mark = row["audio_file"]["name"], row["audio_file"]
+        key = row["audio_file"]["name"]
         before = self._rows.get(key) if key else None
-        if row["error"] is not None and before and not before.failed and mark["sha256"] in (None, before.sha256):
+        if row["error"] is not None and before and _holds(before, row):
             return
         line = (json.dumps(row, allow_nan=False) + "\n").encode()
         try:
@@ -294,6 +301,14 @@ class Results:
             self._kept -= self._rows[key].length
         self._rows[key] = row
         self._kept += row.length
+
+    def _clear(self) -> None:
+        """Take away what a kill left half written."""
+        with os.scandir(self.folder) as entries:
+            left = [entry.path for entry in entries if PART.fullmatch(entry.name)]
+        for path in left:
+            with suppress(OSError):
+                os.unlink(path)
 
     def _read(self) -> None:
         """Take note of the rows that are there; what a kill left of a last line is taken away."""
@@ -329,7 +344,7 @@ class Results:
 
     def _other_key(self) -> str:
         """Of a row that no other replaces."""
-        return f"row {len(self._rows)}"
+        return f"?{len(self._rows)}"  # no sound's: there the sign is encoded
 
     def _write_anew(self) -> None:
         """Write the rows that count, each where its sound's first one was, beside the file and then in its place."""
@@ -375,6 +390,17 @@ class Results:
             return False
 
 
+def _holds(before: _Row, failed: dict[str, Any]) -> bool:
+    """Whether an earlier row answers what was asked, of the same sound as far as one can know, where a later one failed."""
+    asked = Settings(failed["caption_settings"], failed["image_settings"])
+    return (
+        not before.failed
+        and before.settings.caption == asked.caption
+        and asked.image in (None, before.settings.image)
+        and failed["audio_file"]["sha256"] in (None, before.sha256)
+    )
+
+
 def _is_unchanged(sound: Path, row: _Row) -> bool:
     """By size and time; where only the time differs, as after copying, by content."""
     try:
@@ -391,7 +417,9 @@ def _is_stream(sound: Path) -> bool:
         mode = sound.stat().st_mode
     except (OSError, ValueError):
         return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    if stat.S_ISREG(mode):  # as /dev/stdin is after `< a.wav`, and another the next time
+        return os.path.abspath(sound).startswith(STREAMS)
+    return not stat.S_ISDIR(mode)
 
 
 def _row_of(row: dict[str, Any], offset: int, length: int) -> _Row:
@@ -407,11 +435,3 @@ def _row_of(row: dict[str, Any], offset: int, length: int) -> _Row:
         modified=mark.get("modified"),
         sha256=mark.get("sha256"),
     )
-
-
-def _name_limit(folder: Path) -> int:
-    """Bytes that a file name may have there."""
-    try:
-        return min(os.pathconf(folder, "PC_NAME_MAX"), 255)
-    except (AttributeError, OSError, ValueError):  # a system that can't tell, such as Windows: 255 letters
-        return 255

@@ -11,6 +11,7 @@ import glob
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -182,6 +183,8 @@ def _spellings(text: str) -> Iterator[str]:
     if "%" in text:
         yield unquote(text)
         yield unquote(text.replace("\\", "/"))
+    if not text.isascii():  # macOS writes accents as letters of their own
+        yield from (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
     if not text.isascii() and re.search("[\udc80-\udcff]", text):  # a list that is older than UTF-8
         yield text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 

@@ -69,7 +69,7 @@ ONLY = {
     "confidence": set(),
     "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},
-    "results": {"sounds"},
+    "results": {"machine", "sounds"},
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "features", "machine"},
 }

@@ -381,4 +381,4 @@ def test_a_message_says_what_a_path_is_relative_to(
     assert (
         here("audio=[low.wav,gone.wav]", f"captioner={captioner_folder}", "image=none", f"out={tmp_path / 'out'}") == 1
     )
-    assert str(results(tmp_path / "out")[1]["error"]).endswith(f"(relative to {sounds})")
+    assert str(results(tmp_path / "out")[1]["error"]).endswith(f"(relative paths begin in {sounds})")

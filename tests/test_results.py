@@ -127,13 +127,21 @@ def test_an_error_does_not_replace_what_was_done(tmp_path: Path) -> None:
         results.add(row_of(results, path, error="first"))
         results.add(row_of(results, path, error="second"))
         results.add(row_of(results, path))
-        results.add(row_of(results, path, Settings("new", None), error="third"))
+        results.add(row_of(results, path, error="third"))
+        results.add(row_of(results, path, Settings("caption", None), error="fourth"))
         assert results.has(path, ASKED)
     assert [row["error"] for row in rows(tmp_path / "out")] == [None]
-    path.write_bytes(b"another sound")
+    # Of other settings, or of a sound that changed, what was done is no answer any more.
+    for asked in (Settings("other", "image"), Settings("caption", "other"), Settings("other", None)):
+        with Results(tmp_path / "out") as results:
+            results.add(row_of(results, path))
+            results.add(row_of(results, path, asked, error="fifth"))
+        assert [row["error"] for row in rows(tmp_path / "out")] == ["fifth"]
     with Results(tmp_path / "out") as results:
-        results.add(row_of(results, path, error="fourth"))
-    assert [row["error"] for row in rows(tmp_path / "out")] == ["fourth"]
+        results.add(row_of(results, path))
+        path.write_bytes(b"another sound")
+        results.add(row_of(results, path, error="sixth"))
+    assert [row["error"] for row in rows(tmp_path / "out")] == ["sixth"]
 
 
 @pytest.mark.parametrize("left", [1, 30, 200])
@@ -200,6 +208,24 @@ def test_what_comes_from_a_pipe_is_another_sound_each_time(tmp_path: Path) -> No
     assert [Path(row["image"]).name for row in rows(tmp_path / "out")] == ["pipe.png", "pipe_2.png", "pipe_3.png"]
 
 
+def test_a_file_given_as_standard_input_is_another_each_time(tmp_path: Path) -> None:
+    with sound(tmp_path / "in").open() as given, Results(tmp_path / "out") as results:
+        path = Path(f"/dev/fd/{given.fileno()}")
+        assert results.key(path) is None
+        results.add(row_of(results, path))
+        assert not results.has(path, ASKED)
+
+
+def test_what_a_kill_left_half_written_is_taken_away(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (".0123456789abcdef.part", ".results.jsonl.part", "mine.part", ".mine.part"):
+        (out / name).touch()
+    with Results(out):
+        pass
+    assert {path.name for path in out.iterdir()} == {"mine.part", ".mine.part"}
+
+
 def test_another_waits(tmp_path: Path) -> None:
     path, waiting, done = sound(tmp_path / "in"), threading.Event(), threading.Event()
 
@@ -239,4 +265,6 @@ def test_a_model_is_known_by_what_is_in_its_folder(tmp_path: Path) -> None:
         (tmp_path / name / "model.safetensors").write_bytes(weights)
     a, b, c = (settings_of({"captioner": str(tmp_path / name)}, None) for name in "abc")
     assert a == b != c
+    # What is no folder's name is no folder, however it reads.
+    assert settings_of({"prompt": "What is heard? " * 100, "revision": "", "name": "a\0"}, None).image is None
     assert settings_of({"seed": 1}, {"steps": 2}).image != settings_of({"seed": 1}, {"steps": 3}).image

@@ -149,6 +149,7 @@ def test_lists_as_people_have_them(sounds: Path, tmp_path: Path, monkeypatch: py
     soundfile.write(os.fsencode(sounds) + b"/\xe9.wav", tone(300.0, 0.1), 16_000, format="WAV")
     assert listed(b"\xe9.wav\n") == ["\udce9.wav"]
     make(sounds, "für.wav")
+    assert listed("fu\u0308r.wav\n") == ["für.wav"]
     assert listed(b"f\xfcr.wav\n") == ["für.wav"]
     # A pattern and a folder are as good as a file; what is missing is kept, to be told as such; a list in a list is a file.
     assert listed("l*.wav\nsub\ngone [live].wav\nlist.txt") == [
