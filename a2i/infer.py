@@ -19,7 +19,7 @@ from a2i.compose import check_out, check_targets, fitting, one_line, plain
 from a2i.machine import begin_program
 from a2i.places import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, Results, Settings, settings_of
-from a2i.sounds import Skipped, find_sounds, readable
+from a2i.sounds import Skipped, find_sounds, readable, refuse_nothing
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
@@ -206,6 +206,7 @@ def _check(
 ) -> None:
     if audio is None:
         raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
+    refuse_nothing(audio)
     for name, value in (("batch_size", batch_size), ("picture_batch", picture_batch)):
         if value < 1:
             raise ValueError(f"got {name}={value}; expected a whole number of at least 1")

@@ -65,11 +65,24 @@ def find_sounds(sounds: str | Sequence[str], skipped: Skipped | None = None) -> 
             or folder without sounds among others: it becomes a failed result, and the others go on.
     """
     skipped = Skipped() if skipped is None else skipped
+    refuse_nothing(sounds)
+    found = _meant(sounds, skipped) if isinstance(sounds, str) else _each(list(sounds), skipped)
+    return _once(found, skipped)
+
+
+def refuse_nothing(sounds: str | Sequence[str]) -> None:
+    """No sounds are meant by nothing: least of all the working folder, for which an empty path stands.
+
+    Raises:
+        ValueError: nothing was asked for, or nothing by one of several.
+    """
     if isinstance(sounds, str):
-        return _once(_meant(sounds, skipped), skipped)
-    if not sounds:
+        _refuse_empty(sounds, "audio=")
+    elif not sounds:
         raise ValueError(f"got audio=[], an empty list; {EXPECTED}")
-    return _once(_each(list(sounds), skipped), skipped)
+    else:
+        for number, item in enumerate(sounds, 1):
+            _refuse_empty(item, f"item {number} of audio=")
 
 
 def readable(name: str | Path) -> str:
@@ -95,7 +108,6 @@ def real_path(path: Path, folders: dict[Path, str] | None = None) -> str:
 
 
 def _meant(text: str, skipped: Skipped) -> list[Path]:
-    _refuse_nothing(text, "audio=")
     path = _located(text)
     kind = _kind(path)
     if kind == "file" and path.suffix.lower() in {".txt", *LISTS} and path.is_file():
@@ -111,11 +123,13 @@ def _meant(text: str, skipped: Skipped) -> list[Path]:
         except ValueError:
             if len(parts) == 1:
                 raise
-    return _each(parts, skipped) if len(parts) > 1 else [path]
+    if len(parts) == 1:
+        return [path]
+    refuse_nothing(parts)
+    return _each(parts, skipped)
 
 
-def _refuse_nothing(text: object, where: str) -> None:
-    """No sounds are meant by nothing: least of all the working folder, for which an empty path stands."""
+def _refuse_empty(text: object, where: str) -> None:
     if not isinstance(text, str | int | float) or isinstance(text, bool):
         raise ValueError(f"got {text!r} in {where}; {EXPECTED}")
     if not str(text).strip() and (not text or not os.path.isfile(str(text))):
@@ -127,8 +141,7 @@ def _each(items: list[str], skipped: Skipped) -> list[Path]:
     notes among them; a playlist is a list.
     """
     found: list[Path] = []
-    for number, item in enumerate(items, 1):
-        _refuse_nothing(item, f"item {number} of audio=")
+    for item in items:
         path = _located(str(item))
         if _kind(path) == "file" and path.suffix.lower() in LISTS and path.is_file():
             found += _listed(path, skipped)
@@ -162,7 +175,7 @@ def _located(text: str, bases: Sequence[Path] = (Path(),)) -> Path:
     """The file or folder of that name, also where another system wrote it; the name as it stands where there is none."""
     for base in bases:
         for spelling in _spellings(text):
-            if _kind(base / spelling):
+            if spelling and _kind(base / spelling):
                 return base / spelling
     return bases[0] / text
 

@@ -159,6 +159,7 @@ def test_lists_as_people_have_them(sounds: Path, tmp_path: Path, monkeypatch: py
         "list.txt",
     ]
     assert listed("low.wav\nrain, wind.wav") == ["low.wav", "rain, wind.wav"]
+    assert listed('low.wav\n""\nfile:\n') == ["low.wav", '""', "file:"]  # not the folder
     assert listed("low.wav\nlow.wav\n./low.wav") == ["low.wav"]
     with pytest.raises(
         ValueError, match=rf"lists 2 files, and none is there \(first: {sounds}/x.wav\).*relative to {sounds} or to"
