@@ -351,6 +351,9 @@ def _go_on(argv: list[str]) -> None:
             changes = _changes([item for item in argv if not item.startswith("resume=")], settings)
             settings = _with_defaults(changed(settings, changes))
             from a2i.training.checkpoints import latest
+            from a2i.training.settings import check
+
+            check(settings)
 
             start = latest(folder)
             if _nothing_left(settings, start) and (folder / "captioner").exists():

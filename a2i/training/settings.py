@@ -15,6 +15,7 @@ from a2i.metrics.captions import ALL
 from a2i.text import CaptionTokenizer
 from a2i.training.batches import Prepared
 from a2i.training.datamodule import CaptionDataModule
+from a2i.training.finite import FiniteSteps
 from a2i.training.module import CaptionModule
 
 
@@ -62,7 +63,9 @@ def _check_loader(loader: dict[str, Any]) -> None:
 
 
 def _check_training(training: dict[str, Any]) -> None:
-    fitting(CaptionModule, {name: value for name, value in training.items() if name != "optimizer"}, "training.")
+    taken = {name: value for name, value in training.items() if name not in ("optimizer", "on_nan")}
+    fitting(CaptionModule, taken, "training.")
+    fitting(FiniteSteps, {"on_nan": training["on_nan"]}, "training.")
     unknown = [name for name in training["metrics"] or () if name not in ALL]
     if unknown:
         raise ValueError(f"got training.metrics={training['metrics']}; expected some of {', '.join(ALL)}, or null")
