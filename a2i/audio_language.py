@@ -14,6 +14,7 @@ from torch import Tensor
 from a2i.audio import SAMPLE_RATE
 from a2i.candidates import Candidate, best_first, distinct
 from a2i.decoders import Decoding
+from a2i.waveforms import check
 
 MODEL_TYPE = "qwen2_audio"
 SHORTEST = (
@@ -92,6 +93,7 @@ class AudioLanguageCaptioner:
             for each clip its candidates, the best first, no two alike: at least one, at most `num_candidates`.
         """
         decoding = self.decoding_with(**changes)
+        check(waveforms)
         inputs = self.processor(
             text=[self.prompt] * len(waveforms),
             audio=[np.pad(waveform, (0, max(0, SHORTEST - len(waveform)))) for waveform in waveforms],
@@ -104,6 +106,11 @@ class AudioLanguageCaptioner:
         output = self.model.generate(**inputs, generation_config=config)
         ids = output.sequences[:, inputs["input_ids"].shape[1] :]
         scores = self._log_probabilities(output, ids, config.eos_token_id)
+        if not all(map(math.isfinite, scores)):
+            raise ValueError(
+                f"got NaN or infinite numbers as the captions' probabilities of {self.name}; expected finite ones: try"
+                " audio_language.dtype=float32"
+            )
         texts = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
         found = [
             Candidate(" ".join(text.split()), score, math.exp(score), score)

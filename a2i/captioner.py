@@ -13,13 +13,16 @@ from torch.nn.functional import cross_entropy
 
 from a2i.bridge import Bridge, BridgeKind, Resampler, make_bridge
 from a2i.candidates import Candidate, best_first, distinct
-from a2i.captioner_folder import WEIGHTS_FILE, read, write
+from a2i.captioner_folder import WEIGHTS_FILE, check_finite, read, standing, write
 from a2i.cleaning import Lexicon
 from a2i.confidence import Calibration
 from a2i.decoders import Decoding
 from a2i.features import FeatureSettings, LogMel, side_by_side
 from a2i.keywords import Keywords
 from a2i.text import IGNORE, CaptionTokenizer, TokenBatch
+from a2i.waveforms import check
+
+LEAST = math.log(torch.finfo(torch.float32).tiny)  # of evidence: what underflows to 0 has no logarithm
 
 
 class Captioner(nn.Module):
@@ -133,13 +136,18 @@ class Captioner(nn.Module):
         """Captions of a batch of clips.
 
         Args:
-            waveforms: each (samples,) float32 in [-1, 1] at 16 kHz.
+            waveforms: each (samples,) float32 in [-1, 1] at 16 kHz; `a2i.waveforms.from_array` makes them of other arrays.
             **changes: of the decoding settings, by name.
 
         Returns:
             for each clip its candidates, the best first, no two alike: at least one, at most `num_candidates`.
+
+        Raises:
+            ValueError: there are no waveforms or one is none, a decoding setting does not fit, or a probability came out as
+                no number.
         """
         decoding = self.decoding_with(**changes)
+        check(waveforms)
         batch = side_by_side([torch.from_numpy(waveform) for waveform in waveforms])
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         with self._precision(decoding):
@@ -153,12 +161,20 @@ class Captioner(nn.Module):
         count = decoding.num_candidates
         with self._precision(decoding):
             states, states_mask = self.attended(heard, heard_mask)
-            ids = self.decoder.generate(  # type: ignore[operator]
-                states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding
-            )
+            # Known before words are searched: neither beams nor a draw would know what to do.
+            _check_finite(states.masked_fill(~states_mask[:, :, None], 0.0), "what the captioner hears")
+            try:
+                ids = self.decoder.generate(  # type: ignore[operator]
+                    states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding
+                )
+            except RuntimeError as error:  # torch's, of a draw
+                if "probability tensor" in str(error):
+                    _check_finite(states.new_tensor(math.nan), "the words' probabilities")
+                raise
             evidence = scores = self._log_probabilities(ids, states, states_mask)
             if self.keywords is not None:
-                evidence = self.keywords.estimate(heard, heard_mask)[1].repeat_interleave(count)
+                evidence = self.keywords.estimate(heard, heard_mask)[1].clamp_min(LEAST).repeat_interleave(count)
+        _check_finite(torch.stack((evidence, scores)), "the captions' probabilities")
         sure = self.calibration.confidence if self.calibration else math.exp
         captions = [self.tokenizer.decode(row) for row in ids.tolist()]
         if decoding.cleaning == "published" and self.lexicon is not None:
@@ -187,7 +203,9 @@ class Captioner(nn.Module):
         return (chosen * real).sum(dim=1) / real.sum(dim=1)
 
     def save(self, folder: str | Path, card: str = "", dtype: torch.dtype = torch.float32) -> Path:
-        """Write the captioner folder: weights, settings, tokenizer and model card. It is there whole or not at all.
+        """Write the captioner folder: weights, settings, tokenizer and model card.
+
+        It is there whole or not at all, and one that it replaces stays until then: killed at any moment, `load` finds one.
 
         Args:
             folder: replaced if it is a captioner folder already.
@@ -195,7 +213,7 @@ class Captioner(nn.Module):
             dtype: of the weights on disk; they are loaded as float32.
 
         Raises:
-            ValueError: the folder holds something else.
+            ValueError: the folder holds something else, or a weight or setting is no finite number.
         """
         return write(self, folder, card, dtype)
 
@@ -205,11 +223,13 @@ class Captioner(nn.Module):
 
         Raises:
             FileNotFoundError: there is no captioner there.
-            ValueError: it was written by a newer version, or its weights don't fit its settings.
+            ValueError: it was written by a newer version, its weights don't fit its settings, a number in it is none, or it
+                names code or weights that lie elsewhere.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_model
 
+        folder = standing(folder)
         parts, calibration, lexicon = read(folder)
         try:
             captioner = cls(**parts)
@@ -220,4 +240,16 @@ class Captioner(nn.Module):
             load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
             raise ValueError(f"{folder}: the weights don't fit the settings ({str(error).splitlines()[0]})") from error
+        try:
+            check_finite(captioner, "can't be loaded")
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
         return captioner.to(device).eval()
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    if not bool(values.isfinite().all()):
+        raise ValueError(
+            f"got NaN or infinite numbers as {what}; expected finite ones: use a captioner with sound weights, or"
+            " decoding.precision=float32"
+        )

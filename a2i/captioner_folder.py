@@ -1,9 +1,15 @@
-"""The folder in which a captioner is kept: weights, settings, tokenizer, lexicon and model card."""
+"""The folder in which a captioner is kept: weights, settings, tokenizer, lexicon and model card.
+
+It may come from a stranger: reading it downloads nothing and runs nothing of it. It is replaced whole: whenever the process
+that writes is killed, the old one or the new one is there.
+"""
 
 import json
+import math
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,23 +35,77 @@ SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
 LEXICON_FILE = "lexicon.json"  # for the published cleaning step; a folder may be without
 
 
+# Settings by which transformers fetches or runs what a configuration names: kernels of the Hub, code, other weights.
+REACHING = frozenset(
+    {"attn_implementation", "experts_implementation", "pretrained", "revision", "auto_map", "custom_pipelines"}
+    | {"trust_remote_code", "quantization_config", "use_kernels", "kernel_config", "code_revision", "adapter_kwargs"}
+)
+CONFIGS = {"ast": "ASTConfig", "gpt2": "GPT2Config"}  # parts whose `config` is one of transformers'
+ABANDONED = 3_600  # seconds after which a new folder that no one has finished is swept away
+
+
 def write(captioner: Any, folder: str | Path, card: str, dtype: torch.dtype) -> Path:
     """Write a `Captioner`; see its `save`."""
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists():
+    place = folder.resolve()  # of a link what it leads to is replaced
+    _restore(place)
+    if place.exists() and any(place.iterdir()) and not (place / SETTINGS_FILE).exists():
         raise ValueError(f"{folder}: holds something that is no captioner; expected an empty or new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(place)
+    part = Path(tempfile.mkdtemp(prefix=_new(place), dir=place.parent))
     try:
         _write(captioner, part, card, dtype)
         part.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
+        _exchange(part, place)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return folder
+
+
+def standing(folder: str | Path) -> Path:
+    """Where the captioner of a folder lies: there, or where it was put aside by a process that was killed before it had put
+    the new one in its place."""
+    folder = Path(folder)
+    aside = _aside(folder.resolve())
+    return aside if not folder.exists() and aside.is_dir() else folder
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _new(folder: Path) -> str:
+    return f".{folder.name}.new-"
+
+
+def _exchange(part: Path, folder: Path) -> None:
+    """Put `part` in the folder's place. No system does both renamings at once: between them the old one stands aside."""
+    aside = _aside(folder)
+    if folder.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(folder, aside)
+    try:
+        os.rename(part, folder)
+    except BaseException:
+        _restore(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _restore(folder: Path) -> None:
+    """Put back what a killed process has left aside."""
+    aside = _aside(folder)
+    if not folder.exists() and aside.is_dir():
+        os.rename(aside, folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what killed processes had not finished."""
+    for left in folder.parent.iterdir():
+        if left.name.startswith(_new(folder)) and time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(captioner: Any, folder: Path, card: str, dtype: torch.dtype) -> None:
@@ -54,6 +114,7 @@ def _write(captioner: Any, folder: Path, card: str, dtype: torch.dtype) -> None:
     from safetensors.torch import save_model
 
     weights = captioner if dtype == torch.float32 else deepcopy(captioner).to(dtype)
+    check_finite(weights, f"can't be saved as {str(dtype).removeprefix('torch.')}")
     save_model(weights, str(folder / WEIGHTS_FILE))
     captioner.tokenizer.save(folder / TOKENIZER_FOLDER)
     settings = {
@@ -73,10 +134,29 @@ def _write(captioner: Any, folder: Path, card: str, dtype: torch.dtype) -> None:
         "calibration": asdict(captioner.calibration) if captioner.calibration else None,
         "versions": {name: _version(name) for name in ("a2i", "torch", "transformers")},
     }
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    try:
+        text = json.dumps(settings, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"the captioner's settings can't be saved: {error}; expected finite numbers") from error
+    (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
     if captioner.lexicon is not None:
         captioner.lexicon.save(folder / LEXICON_FILE)
     (folder / CARD_FILE).write_text(card or "# An a2i captioner\n", encoding="utf-8")
+
+
+def check_finite(captioner: nn.Module, otherwise: str) -> None:
+    """Look at all weights and statistics.
+
+    Raises:
+        ValueError: one of them holds a number that is none.
+    """
+    for name, values in captioner.state_dict().items():
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            bad = int((~values.isfinite()).sum())
+            raise ValueError(
+                f"{name}: {bad} of {values.numel()} numbers are NaN or infinite; the captioner {otherwise}: expected finite"
+                " weights, such as those of an earlier checkpoint"
+            )
 
 
 def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexicon | None]:
@@ -94,20 +174,21 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
                 " end (RUN/captioner)"
             )
     try:
-        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        settings = json.loads(
+            (folder / SETTINGS_FILE).read_text(encoding="utf-8"), parse_constant=_number, parse_float=_number
+        )
         if settings["format"] != FORMAT:
             raise ValueError(f"captioner format {settings['format']}; this version of a2i reads {FORMAT}")
-        encoder, decoder = settings["encoder"], settings["decoder"]
-        foreign = [
-            name for part in (encoder, decoder) for name in part["settings"] if name in ("pretrained", "revision")
-        ]
-        if foreign:
-            raise ValueError(f"names {foreign[0]!r}; expected settings that need no other weights than its own")
+        _check_tokenizer(folder / TOKENIZER_FOLDER)
+        encoder, decoder = _local(settings["encoder"]), _local(settings["decoder"])
         parts = {
             "encoder": encoders.build(encoder["name"], encoder["settings"]),
             "decoder": decoders.build(decoder["name"], decoder["vocab_size"], decoder["settings"]),
             "tokenizer": CaptionTokenizer.load(
-                folder / TOKENIZER_FOLDER, settings["max_tokens"], settings.get("bos", True)
+                # Absolute: a relative path with one slash could be the name of a repository.
+                (folder / TOKENIZER_FOLDER).resolve(),
+                settings["max_tokens"],
+                settings.get("bos", True),
             ),
             "bridge": settings["bridge"],
             "features": FeatureSettings(**settings["features"]),
@@ -120,6 +201,52 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
     except (KeyError, TypeError, ValueError) as error:
         said = f"no {error} in {SETTINGS_FILE}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{folder}: {said}. Expected a captioner folder as a2i writes it") from error
+
+
+def _number(text: str) -> float:
+    """A number of a JSON file. Python reads `NaN`, `Infinity` and 1e999 too."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"holds {text}, which is no finite number")
+    return value
+
+
+def _local(part: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's or decoder's name and settings, without what transformers' own configuration does not declare.
+
+    Of that, a checkpoint's leftovers are of no use, and a stranger's additions would be obeyed.
+
+    Raises:
+        ValueError: one names code, kernels or other weights.
+    """
+    if foreign := sorted(_reaching(part["settings"])):
+        raise ValueError(f"names {foreign[0]!r}; expected settings that need no code and no other weights than its own")
+    settings = part["settings"]
+    if (config := settings.get("config")) is None:
+        return part
+    import transformers
+
+    declares: Any = getattr(transformers, CONFIGS[part["name"]])
+    known = declares().to_dict().keys() - transformers.PreTrainedConfig().to_dict().keys()
+    return {**part, "settings": {**settings, "config": {key: config[key] for key in config if key in known}}}
+
+
+def _reaching(settings: Any) -> set[str]:
+    """Names in settings, however deep, of what reaches out."""
+    if isinstance(settings, dict):
+        own = {str(name) for name in settings if str(name).strip("_").removesuffix("_internal") in REACHING}
+        return own.union(*map(_reaching, settings.values()))
+    return set().union(*map(_reaching, settings)) if isinstance(settings, list) else set()
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Raises:
+    ValueError: it is not there, where its path could be the name of a repository, or it names code.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"no {TOKENIZER_FOLDER} folder there")
+    for file in sorted(folder.glob("*config.json")):
+        if "auto_map" in json.loads(file.read_text(encoding="utf-8")):
+            raise ValueError(f"{TOKENIZER_FOLDER}/{file.name} names 'auto_map', code; expected a tokenizer without")
 
 
 def _version(package: str) -> str | None:

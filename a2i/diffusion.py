@@ -1,6 +1,7 @@
 """Caption + seed → picture, through diffusers. No Lightning here."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from a2i.places import MINI_PAINTER
 
 # Of a scheduler: what the model was trained with, so that another one must not leave it out.
 TRAINED_WITH = ("prediction_type", "beta_schedule", "rescale_betas_zero_snr")
+
+MOST_STEPS = 1_000  # that diffusion models are trained with
+MOST_GUIDANCE = 1_000
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,16 @@ class Painter:
         Raises:
             ValueError: a setting does not fit, or the model can't be had.
         """
-        if steps < 1 or "{caption}" not in prompt_template:
-            raise ValueError(
-                f"got steps={steps}, prompt_template={prompt_template!r}; expected at least 1, and a template with {{caption}}"
-            )
+        if not _whole(steps) or not 1 <= steps <= MOST_STEPS:
+            raise ValueError(f"got steps={steps!r}; expected a whole number from 1 to {MOST_STEPS:,}")
+        if not isinstance(prompt_template, str) or "{caption}" not in prompt_template:
+            raise ValueError(f"got prompt_template={prompt_template!r}; expected a template with {{caption}}")
+        number = isinstance(guidance_scale, int | float) and not isinstance(guidance_scale, bool)
+        if not number or not 0 <= guidance_scale <= MOST_GUIDANCE:
+            raise ValueError(f"got guidance_scale={guidance_scale!r}; expected a number from 0 to {MOST_GUIDANCE}")
         for name, size in (("width", width), ("height", height)):
-            if size is not None and (size < 8 or size % 8):
-                raise ValueError(f"got {name}={size}; expected a multiple of 8 pixels")
+            if size is not None and (not _whole(size) or size < 8 or size % 8):
+                raise ValueError(f"got {name}={size!r}; expected a multiple of 8 pixels")
         self.model = model
         self.name = "a2i-mini-painter" if model == "embedded" else model
         self.licence = licence
@@ -85,7 +92,7 @@ class Painter:
         source = str(MINI_PAINTER) if model == "embedded" else model
         self.pipeline = _load(source, revision, safety_checker, device)
         if scheduler is not None:
-            self.pipeline.scheduler = _exchanged(self.pipeline.scheduler, scheduler)
+            self.pipeline.scheduler = _exchanged(self.pipeline.scheduler, scheduler, steps)
 
     def draw(self, caption: str, seed: int = 0, show_progress: bool = False) -> Drawing:
         """Draw a caption. The same caption, seed and settings give the same picture on the same kind of machine.
@@ -126,6 +133,10 @@ class Painter:
         return max(0, length - tokenizer.model_max_length)
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _load(source: str, revision: str | None, safety_checker: bool, device: torch.device) -> Any:
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
@@ -157,10 +168,16 @@ def _load(source: str, revision: str | None, safety_checker: bool, device: torch
     return pipeline.to(device)
 
 
-def _exchanged(own: Any, name: str) -> Any:
-    """The scheduler of that name, with the settings of the model's own."""
+def _exchanged(own: Any, name: str, steps: int) -> Any:
+    """The scheduler of that name, with the settings of the model's own.
+
+    Raises:
+        ValueError: there is none of that name that could draw with this model in so many steps.
+    """
     from diffusers import SchedulerMixin
 
+    if name == type(own).__name__:
+        return own
     # A class that lacks a setting keeps it in its `config` all the same, without heeding it, and may draw blots: ask its
     # signature. Stand-ins for classes whose packages are not installed are no SchedulerMixin.
     needed = [setting for setting in TRAINED_WITH if own.config.get(setting)]
@@ -169,9 +186,49 @@ def _exchanged(own: Any, name: str) -> Any:
         for each in own.compatibles
         if issubclass(each, SchedulerMixin) and not set(needed) - inspect.signature(each).parameters.keys()
     }
-    if name not in fitting:
-        raise ValueError(
-            f"got scheduler={name}; expected null for the model's own, {type(own).__name__}, or a class of diffusers that takes"
-            f" its settings ({', '.join(needed)}): {', '.join(sorted(fitting))}"
-        )
-    return fitting[name].from_config(own.config)
+    said = "it is none that takes the model's settings"
+    if name in fitting:
+        try:
+            return _tried(fitting[name], own, steps)
+        except ValueError as error:
+            said = str(error)
+    offered = [each for each in sorted(fitting) if each != name and _draws(fitting[each], own, steps)]
+    raise ValueError(
+        f"got scheduler={name} with steps={steps}: {said}; expected null for the model's own, {type(own).__name__}, or a class"
+        f" of diffusers that takes its settings ({', '.join(needed)}) and so many steps: {', '.join(offered)}"
+    )
+
+
+def _draws(kind: Any, own: Any, steps: int) -> bool:
+    try:
+        _tried(kind, own, steps)
+    except ValueError:
+        return False
+    return True
+
+
+def _tried(kind: Any, own: Any, steps: int) -> Any:
+    """A scheduler of that kind, after its steps were taken once on a few numbers, as a pipeline takes them.
+
+    Not every kind does everything that its settings can ask for, nor in any number of steps, and only then says so.
+
+    Raises:
+        ValueError: it can't take them, or they end in numbers that are none.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of diffusers' own use of NumPy
+            scheduler = kind.from_config(own.config)
+            scheduler.set_timesteps(steps)
+            taken = inspect.signature(scheduler.step).parameters
+            generator = {"generator": [torch.Generator().manual_seed(0)]} if "generator" in taken else {}
+            latents = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * scheduler.init_noise_sigma
+            for time in scheduler.timesteps:
+                predicted = 0.9 * scheduler.scale_model_input(latents, time)
+                (latents, *_) = scheduler.step(predicted, time, latents, **generator, return_dict=False)
+    # Each kind fails in its own way at what it can't do.
+    except Exception as error:
+        raise ValueError(f"it can't take these steps ({str(error).strip().splitlines()[0]})") from error
+    if not bool(latents.isfinite().all()):
+        raise ValueError("its steps end in numbers that are none")
+    return kind.from_config(own.config)  # as new

@@ -23,6 +23,10 @@ PANNS_LOWEST_FREQUENCY = 50.0  # Hz
 PANNS_FLOOR = 1e-10  # of a mel bin's power: -100 dB
 CHUNK_FRAMES = 6_000  # one minute; bounds the memory that framing takes
 CACHED_FRAMES = 1_024  # 2 MB of them: a core's share of the third cache
+LOUDNESS_FRAME = 320  # samples, 20 ms
+LOUD_FRAMES = 5  # 100 ms: a bark is as long, a click is not
+SILENT = -58.0  # dBFS: what is softer is silence, and stays it
+SLOPE = 5.0  # dB that a clip is raised by, at most, for each dB above silence: no clip is on an edge
 ALIGNED = 16  # values, 64 bytes: what begins at a multiple of them is written fastest
 LOW_BLOCK, HIGH_BLOCK = 32, 16  # mel bins, of the lower half and the upper one, whose filters are wider
 # Mean and standard deviation: AudioSet's (Gong et al. 2021), and of the PANNs' decibels ESC-10's, rounded.
@@ -43,18 +47,25 @@ class FeatureSettings:
             * `panns_16k`: 50 Hz to 8 kHz, 32 ms frames, decibels, for the published Cnn14_16k (Kong et al. 2020);
             * `panns_32k`: 50 Hz to 14 kHz, for the PANNs of 32 kHz (Cnn10, Cnn14). All sound here has 16 kHz: their bins above
               8 kHz stay empty, the others hold what the same sound at 32 kHz would give.
+        level: dBFS that softer clips are raised to, each by itself, before all else; None leaves them as they are. How loud a
+            clip is, is the RMS that its loudest 100 ms exceed, whatever is around them; a click does not count. One near
+            silence, -58 dBFS, is raised less, and silence not at all; none becomes softer.
     """
 
     num_mel_bins: int = 128
     mean: float = None  # type: ignore[assignment]  # never None once it is built
     std: float = None  # type: ignore[assignment]
     kind: FeatureKind = "ast"
+    level: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FeatureKind):
             raise ValueError(f"got features of kind {self.kind!r}; expected one of {', '.join(get_args(FeatureKind))}")
         if self.kind == "ast" and self.num_mel_bins < FEWEST_MEL_BINS:
             raise ValueError(f"got num_mel_bins={self.num_mel_bins}; expected at least {FEWEST_MEL_BINS}")
+        known = isinstance(self.level, int | float) and not isinstance(self.level, bool)
+        if self.level is not None and not (known and SILENT < self.level <= 0):
+            raise ValueError(f"got level={self.level!r}; expected null, or dBFS above {SILENT:g}, up to 0")
         for name, value in zip(("mean", "std"), STATISTICS[self.kind], strict=True):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -120,6 +131,8 @@ class LogMel(nn.Module):
         if int(lengths.min()) < longest:
             samples = torch.arange(longest, device=waveforms.device)
             waveforms = waveforms.masked_fill(samples >= lengths.to(waveforms.device)[:, None], 0.0)
+        if self.settings.level is not None:
+            waveforms = waveforms * gains(waveforms, lengths.to(waveforms.device), self.settings.level)[:, None]
         if longest < size:
             waveforms = nn.functional.pad(waveforms, (0, size - longest))
         if self.settings.kind != "ast":
@@ -206,6 +219,29 @@ class LogMel(nn.Module):
         else:
             energies.clamp_min_(PANNS_FLOOR).log10_().mul_(10)
         torch.mul(energies.sub_(self.settings.mean).view_as(mel), 1 / (2 * self.settings.std), out=mel)
+
+
+def gains(waveforms: Tensor, lengths: Tensor, level: float) -> Tensor:
+    """What softer clips are multiplied by to be as loud as `level`; see `FeatureSettings`.
+
+    Args:
+        waveforms: (B, N) with zeros beyond a clip's length.
+        lengths: (B,) samples of each clip, at least 1.
+        level: dBFS.
+
+    Returns:
+        (B,), at least 1.
+    """
+    padded = nn.functional.pad(waveforms, (0, -waveforms.shape[1] % LOUDNESS_FRAME))
+    # Variances: a constant offset, as poor sound cards leave it, is not heard.
+    powers = padded.unflatten(1, (-1, LOUDNESS_FRAME)).var(dim=2, correction=0)
+    frames = (lengths // LOUDNESS_FRAME).clamp_min(1)  # whole ones
+    powers = powers.masked_fill(torch.arange(powers.shape[1], device=powers.device) >= frames[:, None], -1.0)
+    loudest = powers.topk(min(LOUD_FRAMES, powers.shape[1]), dim=1).values
+    exceeded = loudest.gather(1, frames.clamp_max(LOUD_FRAMES)[:, None] - 1)[:, 0]
+    decibels = 10 * exceeded.clamp_min(1e-20).log10()
+    raised: Tensor = 10 ** (torch.minimum(level - decibels, SLOPE * (decibels - SILENT)).clamp_min(0) / 20)
+    return raised
 
 
 class Readable(Protocol):

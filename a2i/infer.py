@@ -69,6 +69,7 @@ def infer(
             "audio_file": marks.popleft(),
             "caption_settings": settings.caption,
             "image_settings": settings.image,
+            "warning": None,
         }
         error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
         began = time.perf_counter()
@@ -80,6 +81,7 @@ def infer(
                 "log_probabilities": [round(value, 4) for value in result.log_probabilities],
                 "flagged": result.flagged,
                 "unseen_tokens": result.unseen_tokens,
+                "warning": result.warning,
             }
             told |= {"parts": [asdict(part) for part in result.parts]} if result.parts else {}
             try:
@@ -145,6 +147,7 @@ def write_results(rows: Iterator[dict[str, Any]], results: Results, count: int) 
             failed += row["error"] is not None
             message = (
                 f"{row['audio']}: {row['caption']} ({row['confidence']:.0%} sure)"
+                + (f"; warning: {row['warning']}" if row["warning"] else "")
                 if row["error"] is None
                 else f"{row['audio']}: error: {row['error']}"
             )

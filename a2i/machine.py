@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -57,6 +58,21 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, LARGE)
     mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def release(error: BaseException) -> None:
+    """Let go of what the functions in which an error arose were working on: a kept error would keep a batch alive.
+
+    Its traceback still tells where. Of errors that it came of likewise.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        if (one := waiting.pop()) is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        waiting += [one.__cause__, one.__context__]
 
 
 def print_without_fail() -> None:

@@ -1,21 +1,24 @@
 """Sound → caption → picture: the one thing a Python user needs."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import yaml
 
 from a2i.captioner import Captioner
 from a2i.diffusion import Painter
-from a2i.groups import Heard, Part, batches_by_length, read_groups
+from a2i.groups import Heard, Part, Sound, batches_by_length, read_groups
+from a2i.machine import release
 from a2i.places import AUDIO_LANGUAGE_MODELS, CONF, MINI_CAPTIONER
 from a2i.result import Result
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from a2i.audio_language import AudioLanguageCaptioner
 
 
@@ -71,28 +74,42 @@ class AudioToImage:
         return cls(heard, _painter(image, device), name)
 
     def __call__(
-        self, sound: str | Path | np.ndarray, seed: int = 0, show_progress: bool = False, **decoding: Any
+        self,
+        sound: "Sound | ArrayLike",
+        seed: int = 0,
+        show_progress: bool = False,
+        sampling_rate: float | None = None,
+        **decoding: Any,
     ) -> Result:
         """Caption a sound and draw the caption.
 
+        >>> a2i("dog.wav")
+        >>> a2i(waveform, sampling_rate=44_100)
+
         Args:
-            sound: a sound file, or a waveform (samples,) float32 in [-1, 1] at 16 kHz.
+            sound: a sound file, or an array of samples, of any type and with one channel or several; see
+                `a2i.waveforms.from_array`.
             seed: of sampling, where captions are sampled, and of the picture.
             show_progress: a bar over the picture's denoising steps.
+            sampling_rate: of an array, in Hz; a file says its own.
             **decoding: changes of the captioner's decoding settings, by name.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the sound can't be used; see `a2i.audio.load`.
+            ValueError: the sound can't be used; see `a2i.audio.load` and `a2i.waveforms.from_array`.
         """
-        (result,) = self.each([sound], seed, show_progress=show_progress, **decoding)
+        if sampling_rate is not None:
+            if isinstance(sound, str | os.PathLike):
+                raise ValueError(f"got sampling_rate={sampling_rate} for {sound}; expected none: a file says its own")
+            sound = sound, sampling_rate
+        (result,) = self.each([sound], seed, show_progress=show_progress, **decoding)  # type: ignore[list-item]
         if isinstance(result, Exception):
             raise result
         return result
 
     def each(
         self,
-        sounds: Iterable[str | Path | np.ndarray],
+        sounds: Iterable[Sound],
         seed: int = 0,
         batch_size: int = 1,
         picture_batch: int = 1,
@@ -102,7 +119,7 @@ class AudioToImage:
         """Caption and draw many sounds, in their order, each as soon as it is done. What is wrong with one stops no other.
 
         Args:
-            sounds: as in a call; read as they are needed.
+            sounds: sound files, and pairs of an array and its sampling rate; read as they are needed.
             seed: of each.
             batch_size: clips that are captioned at once. Sampled captions are drawn clip by clip, since each has its seed.
             picture_batch: pictures that are drawn at once.
@@ -130,7 +147,7 @@ class AudioToImage:
 
     def _caption(self, batch: list[Heard], seed: int, decoding: dict[str, Any]) -> None:
         """Give each its candidates, or the error that it makes alone."""
-        began = time.perf_counter()
+        began, failed = time.perf_counter(), False
         try:
             # Sampling draws from torch's own state: seeded here, and given back as it was.
             with torch.random.fork_rng():
@@ -139,12 +156,15 @@ class AudioToImage:
             for each, candidates in zip(batch, found, strict=True):
                 each.candidates = candidates
         except Exception as error:
+            failed = True
+            release(error)
             if len(batch) == 1:
                 batch[0].error = error
-            else:
-                for each in batch:
-                    self._caption([each], seed, decoding)
-                return
+        # Not within `except`, where the error is alive, and with it what the whole batch takes.
+        if failed and len(batch) > 1:
+            for each in batch:
+                self._caption([each], seed, decoding)
+            return
         for each in batch:
             each.seconds += (time.perf_counter() - began) / len(batch)
 
@@ -169,18 +189,20 @@ class AudioToImage:
         began, well = time.perf_counter(), [each for each in heard if each.error is None]
         if self.painter is None or not well:
             return
-        captions = [each.candidates[0].caption for each in well]
+        captions, failed = [each.candidates[0].caption for each in well], False
         try:
             drawn = self.painter.draw_batch(captions, [seed] * len(well), show_progress)
             for each, drawing in zip(well, drawn, strict=True):
                 each.drawing = drawing
         except Exception as error:
+            failed = True
+            release(error)
             if len(well) == 1:
                 well[0].error = error
-            else:
-                for each in well:
-                    self._draw([each], seed, show_progress)
-                return
+        if failed and len(well) > 1:  # see `_caption`
+            for each in well:
+                self._draw([each], seed, show_progress)
+            return
         for each in well:
             each.seconds += (time.perf_counter() - began) / len(well)
 
@@ -201,6 +223,7 @@ class AudioToImage:
             unseen_tokens=0 if self.painter is None else self.painter.tokens_over(candidates[0].caption),
             seconds=heard.seconds,
             parts=heard.parts,
+            warning=heard.warning,
         )
 
 

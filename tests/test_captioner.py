@@ -1,13 +1,20 @@
+import copy
+import itertools
 import json
 import math
+import os
+import re
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
+from a2i import decoders, encoders
 from a2i.captioner import Captioner
 from a2i.cleaning import Lexicon, words
 from a2i.confidence import Calibration
@@ -205,6 +212,251 @@ def test_a_folder_that_is_no_captioner(captioner_folder: Path, tmp_path: Path) -
     (copy / "captioner.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="weights don't fit"):
         Captioner.load(copy)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Whom this process wants to speak to, with the Hub's client online: nobody answers."""
+    import socket
+
+    from huggingface_hub import constants
+
+    called: list[object] = []
+
+    def refuse(*address: object, **more: object) -> None:
+        called.append(address)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return called
+
+
+HOSTILE = {
+    "attn_implementation": "kernels-community/flash-attn",
+    "_attn_implementation": "kernels-community/flash-attn",
+    "_attn_implementation_internal": "kernels-community/flash-attn",
+    "experts_implementation": "kernels-community/moe",
+    "auto_map": {"AutoConfig": "nobody/evil--configuration.Evil"},
+    "trust_remote_code": True,
+    "quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True},
+    "pretrained": "nobody/weights",
+    "revision": "evil",
+    "text_config": {"attn_implementation": "kernels-community/flash-attn"},
+    "list_of_configs": [{"auto_map": {}}],
+}
+
+
+@pytest.mark.parametrize("key", sorted(HOSTILE))
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_folder_from_a_stranger_reaches_out_to_nothing(
+    tokenizer: CaptionTokenizer, tmp_path: Path, calls: list[object], part: str, key: str
+) -> None:
+    folder = make_captioner(tokenizer, "ast").save(tmp_path / "captioner")
+    settings = json.loads((folder / "captioner.json").read_text())
+    for place in (settings[part]["settings"]["config"], settings[part]["settings"]):
+        place[key] = HOSTILE[key]
+        (folder / "captioner.json").write_text(json.dumps(settings))
+        with pytest.raises(ValueError, match=r"names '.*'; expected settings that need no code"):
+            Captioner.load(folder)
+        del place[key]
+    assert calls == []
+
+
+def test_every_kind_of_part_takes_no_more_than_it_declares(
+    tmp_path: Path, tokenizer: CaptionTokenizer, calls: list[object]
+) -> None:
+    """What a configuration of transformers does not declare, a checkpoint's leftovers, changes nothing."""
+    captioner = make_captioner(tokenizer, "ast")
+    folder = captioner.save(tmp_path / "captioner")
+    settings = json.loads((folder / "captioner.json").read_text())
+    for part in ("encoder", "decoder"):
+        settings[part]["settings"]["config"] |= {"n_ctx": 1024, "return_dict": False, "kernel": "nobody/evil"}
+    (folder / "captioner.json").write_text(json.dumps(settings))
+    loaded = Captioner.load(folder)
+    assert loaded.caption(SOUNDS) == captioner.caption(SOUNDS)
+    assert loaded.encoder.settings == captioner.encoder.settings
+    assert loaded.decoder.settings == captioner.decoder.settings
+    assert calls == []
+
+
+@pytest.mark.parametrize("room", [encoders, decoders])
+def test_no_kind_of_part_takes_other_weights_from_a_folder(
+    captioner_folder: Path, tmp_path: Path, calls: list[object], room: ModuleType
+) -> None:
+    part = room.__name__.rsplit(".", 1)[-1].removesuffix("s")
+    shutil.copytree(captioner_folder, tmp_path / "copy")
+    settings = json.loads((tmp_path / "copy" / "captioner.json").read_text())
+    for name in room.names():
+        for hostile in ("pretrained", "revision", "attn_implementation"):
+            changed = {**settings, part: {**settings[part], "name": name, "settings": {hostile: "nobody/evil"}}}
+            (tmp_path / "copy" / "captioner.json").write_text(json.dumps(changed))
+            with pytest.raises(ValueError, match=f"names '{hostile}'"):
+                Captioner.load(tmp_path / "copy")
+    assert calls == []
+
+
+def test_a_tokenizer_comes_from_the_folder_and_has_no_code(
+    captioner_folder: Path, tmp_path: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(captioner_folder, "copy")
+    about = Path("copy/tokenizer/tokenizer_config.json")
+    about.write_text(
+        json.dumps({**json.loads(about.read_text()), "auto_map": {"AutoTokenizer": ["nobody/x--y.Z", None]}})
+    )
+    with pytest.raises(ValueError, match="names 'auto_map', code"):
+        Captioner.load("copy")
+    shutil.rmtree("copy/tokenizer")
+    with pytest.raises(ValueError, match="no tokenizer folder there"):  # the Hub could have a copy/tokenizer
+        Captioner.load("copy")
+    assert calls == []
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["encoder.norm.weight", "encoder.normalise.running_var", "bridge.projection.bias"])
+def test_a_number_that_is_none_is_neither_saved_nor_loaded(
+    tokenizer: CaptionTokenizer, tmp_path: Path, name: str, bad: float
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    captioner = make_captioner(tokenizer)
+    folder = captioner.save(tmp_path / "captioner")
+    weights = load_file(folder / "model.safetensors")
+    captioner.state_dict()[name][0] = bad
+    with pytest.raises(
+        ValueError, match=rf"{name}: 1 of \d+ numbers are NaN or infinite; the captioner can't be saved"
+    ):
+        captioner.save(folder)
+    assert [file.name for file in tmp_path.iterdir()] == ["captioner"]
+    assert Captioner.load(folder).caption(SOUNDS[:1])
+    weights[name][0] = bad
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"captioner: {name}: 1 of .* can't be loaded"):
+        Captioner.load(folder)
+
+
+def test_weights_that_float16_does_not_hold_are_not_saved_as_such(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    captioner = make_captioner(tokenizer)
+    captioner.encoder.norm.weight.data[3] = 1e5
+    assert Captioner.load(captioner.save(tmp_path / "captioner"))
+    with pytest.raises(ValueError, match=r"encoder\.norm\.weight: 1 of .* can't be saved as float16"):
+        captioner.save(tmp_path / "captioner", dtype=torch.float16)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_settings_are_finite_numbers(captioner_folder: Path, tmp_path: Path, number: str) -> None:
+    shutil.copytree(captioner_folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "captioner.json"
+    text = path.read_text()
+    for key in ("mean", "dropout", "length_penalty"):
+        path.write_text(re.sub(rf'("{key}":) [-\d.]+', rf"\1 {number}", text, count=1))
+        with pytest.raises(ValueError, match=f"holds {number}, which is no finite number"):
+            Captioner.load(tmp_path / "copy")
+    captioner = Captioner.load(captioner_folder)
+    captioner.decoder.model.config.layer_norm_epsilon = float(number)
+    with pytest.raises(ValueError, match="settings can't be saved"):
+        captioner.save(tmp_path / "captioner")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="ends a copy of this process")
+def test_killed_at_any_moment_a_captioner_is_there(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    """A child process saves a second captioner over the first and ends at its n-th system call that changes a file's name or
+    takes it away, and between the writing of any two files."""
+    first, second = make_captioner(tokenizer, seed=0), make_captioner(tokenizer, seed=1)
+    heard = {"num_beams": 1, "num_candidates": 1, "max_tokens": 4}
+    captions = [captioner.caption(SOUNDS[1:2], **heard) for captioner in (first, second)]
+    assert captions[0] != captions[1]
+    found, step = [], 0
+    while True:
+        folder = tmp_path / str(step) / "captioner"
+        first.save(folder)
+        if (child := os.fork()) == 0:
+            _end_at(step)
+            second.save(folder)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        found.append(captions.index(Captioner.load(folder).caption(SOUNDS[1:2], **heard)))
+        first.save(folder)
+        assert Captioner.load(folder).caption(SOUNDS[1:2], **heard) == captions[0]
+        left = [file.name for file in folder.parent.iterdir() if not file.name.startswith(".captioner.new-")]
+        assert left == ["captioner"]
+        if os.waitstatus_to_exitcode(status) == 0:
+            break
+        assert os.waitstatus_to_exitcode(status) == 9
+        step += 1
+    assert found == sorted(found)
+    assert found[0] == 0
+    assert found[-1] == 1
+    assert step > 10
+
+
+def _end_at(step: int) -> None:
+    """End this process as a kill would, before its `step`-th change of a file."""
+    changes = itertools.count()
+
+    def watch(event: str, given: tuple[object, ...]) -> None:
+        writes = event == "open" and isinstance(given[1], str) and given[1][:1] in "wax"
+        if (writes or event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir")) and next(changes) == step:
+            os._exit(9)
+
+    sys.addaudithook(watch)
+
+
+def test_what_a_killed_process_left_unfinished_is_swept_away(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    captioner = make_captioner(tokenizer)
+    old, other = tmp_path / ".captioner.new-old", tmp_path / ".captioner.new-other"
+    for folder in (old, other):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"1234")
+    os.utime(old, (0, 0))
+    captioner.save(tmp_path / "captioner")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".captioner.new-other", "captioner"]
+
+
+def test_a_link_to_a_captioner_stays_one(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    captioner = make_captioner(tokenizer)
+    captioner.save(tmp_path / "a" / "first")
+    (tmp_path / "latest").symlink_to(tmp_path / "a" / "first")
+    captioner.save(tmp_path / "latest", card="second")
+    assert (tmp_path / "latest").is_symlink()
+    assert (tmp_path / "a" / "first" / "README.md").read_text() == "second"
+
+
+def test_a_probability_that_is_no_number_is_an_error(tokenizer: CaptionTokenizer) -> None:
+    captioner = make_captioner(tokenizer, keywords=["bell", "rain"])
+    for name in (
+        "encoder.norm.weight",
+        "decoder.model.transformer.ln_f.bias",
+        "keywords.head.linear.bias",
+    ):
+        broken = copy.deepcopy(captioner)
+        broken.state_dict()[name][0] = math.nan
+        for more in ({}, {"do_sample": True, "num_beams": 1}):
+            with pytest.raises(ValueError, match="expected finite"):
+                broken.caption(SOUNDS[:2], **more)
+
+
+def test_evidence_is_finite_where_a_probability_is_0(tokenizer: CaptionTokenizer) -> None:
+    captioner = make_captioner(tokenizer, keywords=["bell", "rain"])
+    captioner.keywords.settings["unlikely"] = "rain"
+    captioner.keywords.head.linear.bias.data[:] = torch.tensor([0.0, -1e4, 0.0])
+    best = captioner.caption(SOUNDS[:1])[0][0]
+    assert math.isfinite(best.evidence)
+    assert 0 <= best.confidence <= 1
+
+
+@pytest.mark.parametrize("bad", [
+    np.zeros(0, np.float32), np.zeros((2, 100), np.float32), np.full(100, np.nan, np.float32),
+    np.full(100, 9.0, np.float32), np.zeros(100), np.zeros(100, np.int16),
+], ids=["empty", "channels", "nan", "loud", "float64", "int16"])  # fmt: skip
+def test_waveforms_that_a_captioner_does_not_take(tokenizer: CaptionTokenizer, bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"expected \(samples,\) float32"):
+        make_captioner(tokenizer).caption([SOUNDS[0], bad])
+    with pytest.raises(ValueError, match="got no waveforms"):
+        make_captioner(tokenizer).caption([])
 
 
 def test_full_size_parts_load_from_folders_in_the_hubs_format(tmp_path: Path, real_data: Path) -> None:

@@ -1,8 +1,10 @@
 """What every encoder owes, whichever there are; and every encoder with every decoder."""
 
 import json
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,10 +74,23 @@ def test_decoding_settings() -> None:
     assert Decoding(num_beams=1, do_sample=True, num_candidates=2).num_candidates == 2
     with pytest.raises(ValueError, match="'beams'"):
         Decoding().with_changes(beams=4)
-    with pytest.raises(ValueError, match="at least 1"):
-        Decoding(num_beams=0)
-    with pytest.raises(ValueError, match="0 < top_p"):
-        Decoding(top_p=0.0)
+
+
+@pytest.mark.parametrize("bad", [
+    *({"num_beams": value} for value in (0, True, 2.0, "4", 10**9)),
+    *({"do_sample": value} for value in (1, 0, "true")),
+    *({"temperature": value} for value in (math.nan, math.inf, 0.0, -1.0, 1e-30, True, "1")),
+    *({"top_p": value} for value in (math.nan, 0.0, 1.5, True)),
+    *({"length_penalty": value} for value in (math.nan, math.inf, 1e300, False)),
+    *({"max_tokens": value} for value in (0, True, math.inf, 10**9)),
+    *({"num_candidates": value, "do_sample": True} for value in (0, True, 1.0)),
+    {"no_repeat_ngram_size": -1},
+], ids=str)  # fmt: skip
+def test_a_decoding_setting_out_of_range_is_refused(bad: dict[str, Any]) -> None:
+    """Truth values are no numbers, NaN lies within no range, and the message names the setting."""
+    for make in (Decoding, Decoding().with_changes):
+        with pytest.raises(ValueError, match=rf"got {next(iter(bad))}=.*; expected"):
+            make(**bad)
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))

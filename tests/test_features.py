@@ -1,3 +1,5 @@
+import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import ASTFeatureExtractor
 
 from a2i import audio
-from a2i.features import FeatureKind, FeatureSettings, LogMel, frame_count, side_by_side
+from a2i.features import FeatureKind, FeatureSettings, LogMel, frame_count, gains, side_by_side
 
 LOG_MEL = LogMel()
 PANNS = {kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind)) for kind in ("panns_16k", "panns_32k")}  # type: ignore[arg-type]
@@ -142,6 +144,87 @@ def test_any_number_of_mel_bins(bins: int, kind: FeatureKind) -> None:
     expected = energies.clamp_min(2**-23).log() if kind == "ast" else 10 * energies.clamp_min(1e-10).log10()
     assert found.shape == expected.shape
     assert torch.allclose(found, expected, atol=1e-3)
+
+
+LEVELLED = {
+    kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind, level=-25.0)) for kind in ("ast", "panns_16k", "panns_32k")
+}
+
+
+def burst(seconds: float, at: float, length: float, dbfs: float) -> np.ndarray:
+    """(samples,) of noise of that RMS for `length` seconds, beginning at `at`, in digital silence."""
+    sound = np.zeros(round(seconds * 16_000))
+    span = slice(round(at * 16_000), round((at + length) * 16_000))
+    sound[span] = np.random.default_rng(0).normal(0, 10 ** (dbfs / 20), span.stop - span.start)
+    return sound.astype(np.float32)
+
+
+def raised(sound: np.ndarray) -> float:
+    """dB that a clip is raised by."""
+    return 20 * math.log10(float(gains(torch.from_numpy(sound)[None], torch.tensor([len(sound)]), -25.0)))
+
+
+@pytest.mark.parametrize("kind", sorted(LEVELLED))
+@pytest.mark.parametrize("length", [0.12, 0.5, 5.0])
+def test_a_sound_is_heard_alike_at_any_level(kind: str, length: float) -> None:
+    """From the usual level down to 25 dB below it, short in a long silence or filling the clip."""
+    transform = LEVELLED[kind]
+    usual = transform(*batch([burst(5.0, 0.0, length, -26.0)]))[0]
+    for dbfs in (-30, -40, -51):
+        found = transform(*batch([burst(5.0, 0.0, length, dbfs)]))[0]
+        assert (transform.settings.restored(found) - transform.settings.restored(usual)).abs().max() < 0.1
+
+
+def test_how_loud_a_clip_is() -> None:
+    loud, soft = burst(5.0, 1.0, 0.3, -20.0), burst(5.0, 1.0, 0.3, -45.0)
+    assert raised(loud) == 0
+    assert raised(soft) == pytest.approx(20, abs=1)
+    assert raised(0.1 * loud) == pytest.approx(raised(0.3 * loud) + 20 * math.log10(3), abs=0.01)
+    for length, dbfs in ((0.001, 0.0), (0.02, -6.0)):  # a click beside it does not count, wherever it is
+        for at in (0.0, 1.1, 4.0, 4.95):
+            assert raised(soft + burst(5.0, at, length, dbfs)) == pytest.approx(raised(soft), abs=1)
+    assert raised(soft + 0.2) == pytest.approx(raised(soft), abs=0.01)  # an offset is not heard
+    assert raised(burst(0.03, 0.0, 0.03, -45.0)) == pytest.approx(20, abs=1)  # shorter than 100 ms
+    assert raised(burst(0.01, 0.0, 0.01, -45.0)) > 15
+
+
+def test_silence_stays_silence() -> None:
+    """Room noise is not raised by a bit, clicks and offset or not; near it there is no edge."""
+    rng = np.random.default_rng(0)
+    for silent in (np.zeros(80_000), rng.normal(0, 10 ** (-61 / 20), 80_000), np.full(80_000, 0.1)):
+        clicks = silent.copy()
+        clicks[[100, 40_000]] += 0.01
+        for sound in (silent, clicks):
+            given = batch([sound.astype(np.float32)])
+            plain = LogMel(FeatureSettings(num_mel_bins=64))
+            assert torch.equal(LEVELLED["ast"](*given)[0], plain(*given)[0])
+    steps = [raised(burst(5.0, 0.0, 5.0, dbfs)) + dbfs for dbfs in np.arange(-64, -20, 0.25)]
+    assert all(-1e-3 <= after - before < 2 for before, after in pairwise(steps))  # what is louder stays louder
+
+
+@settings(max_examples=20, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9_000), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_every_clip_of_a_batch_is_raised_by_itself(lengths: list[int], seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    waveforms = [generator.normal(0, 10 ** generator.uniform(-4, 0), n).clip(-1, 1).astype(np.float32) for n in lengths]
+    padded, several = batch(waveforms)
+    padded[torch.arange(padded.shape[1]) >= several[:, None]] = 0.9  # what lies beyond a clip is not of it
+    log_mel, mask = LEVELLED["ast"](padded, several)
+    for waveform, features, real in zip(waveforms, log_mel, mask, strict=True):
+        assert torch.allclose(features[real], LEVELLED["ast"](*batch([waveform]))[0][0], atol=1e-4)
+        assert torch.all(features[~real] == LEVELLED["ast"].settings.padding)
+
+
+def test_without_a_level_nothing_is_raised() -> None:
+    """Bit for bit; and louder clips are left alone where there is one."""
+    soft, loud = batch([burst(1.0, 0.0, 1.0, -45.0)]), batch([burst(1.0, 0.0, 1.0, -10.0)])
+    assert FeatureSettings().level is None
+    plain = LogMel(FeatureSettings(num_mel_bins=64))
+    assert torch.equal(LEVELLED["ast"](*loud)[0], plain(*loud)[0])
+    assert not torch.equal(LEVELLED["ast"](*soft)[0], plain(*soft)[0])
+    for bad in (-58.0, 1.0, float("nan"), True, "loud"):
+        with pytest.raises(ValueError, match="expected null, or dBFS above -58, up to 0"):
+            FeatureSettings(level=bad)  # type: ignore[arg-type]
 
 
 def test_bad_input() -> None:

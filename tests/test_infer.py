@@ -382,3 +382,17 @@ def test_a_message_says_what_a_path_is_relative_to(
         here("audio=[low.wav,gone.wav]", f"captioner={captioner_folder}", "image=none", f"out={tmp_path / 'out'}") == 1
     )
     assert str(results(tmp_path / "out")[1]["error"]).endswith(f"(relative paths begin in {sounds})")
+
+
+def test_a_sound_that_was_cut_is_captioned_and_told(
+    sounds: Path, captioner_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sounds / "cut.wav").write_bytes((sounds / "low.wav").read_bytes()[:-4000])
+    named = f"audio=[{sounds / 'cut.wav'},{sounds / 'low.wav'}]"
+    assert here(named, f"captioner={captioner_folder}", "image=none", f"out={tmp_path / 'out'}") == 0
+    cut, whole = results(tmp_path / "out")
+    assert cut["warning"] == "cut short after 0.4 s (its header says 16,044 bytes, 12,044 are there)"
+    assert cut["caption"]
+    assert cut["error"] is None
+    assert whole["warning"] is None
+    assert f"sure); warning: {cut['warning']}" in capsys.readouterr().out

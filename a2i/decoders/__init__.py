@@ -13,7 +13,7 @@ Every file offers its class under the name `Decoder`: a module with
 One whose layers are a `transformers` model with `generate` need not search itself: `search` does it for all of them alike.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
 
 CHOICES = {"cleaning": ("none", "published"), "precision": ("float32", "bfloat16")}
+# What values lie within reason: more beams than that are a mistyped number, a lower temperature divides beyond what numbers of
+# 16 bits hold.
+RANGES: dict[str, tuple[float, float]] = {
+    "num_beams": (1, 1_000),
+    "temperature": (1e-3, 1e3),
+    "num_candidates": (1, 1_000),
+    "max_tokens": (1, 10_000),
+    "length_penalty": (-10, 10),
+    "no_repeat_ngram_size": (0, 10_000),
+}
 
 
 @dataclass(frozen=True)
@@ -61,22 +71,23 @@ class Decoding:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"got {name}={getattr(self, name)!r}; expected {' or '.join(choices)}")
-        for field in fields(self):
-            if field.name in CHOICES:
-                continue
-            value = getattr(self, field.name)
-            whole = field.type in (int, bool, "int", "bool")
-            if not isinstance(value, int if whole else int | float):
-                raise ValueError(f"got {field.name}={value!r}; expected a {'whole ' if whole else ''}number")
-        if self.num_beams < 1 or self.num_candidates < 1 or self.max_tokens < 1:
-            raise ValueError(f"got {self}; expected num_beams, num_candidates and max_tokens of at least 1")
+        if not isinstance(self.do_sample, bool):
+            raise ValueError(f"got do_sample={self.do_sample!r}; expected true or false")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            whole = self.__dataclass_fields__[name].type in (int, "int")
+            # True and False are integers to Python; what is no number lies within no range.
+            number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if not number or not least <= value <= most:
+                kind = "whole number" if whole else "number"
+                raise ValueError(f"got {name}={value!r}; expected a {kind} from {least:g} to {most:g}")
+        if not isinstance(self.top_p, int | float) or isinstance(self.top_p, bool) or not 0 < self.top_p <= 1:
+            raise ValueError(f"got top_p={self.top_p!r}; expected a number with 0 < top_p ≤ 1")
         if not self.do_sample and self.num_candidates > self.num_beams:
             raise ValueError(
                 f"got num_candidates={self.num_candidates} with num_beams={self.num_beams}; expected no more candidates than"
                 " beams, or do_sample=true"
             )
-        if self.temperature <= 0 or not 0 < self.top_p <= 1:
-            raise ValueError(f"got temperature={self.temperature}, top_p={self.top_p}; expected > 0 and 0 < top_p ≤ 1")
 
     @property
     def rows(self) -> int:

@@ -31,7 +31,7 @@ def main() -> None:
 
     waveform = 0.8 * SOURCES[arguments.source](np.random.default_rng(arguments.seed), SECONDS, SAMPLE_RATE)
     a2i = AudioToImage.load(device="cpu")
-    result = a2i(waveform)
+    result = a2i(waveform, sampling_rate=SAMPLE_RATE)
     log_mel, mask = a2i.captioner.log_mel(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
     with torch.no_grad():
         states, _ = a2i.captioner.encode(log_mel, mask)

@@ -8,15 +8,20 @@ right, and of those that are wrong.
 
 import argparse
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from a2i.captioner import Captioner
 from a2i.confidence import fit
+from a2i.features import LogMel
 from a2i.places import MINI_CAPTIONER
 
 CARD = Path(__file__).parent / "captioner_card.md"
+# dBFS that softer clips are raised to. It has learnt without; nearly all that it has learnt from is louder, so that to it this
+# changes little, and soft sounds are like those that it knows.
+LEVEL = -25.0
 
 
 def main() -> None:
@@ -25,6 +30,7 @@ def main() -> None:
     parser.add_argument("--heard", type=Path, required=True, help="heard.csv of a cross-validation")
     arguments = parser.parse_args()
     captioner = Captioner.load(arguments.captioner)
+    captioner.log_mel = LogMel(replace(captioner.log_mel.settings, level=LEVEL))
     with arguments.heard.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["truth"]]
     captioner.calibration = fit([float(row["evidence"]) for row in rows], [row["right"] == "True" for row in rows])
