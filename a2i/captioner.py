@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,7 @@ class Captioner(nn.Module):
         """Captions of a batch of encoded clips, the encoder's own states (B, S, D) and mask (B, S); see `caption`."""
         count = decoding.num_candidates
         with self._precision(decoding):
+            heard = heard.to(self.log_mel.window.dtype)  # in mixed precision encoders give lower ones
             states, states_mask = self.attended(heard, heard_mask)
             # Known before words are searched: neither beams nor a draw would know what to do.
             _check_finite(states.masked_fill(~states_mask[:, :, None], 0.0), "what the captioner hears")
@@ -189,8 +190,8 @@ class Captioner(nn.Module):
         return [distinct(clip) for clip in clips]
 
     def _precision(self, decoding: Decoding) -> AbstractContextManager[Any]:
-        lower = decoding.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16) if lower else nullcontext()
+        """Kept within mixed precision too, as training has it around validation."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=decoding.precision == "bfloat16")
 
     def _log_probabilities(self, ids: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
         """(C × n, L) generated ids → (C × n,) mean log-probability of the tokens up to the first EOS."""

@@ -125,7 +125,7 @@ def _write(captioner: Any, folder: Path, card: str, dtype: torch.dtype) -> None:
         "keywords": captioner.keywords.settings if captioner.keywords else None,
         "decoder": {
             "name": _file_name(captioner.decoder),
-            "vocab_size": len(captioner.tokenizer),
+            "vocab_size": captioner.decoder.vocab_size,
             "settings": captioner.decoder.settings,
         },
         "max_tokens": captioner.tokenizer.max_tokens,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from a2i import bounds
 from a2i.audio import SAMPLE_RATE
 from a2i.machine import in_threads
 
@@ -61,14 +62,14 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.kind not in get_args(FeatureKind):
             raise ValueError(f"got features of kind {self.kind!r}; expected one of {', '.join(get_args(FeatureKind))}")
-        if self.kind == "ast" and self.num_mel_bins < FEWEST_MEL_BINS:
-            raise ValueError(f"got num_mel_bins={self.num_mel_bins}; expected at least {FEWEST_MEL_BINS}")
-        known = isinstance(self.level, int | float) and not isinstance(self.level, bool)
-        if self.level is not None and not (known and SILENT < self.level <= 0):
-            raise ValueError(f"got level={self.level!r}; expected null, or dBFS above {SILENT:g}, up to 0")
+        bounds.number("num_mel_bins", self.num_mel_bins, FEWEST_MEL_BINS if self.kind == "ast" else 1, whole=True)
+        if self.level is not None:
+            bounds.number("level", self.level, above=SILENT, most=0)
         for name, value in zip(("mean", "std"), STATISTICS[self.kind], strict=True):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        bounds.number("mean", self.mean)
+        bounds.number("std", self.std, above=0)
 
     @property
     def padding(self) -> float:

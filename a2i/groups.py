@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def read(sound: Sound) -> Heard:
         if len(waveform) <= size:
             return Heard(waveform)
         return Heard(np.zeros(0, np.float32), source=iter([waveform]), waiting=len(waveform))
-    recording = audio.Recording(sound)
+    recording = audio.Recording(Path(sound))
     blocks, begun, count = recording.blocks(), [], 0
     for block in blocks:
         begun.append(block)

@@ -117,8 +117,16 @@ class CaptionTokenizer:
         self.tokenizer.save_pretrained(str(folder))
 
     @classmethod
-    def load(cls, name: str | Path, max_tokens: int = 64, bos: bool = True) -> "CaptionTokenizer":
+    def load(
+        cls, name: str | Path, max_tokens: int = 64, bos: bool = True, revision: str | None = None
+    ) -> "CaptionTokenizer":
         """Load a Hub id or a local folder; a folder may hold just GPT-2's `vocab.json` and `merges.txt`.
+
+        Args:
+            name: of the tokenizer.
+            max_tokens: as for the class.
+            bos: as for the class.
+            revision: branch, tag or commit on the Hub.
 
         Raises:
             ValueError: there is no tokenizer to be had there.
@@ -128,7 +136,10 @@ class CaptionTokenizer:
         folder = Path(name)
         bare = (folder / "vocab.json").exists() and not (folder / "tokenizer_config.json").exists()
         try:
-            tokenizer = (GPT2Tokenizer if bare else AutoTokenizer).from_pretrained(str(name), trust_remote_code=False)
+            load = (GPT2Tokenizer if bare else AutoTokenizer).from_pretrained
+            tokenizer = load(str(name), trust_remote_code=False, revision=revision or "main")
+            if len(tokenizer) <= len(tokenizer.all_special_ids):
+                raise ValueError("what is there knows no tokens")  # transformers makes one of a model's settings alone
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(
                 f"{name}: no tokenizer found ({_first_line(error)}); expected a Hub id or a folder with tokenizer.json, or"

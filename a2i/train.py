@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from a2i.captioner import Captioner
+    from a2i.data import Clip
+    from a2i.metrics.bertscore import BERTScore
     from a2i.training.checkpoints import Checkpoint
     from a2i.training.module import CaptionModule
 
@@ -71,7 +73,6 @@ def train(
     import torch
     from lightning.pytorch import seed_everything
 
-    from a2i.training.building import build_captioner
     from a2i.training.datamodule import CaptionDataModule
     from a2i.training.prepared import prepare
 
@@ -80,8 +81,8 @@ def train(
         torch.set_float32_matmul_precision(config["matmul_precision"])
         seed_everything(config["seed"], workers=True, verbose=False)
         source = prepared(config["data"])
-        captioner = build_captioner(config["model"], source.clips("train"))
         loader = dict(config["loader"])
+        module, captioner = _checked(config, source.clips("train"), source.clips("val"), folder, start is not None)
         loader["augment"] = build(settings) if (settings := loader.pop("augment")) else None
         clips = [clip for split in ("train", "val") for clip in source.clips(split)]
         loader["prepared"] = prepare(
@@ -97,7 +98,7 @@ def train(
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
         begun = None if start is None else partial(note_start, folder, start.path, start.steps, changes or {})
-        module, trainer = _assemble(config, captioner, len(datamodule.labels), folder, begun)
+        trainer = _trainer(config, module, folder, begun)
         _fit(trainer, module, datamodule, folder, start)
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     name = monitored(config)[0]
@@ -117,6 +118,7 @@ def train(
 
 
 def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, start: "Checkpoint | None") -> None:
+    from a2i.training.batches import BrokenClipError
     from a2i.training.checkpoints import FOLDER
     from a2i.training.finite import NotFiniteError
 
@@ -125,6 +127,8 @@ def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, s
     except SystemExit:  # how Lightning ends after Ctrl-C
         print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
         sys.exit(130)
+    except BrokenClipError as error:
+        raise BrokenClipError(f"{error}. Mend or remove it; to go on: python -m a2i.train resume={folder}") from error
     except NotFiniteError as error:
         again = (
             f"python -m a2i.train resume={folder}" if any((folder / FOLDER).glob("*.ckpt")) else "the same command with"
@@ -181,25 +185,66 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=Warning)  # Lightning's use of torch
 
 
-def _assemble(
-    config: dict[str, Any], captioner: "Captioner", labels: int, folder: Path, begun: Callable[[], None] | None
-) -> tuple["CaptionModule", "Trainer"]:
+def _checked(
+    config: dict[str, Any], train: list["Clip"], val: list["Clip"], folder: Path, resume: bool
+) -> tuple["CaptionModule", "Captioner"]:
+    """What is to learn, where nothing is wrong with it, the clips, or what else can be known before the first step.
+
+    Raises:
+        ValueError: tells all that is wrong.
+    """
     from a2i.metrics.bertscore import BERTScore
-    from a2i.metrics.provenance import settings_hash
-    from a2i.training.callbacks import run_callbacks
-    from a2i.training.checkpoints import WholeCheckpoints
-    from a2i.training.loggers import logger_settings, remember_run
+    from a2i.training import checks
+    from a2i.training.batches import learnt
+    from a2i.training.building import build_captioner
+
+    problems, loader, training = checks.Problems(), config["loader"], config["training"]
+    checks.check_captions(problems, train, val, loader["captions"])
+    worded = not problems.found
+    captioner = bertscore = module = None
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other ranks would find the same
+        checks.check_sounds(problems, [*train, *val], loader["cache"])
+        with problems.told():
+            checks.check_metrics(problems, training["metrics"], monitored(config)[0], len(val), print)
+    with problems.told():
+        checks.check_precision(config["trainer"]["precision"])
+    with problems.told():
+        captioner = build_captioner(config["model"], train)
+    with problems.told():
+        bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])
+    if captioner is not None:
+        with problems.told():
+            captioner.decoding_with(**training["decoding"])
+        with problems.told():
+            module = _module(config, captioner, train, bertscore)
+        if not resume:
+            checks.check_room(problems, folder, captioner, loader["cache"])
+        if worded:
+            captions = [text for clip in train for text in learnt(clip, loader["captions"])]
+            captions += [text for clip in val for text in clip.captions]
+            mixed = bool((loader["augment"] or {}).get("mix"))
+            with problems.told():
+                checks.try_out(captioner, captions, mixed, training["decoding"])
+    problems.stop()
+    assert module is not None
+    assert captioner is not None
+    return module, captioner
+
+
+def _module(
+    config: dict[str, Any], captioner: "Captioner", clips: list["Clip"], bertscore: "BERTScore | None"
+) -> "CaptionModule":
+    from a2i.training.labels import label_names
     from a2i.training.module import CaptionModule
 
-    settings = dict(config["training"])
+    settings, labels = dict(config["training"]), len(label_names(clips))
     if settings["label_loss"] and not labels:
         print("this data has no labels: the encoder learns from the captions alone")
         settings |= {"label_loss": 0.0, "labels_first": 0.0}
     optimizer = dict(settings.pop("optimizer"))
     optimizer_class = target_class(optimizer.pop("_target_"))
-    on_nan = settings.pop("on_nan", "stop")
-    bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])
-    module = CaptionModule(
+    settings.pop("on_nan", None)  # a callback's
+    return CaptionModule(
         captioner,
         optimizer=partial(optimizer_class, **optimizer),
         labels=labels,
@@ -207,19 +252,37 @@ def _assemble(
         bertscore=bertscore,
         **settings,
     )
+
+
+def _trainer(
+    config: dict[str, Any], module: "CaptionModule", folder: Path, begun: Callable[[], None] | None
+) -> "Trainer":
+    """With its loggers, whose runs begin here, and callbacks."""
+    from a2i.metrics.provenance import settings_hash
+    from a2i.training.callbacks import run_callbacks
+    from a2i.training.checkpoints import WholeCheckpoints
+    from a2i.training.loggers import begin_runs, logger_settings
+
     kept = [build(values) for values in logger_settings(config["logger"], folder)]
-    callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"], on_nan, begun)
+    callbacks = run_callbacks(
+        folder,
+        *monitored(config),
+        config["patience"],
+        config["table_clips"],
+        config["training"].get("on_nan", "stop"),
+        begun,
+    )
     plugins = [*(config["trainer"].get("plugins") or ()), WholeCheckpoints()]
     # Below its root Lightning keeps, and looks for, the checkpoint of a job that SLURM puts back into its queue.
     root = {"default_root_dir": str(folder)}
     trainer = build({**config["trainer"], **root}, logger=kept or False, callbacks=callbacks, plugins=plugins)
-    found = bertscore.settings if bertscore else None
+    if trainer.is_global_zero:
+        begin_runs(kept, folder)
+    found = module.bertscore.settings if module.bertscore else None
     scored_with = found and {**found, "settings_hash": settings_hash(found)}
     for logger in kept:
         logger.log_hyperparams({**config, "bertscore": scored_with})
-    if trainer.is_global_zero:
-        remember_run(kept, folder)
-    return module, trainer
+    return trainer
 
 
 def _finish(

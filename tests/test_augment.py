@@ -38,7 +38,7 @@ def test_clips_have_masks_of_their_own_and_some_are_wide() -> None:
 def test_nothing_to_mask() -> None:
     log_mel, mask = torch.randn(2, 50, 128), torch.ones(2, 50, dtype=torch.bool)
     assert torch.equal(SpecAugment(frequency_masks=0, time_masks=0)(log_mel, mask), log_mel)
-    with pytest.raises(ValueError, match="time_share ≤ 1"):
+    with pytest.raises(ValueError, match="got time_share="):
         SpecAugment(time_share=2.0)
 
 
@@ -107,7 +107,7 @@ def test_captions_are_joined_as_one_sentence() -> None:
 
 def test_wrong_augmentation() -> None:
     for wrong in ({"mix": 1.5}, {"speed": 1.0}, {"gain_db": -1.0}):
-        with pytest.raises(ValueError, match="expected 0 to 1"):
+        with pytest.raises(ValueError, match="expected a number of at least 0"):
             WaveformAugment(**wrong)
 
 

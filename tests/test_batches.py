@@ -16,7 +16,7 @@ from a2i.data import Clip
 from a2i.data.cache import Kept, load_waveform, waveforms
 from a2i.text import CaptionTokenizer
 from a2i.training.augment import WaveformAugment
-from a2i.training.batches import ClipDataset, LengthBatchSampler, ResumableLoader, collate
+from a2i.training.batches import Broken, BrokenClipError, ClipDataset, LengthBatchSampler, ResumableLoader, collate
 
 lengths = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
 
@@ -114,7 +114,8 @@ def test_a_limit_shortens_epochs() -> None:
     whole = LengthBatchSampler([1.0] * 10, 2, shuffle=True)
     for limit, count in ((3, 3), (9, 5), (0.5, 2), (1.0, 5)):
         limited = LengthBatchSampler([1.0] * 10, 2, shuffle=True, limit=limit)
-        assert len(limited) == count
+        assert limited.epoch == count
+        assert len(limited) == 5, "Lightning takes its share of all batches"
         assert limited.order(4) == whole.order(4)[:count]
 
 
@@ -206,5 +207,15 @@ def test_a_cache_reads_each_sound_once(clips: list[Clip]) -> None:
         items, (data[epoch, index] for epoch in (0, 1) for index in range(4)), strict=True
     ):
         assert torch.equal(waveform, again[1])
-    with pytest.raises(ValueError, match="can't be read"):
-        plain[0, 0]
+    broken = plain[0, 0]
+    assert isinstance(broken, Broken)
+    assert "can't be read" in broken.message
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sound_that_breaks_is_named_in_one_line(clips: list[Clip], tokenizer: CaptionTokenizer, workers: int) -> None:
+    """Not with the traceback of the process that reads."""
+    clips[3].path.write_bytes(b"no longer a sound")
+    with pytest.raises(BrokenClipError, match=r"^'3\.wav': .*3\.wav: can't be read as sound") as broken:
+        list(loader(clips, tokenizer, workers))
+    assert "\n" not in str(broken.value)

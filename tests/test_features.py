@@ -123,7 +123,7 @@ def test_settings_know_what_their_kind_has() -> None:
     assert FeatureSettings(kind="panns_16k").restored(FeatureSettings(kind="panns_16k").padding) == pytest.approx(-100)
     with pytest.raises(ValueError, match="expected one of ast, panns_16k, panns_32k"):
         FeatureSettings(kind="vggish")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="got num_mel_bins=3; expected at least 4"):
+    with pytest.raises(ValueError, match="got num_mel_bins=3; expected a whole number of at least 4"):
         FeatureSettings(num_mel_bins=3)
 
 

@@ -145,3 +145,29 @@ def test_settings_build_the_same_decoder_again(decoder: GPT2Decoder) -> None:
     inputs = torch.randint(0, VOCABULARY, (3, 5))
     tokens = torch.ones(3, 5, dtype=torch.bool)
     assert torch.equal(again(inputs, tokens, sound, mask), decoder(inputs, tokens, sound, mask))
+
+
+def test_padded_rows_are_dropped_and_the_rest_is_as_it_was(tmp_path: Path) -> None:
+    """64 rows for 60 tokens, as trainers pad an embedding; no row that no token has can be said."""
+    torch.manual_seed(3)
+    original = GPT2LMHeadModel(GPT2Config(**TINY_GPT2, vocab_size=64)).eval()
+    original.save_pretrained(tmp_path)
+    loaded = GPT2Decoder(VOCABULARY, pretrained=str(tmp_path)).eval()
+    assert loaded.vocab_size == VOCABULARY
+    weights = loaded.model.state_dict()
+    assert torch.equal(weights["lm_head.weight"], original.state_dict()["lm_head.weight"][:VOCABULARY])
+    assert loaded.model.lm_head.weight is loaded.model.transformer.wte.weight
+    again = GPT2Decoder(VOCABULARY, **json.loads(json.dumps(loaded.settings))).eval()
+    again.load_state_dict(loaded.state_dict())
+    sound, mask = states()
+    inputs = torch.randint(0, VOCABULARY, (3, 5))
+    tokens = torch.ones(3, 5, dtype=torch.bool)
+    assert torch.equal(again(inputs, tokens, sound, mask), loaded(inputs, tokens, sound, mask))
+    assert again(inputs, tokens, sound, mask).shape[-1] == VOCABULARY
+
+
+def test_captions_that_have_no_place_are_told(decoder: GPT2Decoder) -> None:
+    sound, mask = states(1)
+    inputs = torch.zeros(1, TINY_GPT2["n_positions"] + 1, dtype=torch.long)
+    with pytest.raises(ValueError, match="this decoder has 40 positions: set"):
+        decoder(inputs, torch.ones_like(inputs, dtype=torch.bool), sound, mask)

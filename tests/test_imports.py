@@ -15,6 +15,7 @@ ORDER = [
     *(
         "places",
         "machine",
+        "bounds",
         "headers",
         "sound_files",
         "mixing",
@@ -58,6 +59,7 @@ ORDER = [
 ONLY = {
     "places": set(),
     "machine": set(),
+    "bounds": set(),
     "headers": set(),
     "sound_files": {"headers"},
     "mixing": set(),
@@ -67,7 +69,7 @@ ONLY = {
     "text": set(),
     "cleaning": {"text"},
     "diffusion": {"places"},
-    "features": {"audio", "machine"},
+    "features": {"audio", "bounds", "machine"},
     "encoders": {"audio", "features"},
     "bridge": set(),
     "sharing": set(),

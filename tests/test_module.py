@@ -4,10 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SENTENCES, make_captioner
+from conftest import SENTENCES, make_captioner, scattered
 
 from a2i.text import CaptionTokenizer
-from a2i.training.batches import Batch, LengthBatchSampler
+from a2i.training.batches import Batch
 from a2i.training.module import CaptionModule
 
 ADAM = functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
@@ -158,42 +158,6 @@ def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics(tokenizer: Cap
     assert learner.captioner.bridge.projection.weight.grad is not None
 
 
-@pytest.mark.parametrize(
-    ("settings", "steps"),
-    [
-        ({"max_steps": 7, "max_epochs": -1}, 7),
-        ({"max_steps": 7, "max_epochs": 3}, 7),
-        ({"max_steps": 70, "max_epochs": 3}, 30),
-        ({"max_epochs": 3}, 30),
-        ({"max_epochs": 3, "accumulate_grad_batches": 4}, 9),
-        ({"max_epochs": 3, "limit_train_batches": 4}, 12),
-        ({"max_epochs": 2, "limit_train_batches": 0.5}, 10),
-    ],
-)
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:The 'train_dataloader' does not have many workers")
-def test_steps_of_the_whole_run(tokenizer: CaptionTokenizer, settings: dict[str, object], steps: int) -> None:
-    """Against Lightning's own count, which can't be asked in a run because it sets the loader up too early."""
-    from lightning.pytorch import LightningDataModule, Trainer
-
-    class Ten(LightningDataModule):
-        def train_batches(self) -> int:
-            limit = self.trainer.limit_train_batches
-            return len(LengthBatchSampler([1.0] * 10, 1, shuffle=True, limit=limit))
-
-        def train_dataloader(self) -> torch.utils.data.DataLoader:
-            return torch.utils.data.DataLoader(range(10), batch_size=1)
-
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    trainer = Trainer(**quiet, **settings)  # type: ignore[arg-type]
-    learner = module(tokenizer)
-    learner.trainer = trainer
-    trainer.datamodule = Ten()  # type: ignore[attr-defined]
-    trainer.datamodule.trainer = trainer  # type: ignore[attr-defined]
-    trainer.strategy.connect(learner)
-    trainer._data_connector.attach_data(learner, datamodule=trainer.datamodule)  # type: ignore[attr-defined]
-    assert learner._optimizer_steps() == steps == int(trainer.estimated_stepping_batches)
-
-
 def test_schedules_that_make_no_sense(tokenizer: CaptionTokenizer) -> None:
     with pytest.raises(ValueError, match="set schedule=constant_with_warmup"):
         module(tokenizer, warmup=0.1)
@@ -237,3 +201,44 @@ def test_broken_first_words_are_counted_at_validation(tokenizer: CaptionTokenize
         for name, caption in rows
     ]
     assert learner._scores()["val/first_word_valid"] == 2 / 4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("keywords", [[], ["bell", "dog", "rain"]])
+def test_validation_says_under_mixed_precision_what_the_captioner_says(
+    tokenizer: CaptionTokenizer, precision: str, keywords: list[str]
+) -> None:
+    """Score and caption to the last bit: the checkpoint is chosen by the captions that evaluation will find."""
+    captioner = make_captioner(tokenizer, keywords=keywords)
+    scattered(captioner)
+    labels = {"labels": 3, "label_loss": 0.5} if keywords else {}
+    learner = CaptionModule(captioner, ADAM, decoding={"precision": precision, "max_tokens": 8}, **labels).eval()  # type: ignore[arg-type]
+    data = batch(tokenizer)
+    assert data.waveforms is not None
+    sounds = [row[:length].numpy() for row, length in zip(data.waveforms, data.lengths.tolist(), strict=True)]
+    before = torch.get_float32_matmul_precision()
+    expected = captioner.caption(sounds, precision=precision)
+    other = captioner.caption(sounds, precision="bfloat16" if precision == "float32" else "float32")
+    assert [one[0].confidence for one in other] != [one[0].confidence for one in expected], "the test could not tell"
+    log_mel, mask = captioner.log_mel(data.waveforms, data.lengths)
+    with torch.no_grad():
+        loss, _ = captioner.loss(log_mel, mask, data.tokens, data.clip_index)
+        for surrounding in (torch.bfloat16, None):
+            learner._heard = []
+            with torch.autocast("cpu", surrounding, enabled=surrounding is not None):
+                learner.validation_step(data, 0)
+            assert [row["caption_predicted"] for row in learner._heard] == [one[0].caption for one in expected]
+            assert [row["confidence"] for row in learner._heard] == [one[0].confidence for one in expected]
+            if precision == "float32":
+                assert learner._heard[0]["loss"] == pytest.approx(float(loss), rel=1e-6)
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_captions_of_states_in_half_precision(tokenizer: CaptionTokenizer) -> None:
+    captioner = make_captioner(tokenizer)
+    data = batch(tokenizer)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        states, mask = captioner.encoder(*captioner.log_mel(data.waveforms, data.lengths))
+        half = captioner.caption_states(states.bfloat16(), mask, captioner.decoding)
+    whole = captioner.caption_states(states.bfloat16().float(), mask, captioner.decoding)
+    assert half == whole

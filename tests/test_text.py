@@ -148,3 +148,6 @@ def test_bad_input(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
         CaptionTokenizer.train(SENTENCES, 2, kind="words")
     with pytest.raises(ValueError, match="no tokenizer found"):
         CaptionTokenizer.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ValueError, match="knows no tokens"):
+        CaptionTokenizer.load(tmp_path)

@@ -1,17 +1,25 @@
 """Names of metrics, the W&B workspace and the sweep file; all without the network."""
 
+import http.server
 import importlib.util
 import json
+import os
 import re
+import shlex
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import hydra
 import pytest
+import wandb
 import yaml
 from conftest import SENTENCES, make_captioner, tone
 
 import a2i
+from a2i import tracking
 from a2i.compose import plain
 from a2i.metrics.captions import ALL
 from a2i.metrics.scoring import BERTSCORE, BLAME, CLIP_SCORES, COUNTS
@@ -127,3 +135,115 @@ def test_a_table_of_clips(tmp_path: Path) -> None:
     assert bare.data[0][1] is None
     assert bare.data[0][2] is not None
     assert bare.data[1][6] is None
+
+
+class Server:
+    """Stands where W&B's server should, and answers every request with a status, or not at all."""
+
+    def __init__(self, status: int | None) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                if status is None:
+                    stop.wait(60)
+                else:
+                    self.send_response(status)
+                    self.end_headers()
+
+            do_HEAD = do_GET = do_POST = do_PUT = answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        stop = self.stop = threading.Event()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def close(self) -> None:
+        self.stop.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A key of W&B, and nobody at its server's address yet."""
+    wandb.teardown()
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DATA_DIR", "")
+    yield monkeypatch
+    wandb.finish()
+    wandb.teardown()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("nobody", "can't be reached at"), (None, "no answer within"), (401, "takes no run"), (500, "takes no run")],
+)
+def test_a_key_without_a_server_goes_on_offline(
+    account: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    status: int | str | None,
+    said: str,
+) -> None:
+    server = None
+    if not isinstance(status, str):
+        server = Server(status)
+        account.setenv("WANDB_BASE_URL", server.url)
+    account.setattr("a2i.tracking.REACHED", 1.0)
+    began = time.monotonic()
+    settings = {**tracking.WAITS, "init_timeout": 2.0}
+    run = tracking.begin_run(tmp_path, lambda: wandb.init(dir=str(tmp_path), project="a2i", settings=settings))
+    if server is not None:
+        server.close()
+    assert run.offline
+    assert time.monotonic() - began < 20
+    run.log({"a": 1})
+    tracking.close_wandb(failed=False)
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "kept offline" in shown.err
+    (piece,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert f"wandb sync {piece}" in shown.out
+    assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "wandb")
+
+
+def test_the_mode_that_was_given_stays(account: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    account.setenv("WANDB_MODE", "online")
+    with pytest.raises(OSError, match=r"W&B: .* with WANDB_MODE=online; unset it, or set logger=csv"):
+        tracking.begin_run(tmp_path, lambda: wandb.init(dir=str(tmp_path), settings={"init_timeout": 1.0}))
+    assert os.environ["WANDB_MODE"] == "online"
+
+
+def test_every_piece_of_a_run_is_named(
+    account: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training that was resumed twice offline, and another run beside it."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    from a2i.training.loggers import begin_runs, logger_settings
+
+    account.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    for name in ("offline-run-20260101_000000-other", "run-20260101_000000-other"):
+        (folder / "wandb" / name).mkdir(parents=True)
+    conf = {"wandb": {"_target_": "lightning.pytorch.loggers.WandbLogger", "project": "a2i"}}
+    for time_ in range(3):
+        (settings,) = logger_settings(conf, folder)
+        settings.pop("_target_")
+        begin_runs([WandbLogger(**settings)], folder)
+        if time_ < 2:
+            wandb.finish()
+            time.sleep(1.1)  # folders are named by the second
+    capsys.readouterr()
+    tracking.close_wandb(failed=False)
+    pieces = sorted((folder / "wandb").glob(f"offline-run-*-{(folder / 'wandb_run.txt').read_text().strip()}"))
+    assert len(pieces) == 3
+    assert shlex.join(["wandb", "sync", *map(str, pieces)]) in capsys.readouterr().out

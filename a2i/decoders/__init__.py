@@ -5,6 +5,7 @@ Every file offers its class under the name `Decoder`: a module with
 * `Decoder(vocab_size, **settings)`: plain values only;
 * `settings`: the dictionary, ready for JSON, from which the same decoder without its weights is built again;
 * `width`: D, the size of the states that it attends to;
+* `vocab_size`: tokens that it writes, for which it has weights;
 * `forward(inputs (C, L), mask (C, L), states (B, S, D), states_mask (B, S), clip_index (C,)) -> logits (C, L, vocabulary)`:
   which clip each caption is of; None where every caption has states of its own;
 * `generate(states, states_mask, bos_id, eos_id, decoding) -> token ids (C × num_candidates, L)`, BOS first;

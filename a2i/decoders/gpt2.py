@@ -29,7 +29,8 @@ class GPT2Decoder(nn.Module):
         """Build from pretrained weights or from a configuration.
 
         Args:
-            vocab_size: tokens that the tokenizer knows.
+            vocab_size: tokens that the tokenizer knows. Of a checkpoint that has more rows, as they are padded to a rounder
+                number (50,304 for 50,257), the others are dropped: no caption could say what they mean.
             pretrained: Hub id or local folder of a GPT-2 checkpoint; None for random weights after `config`.
             config: `transformers.GPT2Config`'s values, where they differ from GPT-2 base.
             revision: branch, tag or commit on the Hub.
@@ -52,6 +53,8 @@ class GPT2Decoder(nn.Module):
                     f"{pretrained}: knows {self.model.config.vocab_size} tokens, the tokenizer {vocab_size}; expected a"
                     " tokenizer and a checkpoint that belong together"
                 )
+            if self.model.config.vocab_size > vocab_size:
+                self.model.resize_token_embeddings(vocab_size)
         # BOS and EOS are the tokenizer's, given to every generation.
         self.model.generation_config = GenerationConfig()
         self.sharing = Sharing(self.model, _projections(self.model))
@@ -67,6 +70,11 @@ class GPT2Decoder(nn.Module):
     def width(self) -> int:
         """D, the size of the states that it attends to."""
         return int(self.model.config.n_embd)
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that it writes."""
+        return int(self.model.config.vocab_size)
 
     def new_parameters(self) -> list[str]:
         """Names of the weights that no pretraining has seen."""
@@ -86,7 +94,15 @@ class GPT2Decoder(nn.Module):
 
         Returns:
             logits (C, L, vocabulary); those at position i see `inputs[:, : i + 1]` and all real states.
+
+        Raises:
+            ValueError: more tokens than there are positions.
         """
+        if inputs.shape[1] > (positions := self.model.config.n_positions):
+            raise ValueError(
+                f"got captions of {inputs.shape[1]} tokens; this decoder has {positions} positions: set"
+                " model.tokenizer.max_tokens to fewer, or begin from a decoder that has more"
+            )
         attended = self.sharing.captions(inputs, states, states_mask, clip_index)
         output = self.model(
             input_ids=inputs,

@@ -54,7 +54,7 @@ class GRUDecoder(nn.Module):
             **{"layers": layers, "hidden": hidden, "embedding": embedding, "width": width},
             **{"attention": attention, "dropout": dropout, "positions": positions},
         }
-        self.width = width
+        self.width, self.vocab_size = width, vocab_size
         self.model = _RecurrentModel(_RecurrentConfig(vocab_size=vocab_size, **self.settings))
         # BOS and EOS are the tokenizer's, given to every generation.
         self.model.generation_config = GenerationConfig()

@@ -62,7 +62,7 @@ class TransformerDecoder(nn.Module):
             **{"layers": layers, "width": width, "heads": heads, "feedforward": feedforward},
             **{"activation": activation, "dropout": dropout, "positions": positions, "tied": tied},
         }
-        self.width = width
+        self.width, self.vocab_size = width, vocab_size
         config = TrOCRConfig(
             vocab_size=vocab_size,
             d_model=width,

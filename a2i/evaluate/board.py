@@ -1,6 +1,7 @@
 """The scores, the clips and the plots of an evaluation as a W&B run."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,8 @@ def log_run(
     import wandb
 
     from a2i.report.clips import best_and_worst
-    from a2i.tracking import clip_table, close_wandb, go_offline_without_account
+    from a2i.tracking import WAITS, begin_run, clip_table, close_wandb
 
-    go_offline_without_account(out)
     scored, rows = system.scored, rows_of(system)
     shown = [name for name in SHOWN if name in rows[0].values][:4]
     media = best_and_worst([[row.values.get(name) for row in rows] for name in shown or [""]], report["clips"])
@@ -54,7 +54,10 @@ def log_run(
         with busy("logging to W&B"):
             settings = {name: values for name, values in scored.as_plain().items() if name != "captions"}
             config = {"about": dict(system.about), "metrics": settings}
-            run = wandb.init(dir=str(out), job_type="evaluate", config=config, **wanted)
+            begin = partial(
+                wandb.init, dir=str(out), job_type="evaluate", config=config, settings=dict(WAITS), **wanted
+            )
+            run = begin_run(out, begin)
             values: dict[str, Any] = {
                 f"{split}/{name}": figure.value for name, figure in scored.figures.items() if figure.value is not None
             }

@@ -5,6 +5,8 @@ import soxr
 import torch
 from torch import Tensor, nn
 
+from a2i.bounds import number, switch
+
 JOINTS = (" and ", " while ", ", and ", " as ")
 FRAME = 800  # samples at 16 kHz, 50 ms, over which loudness is measured
 FILTER_POINTS = 6  # along frequency, between which a filter's line is straight
@@ -32,10 +34,11 @@ class WaveformAugment:
         Raises:
             ValueError: a share is out of range.
         """
-        if not 0 <= mix <= 1 or not 0 <= speed < 1 or min(gap_db, gain_db) < 0:
-            raise ValueError(
-                f"got mix={mix}, gap_db={gap_db}, gain_db={gain_db}, speed={speed}; expected 0 to 1, ≥ 0, ≥ 0, 0 to below 1"
-            )
+        number("mix", mix, 0, most=1)
+        number("speed", speed, 0, below=1)
+        number("gap_db", gap_db, 0)
+        number("gain_db", gain_db, 0)
+        switch("shift", shift)
         self.mix, self.gap_db, self.gain_db, self.speed, self.shift = mix, gap_db, gain_db, speed, shift
 
     def alone(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -109,12 +112,17 @@ class SpecAugment(nn.Module):
             time_share: of a clip's frames, the longest.
             frequency_shift: mel bins, up or down, at most; what is shifted in repeats the outermost bin.
             filter_std: standard deviation of the filter at its `FILTER_POINTS` points, in units of the features.
+
+        Raises:
+            ValueError: a number is negative, none, or not whole where it counts something.
         """
         super().__init__()
-        if min(frequency_masks, frequency_width, time_masks) < 0 or not 0 <= time_share <= 1:
-            raise ValueError("got a negative number of masks or a width out of range; expected ≥ 0, and time_share ≤ 1")
-        if frequency_shift < 0 or filter_std < 0:
-            raise ValueError(f"got frequency_shift={frequency_shift}, filter_std={filter_std}; expected ≥ 0")
+        number("frequency_masks", frequency_masks, 0, whole=True)
+        number("frequency_width", frequency_width, 0, whole=True)
+        number("time_masks", time_masks, 0, whole=True)
+        number("time_share", time_share, 0, most=1)
+        number("frequency_shift", frequency_shift, 0, whole=True)
+        number("filter_std", filter_std, 0)
         self.frequency_masks, self.frequency_width = frequency_masks, frequency_width
         self.time_masks, self.time_share = time_masks, time_share
         self.frequency_shift, self.filter_std = frequency_shift, filter_std

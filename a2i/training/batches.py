@@ -62,6 +62,20 @@ class Batch:
         return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in values.items()})
 
 
+class BrokenClipError(ValueError):
+    """A sound that could not be read in the middle of training; says which, and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What comes in place of an item, and of its batch, where its sound can't be read.
+
+    Not an error: PyTorch would put the whole traceback of the process that reads into its message.
+    """
+
+    message: str
+
+
 # A clip, its waveform or what is prepared of it, the captions to learn and the labels of all that is heard.
 Item = tuple[Clip, Tensor | Kept, tuple[str, ...], frozenset[str] | None]
 
@@ -86,9 +100,14 @@ class ClipDataset(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        epoch, index = key
-        clip = self.clips[index]
+    def __getitem__(self, key: tuple[int, int]) -> Item | Broken:
+        clip = self.clips[key[1]]
+        try:
+            return self._item(clip, *key)
+        except (OSError, ValueError) as error:
+            return Broken(f"{clip.name!r}: {' '.join(str(error).split())}")
+
+    def _item(self, clip: Clip, epoch: int, index: int) -> Item:
         chosen, labels = self._chosen(clip, epoch, index), clip.labels
         if self.augment is None and isinstance(self.load, Cache):
             kept = self.load.open(clip)  # the batch reads it to its place
@@ -124,14 +143,19 @@ class ClipDataset(Dataset):
         return None
 
 
+def learnt(clip: Clip, choice: CaptionChoice) -> tuple[str, ...]:
+    """The captions of a clip that some epoch may learn from."""
+    return clip.captions[:1] if choice == "first" else clip.captions
+
+
 def _nameless(clip: Clip) -> bool:
     return clip.labels is not None and clip.labels <= NAMELESS
 
 
 def collate(
     tokenizer: CaptionTokenizer, names: Sequence[str] = (), prepared: Prepared = "waveforms", padding: float = 0.0
-) -> Callable[[list[Item]], Batch]:
-    """What makes a batch of a dataset's items.
+) -> Callable[[list[Item | Broken]], Batch | Broken]:
+    """What makes a batch of a dataset's items; `Broken` where one of them is.
 
     Args:
         tokenizer: of captions.
@@ -140,9 +164,15 @@ def collate(
         padding: behind the shorter ones.
     """
 
-    def batch(items: list[Item]) -> Batch:
-        clips, sounds, captions, labels = zip(*items, strict=True)
-        padded = side_by_side(sounds, padding)
+    def batch(items: list[Item | Broken]) -> Batch | Broken:
+        if broken := [item for item in items if isinstance(item, Broken)]:
+            return Broken("; ".join(item.message for item in broken))
+        whole = [item for item in items if not isinstance(item, Broken)]
+        clips, sounds, captions, labels = zip(*whole, strict=True)
+        try:
+            padded = side_by_side(sounds, padding)
+        except OSError as error:  # a cache's entry
+            return Broken(" ".join(str(error).split()))
         return Batch(
             names=[clip.name for clip in clips],
             waveforms=padded if prepared == "waveforms" else None,
@@ -196,11 +226,15 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
         self.given = 0
 
     def __len__(self) -> int:
-        """Batches of an epoch on each rank."""
-        whole = ceil(ceil(len(self.seconds) / self.batch_size) / self.ranks)
+        """Batches of all clips on each rank: the limit is not in it, for Lightning takes its share of this number."""
+        return ceil(ceil(len(self.seconds) / self.batch_size) / self.ranks)
+
+    @property
+    def epoch(self) -> int:
+        """Batches of an epoch on each rank, as Lightning counts them."""
         if self.limit is None:
-            return whole
-        return min(whole, self.limit) if isinstance(self.limit, int) else int(whole * self.limit)
+            return len(self)
+        return min(len(self), self.limit) if isinstance(self.limit, int) else int(len(self) * self.limit)
 
     def order(self, epoch: int) -> list[list[int]]:
         """All of an epoch's batches on this rank, as clips' indices."""
@@ -215,10 +249,10 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
         if self.shuffle:
             random_.shuffle(batches)
         batches += [batches[extra % len(batches)] for extra in range(-len(batches) % self.ranks)]
-        return batches[self.rank :: self.ranks][: len(self)]
+        return batches[self.rank :: self.ranks][: self.epoch]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, first = divmod(self.given, len(self)) if self.shuffle else (0, 0)
+        epoch, first = divmod(self.given, self.epoch) if self.shuffle else (0, 0)
         for batch in self.order(epoch)[first:]:
             yield [(epoch, index) for index in batch]
 
@@ -230,10 +264,17 @@ class ResumableLoader(DataLoader):
         # With a generator of its own the loader leaves the global random state, on which dropout depends, alone.
         super().__init__(dataset, batch_sampler=sampler, generator=torch.Generator(), **options)
 
+    @property
+    def epoch(self) -> int:
+        """Batches of an epoch, fewer than `len` where it is limited."""
+        return self.batch_sampler.epoch  # type: ignore[union-attr]
+
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         return map(self._counted, super().__iter__())  # a generator would hold each batch while the next is made
 
-    def _counted(self, batch: Batch) -> Batch:
+    def _counted(self, batch: Batch | Broken) -> Batch:
+        if isinstance(batch, Broken):
+            raise BrokenClipError(batch.message)
         self.batch_sampler.given += 1  # type: ignore[union-attr]
         return batch
 

@@ -12,6 +12,8 @@ from a2i.features import FeatureSettings
 from a2i.text import CaptionTokenizer
 from a2i.training.labels import label_names
 
+PADDED = 128  # rows of an embedding are padded to a multiple of this, at most
+
 
 def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
     """The captioner that `conf/model` describes.
@@ -20,14 +22,12 @@ def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
         model: tokenizer, encoder, bridge, keywords, decoder, features and decoding.
         clips: of the training split. The published cleaning step knows the words of their captions; a tokenizer is learnt
             from these, and their labels are the keywords, where the model asks for its own.
+
+    Raises:
+        ValueError: a setting does not fit, or the tokenizer is not that of the decoder's checkpoint.
     """
-    wanted = model["tokenizer"]
     captions = [caption for clip in clips for caption in clip.captions]
-    bos = wanted["bos"]
-    if wanted["pretrained"] is not None:
-        tokenizer = CaptionTokenizer.load(wanted["pretrained"], wanted["max_tokens"], bos)
-    else:
-        tokenizer = CaptionTokenizer.train(captions, wanted["vocab_size"], wanted["max_tokens"], bos, wanted["kind"])
+    tokenizer = _tokenizer(model["tokenizer"], model["decoder"], captions)
     captioner = Captioner(
         encoder=build(model["encoder"]),
         decoder=build(model["decoder"], vocab_size=len(tokenizer)),
@@ -39,6 +39,43 @@ def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
     )
     captioner.lexicon = Lexicon.of(captions, tokenizer)
     return captioner
+
+
+def _tokenizer(wanted: dict[str, Any], decoder: dict[str, Any], captions: Sequence[str]) -> CaptionTokenizer:
+    """The tokenizer that a model wants, where it fits the decoder."""
+    name, checkpoint, revision = wanted["pretrained"], decoder.get("pretrained"), decoder.get("revision")
+    max_tokens, bos = wanted["max_tokens"], wanted["bos"]
+    advice = (
+        "a pre-trained decoder knows its own tokens alone: set model/tokenizer=checkpoint, or take a decoder that learns"
+        " from nothing, such as model/decoder=gpt2_mini"
+    )
+    if name is None and checkpoint is not None:
+        raise ValueError(f"got model.decoder.pretrained={checkpoint} with a tokenizer that is learnt here; {advice}")
+    if name is None:
+        return CaptionTokenizer.train(captions, wanted["vocab_size"], max_tokens, bos, wanted["kind"])
+    tokenizer = CaptionTokenizer.load(name, max_tokens, bos, revision if name == checkpoint else None)
+    if checkpoint not in (None, name) and not _belong_together(tokenizer, checkpoint, revision):
+        raise ValueError(
+            f"got model.tokenizer.pretrained={name} with model.decoder.pretrained={checkpoint}, which has other tokens;"
+            f" {advice}"
+        )
+    return tokenizer
+
+
+def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str | None) -> bool:
+    """Whether a tokenizer has the tokens of a checkpoint; of one without a tokenizer, whether its rows are as many, or padded
+    to a rounder number."""
+    from transformers import AutoConfig
+
+    try:
+        own = CaptionTokenizer.load(checkpoint, revision=revision)
+    except ValueError:
+        try:
+            rows = AutoConfig.from_pretrained(checkpoint, revision=revision or "main").vocab_size
+        except (OSError, ValueError, AttributeError):
+            return True  # there is no checkpoint: the decoder will say so
+        return 0 <= rows - len(tokenizer) < PADDED
+    return own.tokenizer.get_vocab() == tokenizer.tokenizer.get_vocab()
 
 
 def _keywords(clips: Sequence[Clip]) -> dict[str, Any] | None:

@@ -86,7 +86,8 @@ class CaptionDataModule(LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         loader = self._loader("train", self.batch_size, self.captions, shuffle=True)
-        loader.go_on_from(self._given)
+        # A loader that Lightning asks for in mid-run, with reload_dataloaders_every_n_epochs, begins where the last one ended.
+        loader.go_on_from(max(self._given, self.state_dict()["given"]))
         return loader
 
     def state_dict(self) -> dict[str, int]:
@@ -107,13 +108,13 @@ class CaptionDataModule(LightningDataModule):
 
     def train_batches(self) -> int:
         """Of an epoch, on each device."""
-        return len(self._loader("train", self.batch_size, self.captions, shuffle=True))
+        return self._loader("train", self.batch_size, self.captions, shuffle=True).epoch
 
     def _loader(self, split: str, batch_size: int, captions: CaptionChoice, shuffle: bool) -> ResumableLoader:
         clips = self.clips[split]
         trainer = self.trainer
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        # Lightning cuts the epochs of validation itself; those of training have to end where it thinks that they end.
+        # Lightning cuts epochs itself; the sampler has to know where those of training end, to begin the next one there.
         limit = trainer.limit_train_batches if trainer and split == "train" else None
         seconds = self._seconds[split]
         sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit)

@@ -1,6 +1,7 @@
 """The captioner in training: loss, optimiser, schedule, and BERTScore at validation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import SchedulerType, get_scheduler
 
+from a2i.bounds import number, switch
 from a2i.captioner import Captioner
 from a2i.keywords import LabelHead
 from a2i.metrics.bertscore import BERTScore
@@ -19,6 +21,17 @@ from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.labels import label_loss
 from a2i.training.prepared import encoded
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Products of float32 without TF32, which `matmul_precision` allows in training, and which evaluation does not use."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class CaptionModule(LightningModule):
@@ -69,6 +82,14 @@ class CaptionModule(LightningModule):
             raise ValueError(f"got schedule={schedule!r}; expected one of {', '.join(known)}")
         if schedule == "constant" and warmup > 0:
             raise ValueError("got a warm-up with schedule=constant, which has none; set schedule=constant_with_warmup")
+        for name, rate in (("new_layers_rate", new_layers_rate), ("encoder_rate", encoder_rate)):
+            if rate is not None:
+                number(name, rate, 0)
+        number("warmup", warmup, 0, most=1)
+        number("label_smoothing", label_smoothing, 0, below=1)
+        number("label_loss", label_loss, 0)
+        number("labels_first", labels_first, 0, below=1)
+        switch("freeze_encoder", freeze_encoder)
         self.freeze_encoder = freeze_encoder
         self.captioner = captioner
         self.make_optimizer = optimizer
@@ -77,9 +98,9 @@ class CaptionModule(LightningModule):
         self.label_smoothing = label_smoothing
         if label_loss and not labels:
             raise ValueError(f"got label_loss={label_loss} for data without labels; set training.label_loss=0")
-        if not 0 <= labels_first < 1 or (labels_first and (freeze_encoder or not label_loss)):
+        if labels_first and (freeze_encoder or not label_loss):
             raise ValueError(
-                f"got labels_first={labels_first}; expected 0 to below 1, with label_loss above 0 and freeze_encoder=false"
+                f"got labels_first={labels_first}; expected label_loss above 0 and freeze_encoder=false with it, or 0"
             )
         if captioner.keywords is not None and (
             freeze_encoder or not (label_loss and labels == len(captioner.keywords.names))
@@ -147,10 +168,12 @@ class CaptionModule(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        states, states_mask = encoded(self.captioner, batch)
-        attended = self.captioner.attended(states, states_mask)
-        loss, tokens = self.captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
-        captions = self.captioner.caption_states(states, states_mask, self.decoding)
+        # As precisely as captions are found in evaluation, not as training computes: by these the checkpoint is chosen.
+        with whole_float32(), self.captioner._precision(self.decoding):
+            states, states_mask = encoded(self.captioner, batch)
+            attended = self.captioner.attended(states, states_mask)
+            loss, tokens = self.captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
+            captions = self.captioner.caption_states(states, states_mask, self.decoding)
         self._heard += [
             {
                 "file_name": name,
@@ -171,7 +194,8 @@ class CaptionModule(LightningModule):
         if not rows:
             return
         # Every rank has all rows; the first one scores them, and every rank logs the same values.
-        values = self._scores() if self.trainer.world_size == 1 or self.trainer.is_global_zero else {}
+        with whole_float32():
+            values = self._scores() if self.trainer.world_size == 1 or self.trainer.is_global_zero else {}
         if self.trainer.world_size > 1:
             values = self.trainer.strategy.broadcast(values)
         shown = {name: value for name, value in values.items() if name in ("val/loss", "val/bertscore_f1")}

@@ -46,7 +46,7 @@ def learn_several(
         found = [
             _answers(captioner, batch.to(captioner.device), augment)
             for batch in track(
-                batches, "learning to tell two sources", epochs * len(loader), disable=not sys.stderr.isatty()
+                batches, "learning to tell two sources", epochs * loader.epoch, disable=not sys.stderr.isatty()
             )
         ]
         evidence, several = (torch.cat(part) for part in zip(*found, strict=True))

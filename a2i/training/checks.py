@@ -1,0 +1,198 @@
+"""What can be known to go wrong before the first step: looked for at once, told all together, with names."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from a2i import audio
+from a2i.captioner import Captioner
+from a2i.cleaning import words
+from a2i.data import Clip
+from a2i.data.cache import waveforms
+from a2i.data.download import require_space
+from a2i.metrics.captions import score_captions
+from a2i.training.augment import join_captions
+from a2i.training.batches import CaptionChoice, learnt
+
+LISTED = 20  # names in a message
+PROBE = 0.01  # seconds of each file that are decoded: half a millisecond a file, 2 to 4 s for Clotho's 6,000
+READERS = 8  # files that are opened at once: a disk that has to seek takes as long as several
+PATIENCE = 2.0  # seconds after which a bar shows
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", "None")  # by their short names too
+EXAMPLE = "a dog barks while rain falls"
+
+
+class Problems:
+    """Collects what is wrong, so that a user hears of everything at once and not of one thing after each hour."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Take down what a part says of its input, and go on."""
+        try:
+            yield
+        except (ValueError, OSError, ImportError) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            self.found += [said] if said not in self.found else []
+
+    def add(self, message: str, names: Sequence[str], advice: str) -> None:
+        """Take down what is wrong with those names, if there are any: `message` in front of their number and themselves."""
+        if names:
+            self.found.append(f"{message} {listed(names)}; {advice}")
+
+    def stop(self) -> None:
+        """Go on only where nothing was found.
+
+        Raises:
+            ValueError: says everything.
+        """
+        if len(self.found) == 1:
+            raise ValueError(self.found[0])
+        if self.found:
+            numbered = " ".join(f"({number}) {text}" for number, text in enumerate(self.found, start=1))
+            raise ValueError(f"{len(self.found)} things to mend before training: {numbered}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """How many, and the first of them: `3: a, b, c`."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{len(names)}: {'; '.join(names[:LISTED])}{more}"
+
+
+def check_captions(problems: Problems, train: Sequence[Clip], val: Sequence[Clip], choice: CaptionChoice) -> None:
+    """Every caption that is learnt from has a word; every validation clip has a reference with one, and none that is blank."""
+    wordless = [clip.name for clip in train if not clip.captions or not all(map(words, learnt(clip, choice)))]
+    problems.add("training clips with a caption without a word,", _repr(wordless), "write one, or leave the clip out")
+    wordless = [clip.name for clip in val if not any(map(words, clip.captions))]
+    problems.add("validation clips without a reference that has a word,", _repr(wordless), "write one, or leave it out")
+    blank = [clip.name for clip in val if any(map(words, clip.captions)) and not all(map(str.strip, clip.captions))]
+    problems.add("validation clips with a blank reference,", _repr(blank), "write it, or remove it")
+
+
+def _repr(names: Iterable[str]) -> list[str]:
+    return list(map(repr, dict.fromkeys(names)))
+
+
+def check_sounds(problems: Problems, clips: Iterable[Clip], cache: bool | str | Path) -> None:
+    """Every sound file opens and has samples where its clip begins.
+
+    What a cache on disk has of the same content was decoded before and is not opened again. A file that breaks off later is
+    found when it is read; see `a2i.training.batches.BrokenClipError`.
+    """
+    once = list({(clip.path, clip.start): clip for clip in clips}.values())
+    known = waveforms(cache).has if isinstance(cache, str | Path) and cache != "memory" else lambda clip: False
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(lambda clip: _wrong(clip, known), once)
+        wrong = [problem for problem in _shown_if_long(found, "opening sounds", len(once)) if problem is not None]
+    problems.add("sound files that can't be used,", wrong, "mend them, or leave their clips out")
+
+
+def _wrong(clip: Clip, known: Callable[[Clip], bool]) -> str | None:
+    try:
+        if not known(clip):
+            start = clip.start or 0.0
+            audio.load(clip.path, start, min(start + PROBE, clip.end or np.inf))
+    except (OSError, ValueError) as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def _shown_if_long(items: Iterable[Any], doing: str, total: int) -> Iterator[Any]:
+    """The items, with a progress bar from `PATIENCE` seconds on."""
+    from rich.progress import Progress
+
+    began = time.monotonic()
+    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task(doing, total=total, visible=False)
+        for item in items:
+            progress.update(bar, advance=1, visible=time.monotonic() - began > PATIENCE)
+            yield item
+
+
+def check_metrics(
+    problems: Problems, metrics: Sequence[str] | None, monitor: str, clips: int, say: Callable[[str], None]
+) -> None:
+    """The monitored value can be computed here, of so many clips; what else can't be is said."""
+    if not metrics:
+        return
+    with problems.told():
+        examples = [EXAMPLE] * min(clips, 2)  # some metrics need two
+        for name, score in score_captions(examples, [[example] for example in examples], metrics).items():
+            if score.missing and f"val/{name}" == monitor:
+                problems.found.append(
+                    f"got monitor={monitor}, which can't be computed here ({score.missing}); expected another, such as"
+                    " val/loss"
+                )
+            elif score.missing:
+                say(f"val/{name} can't be computed here and is left out: {score.missing}")
+
+
+def check_precision(precision: str | int | None) -> None:
+    """Weights are float32, which mixed precision leaves as they are.
+
+    Raises:
+        ValueError: others are asked for.
+    """
+    if str(precision) not in PRECISIONS:
+        raise ValueError(f"got trainer.precision={precision}; expected one of {', '.join(PRECISIONS[:3])}")
+
+
+def check_room(problems: Problems, folder: Path, captioner: Captioner, cache: bool | str | Path) -> None:
+    """The disk has room for two checkpoints and a captioner, and the cache's folder can be written to."""
+    whole, learns = (
+        sum(weight.numel() * weight.element_size() for weight in captioner.parameters() if weight.requires_grad or all_)
+        for all_ in (True, False)
+    )
+    with problems.told():
+        require_space(folder, 2 * (whole + 2 * learns) + whole, "training (two checkpoints and a captioner)")
+    if isinstance(cache, str | Path) and cache != "memory":
+        try:
+            Path(cache).expanduser().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=Path(cache).expanduser()):
+                pass
+        except OSError as error:
+            problems.found.append(f"got loader.cache={cache}, where nothing can be written ({error.strerror})")
+
+
+@torch.no_grad()
+def try_out(captioner: Captioner, captions: Sequence[str], mixed: bool, decoding: Mapping[str, Any]) -> None:
+    """Hear a second of silence, read the longest caption and write two tokens: what does not fit together says so.
+
+    Nothing is learnt, no random number is used up, and every part comes back in the mode that it was in.
+
+    Args:
+        captioner: that is to learn.
+        captions: that it is to learn from, and to be validated with.
+        mixed: whether captions are joined with others.
+        decoding: changes of its decoding settings at validation.
+
+    Raises:
+        ValueError: its parts, or the captions and the decoder, don't fit.
+    """
+    tokenizer, modes = captioner.tokenizer, {part: part.training for part in captioner.modules()}
+    longest = captions[int(tokenizer.encode(captions).mask.sum(dim=1).argmax())]
+    if mixed:
+        longest = join_captions(longest, longest, np.random.default_rng(0))
+    silence = np.zeros(audio.SAMPLE_RATE, np.float32)
+    changes = {**captioner.decoding_with(**decoding).__dict__, "max_tokens": 2}
+    try:
+        with torch.random.fork_rng():
+            captioner.eval()
+            log_mel, mask = captioner.log_mel(torch.from_numpy(silence)[None], torch.tensor([len(silence)]))
+            captioner.loss(log_mel, mask, tokenizer.encode([longest]), torch.zeros(1, dtype=torch.long))
+            captioner.caption([silence], **changes)
+    except RuntimeError as error:
+        raise ValueError(f"the model's parts don't fit together: {str(error).splitlines()[0]}") from error
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
