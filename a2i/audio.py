@@ -17,10 +17,17 @@ from a2i.sound_files import AudioError as AudioError
 
 SAMPLE_RATE = 16_000  # Hz, what AST was trained on
 RATES = (1_000, 1_000_000)  # Hz, of files that are taken for sound
+# Endings of files that can be heard alone: sound, and video with sound. Samples without a header are not among them.
 SUFFIXES = frozenset(
-    {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
-     ".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr"}
+    {".wav", ".wave", ".bwf", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".voc", ".8svx", ".svx",
+     ".avr", ".paf", ".pvf", ".ircam", ".sph", ".nist", ".flac", ".wv", ".ape", ".tta", ".tak", ".shn",
+     ".dsf", ".mp1", ".mp2", ".mp3", ".mpa", ".m2a", ".mpga", ".aac", ".adts", ".m4a", ".m4b", ".m4r", ".f4a", ".ac3",
+     ".eac3", ".ec3", ".dts", ".dtshd", ".thd", ".mlp", ".ogg", ".oga", ".ogx", ".opus", ".spx", ".mpc", ".mp+", ".wma",
+     ".asf", ".xwma", ".ra", ".rm", ".rmvb", ".amr", ".awb", ".3ga", ".qcp", ".oma", ".aa3", ".mka", ".weba",
+     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".flv", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".wmv",
+     ".ogv", ".ogm", ".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".dv", ".mxf", ".nut", ".wtv"}
 )  # fmt: skip
+SHARED_SUFFIXES = frozenset({".ts", ".mts"})  # that other kinds of files have as well: TypeScript
 
 
 class Recording:

@@ -1,103 +1,39 @@
 """`python -m a2i.infer audio=…`: caption sounds and draw the captions."""
 
 import gc
-import glob
-import json
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from a2i import audio
-from a2i.command_line import entry_point
-from a2i.compose import at_home, check_out, check_targets, fitting, plain
+from a2i.command_line import INTERRUPTED, entry_point
+from a2i.compose import check_out, check_targets, fitting, one_line, plain
 from a2i.machine import begin_program
+from a2i.places import MINI_CAPTIONER, MINI_PAINTER
+from a2i.results import FILE, KEPT, Results, Settings, settings_of
+from a2i.sounds import Skipped, find_sounds, readable, refuse_nothing
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
 
-
-def find_sounds(sounds: str | list[str]) -> list[Path]:
-    """The files that `audio=` means: a file, a folder (with all below it), a glob pattern, a text file that lists one path
-    a line, or several of these as a list or with commas between.
-
-    Raises:
-        ValueError: nothing was asked for, or nothing was found. A file that is missing is no error here, nor is a pattern
-            or folder without sounds among others: it becomes a failed result, and the others go on.
-    """
-    if isinstance(sounds, list):
-        return _each(sounds)
-    path = Path(at_home(sounds))
-    kind = _kind(path)
-    if kind == "file" and path.suffix.lower() in (".txt", ".lst", ".list"):
-        return _each(_listed(path))
-    if kind == "file":
-        return [path]
-    if kind == "folder":
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in audio.SUFFIXES and file.is_file())
-        if not found:
-            raise ValueError(f"{sounds}: no sound files in this folder; expected {', '.join(sorted(audio.SUFFIXES))}")
-        return found
-    if any(sign in str(path) for sign in "*?["):
-        found = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
-        if found:
-            return found
-        raise ValueError(f"{sounds}: no file matches this pattern")
-    parts = [part.strip() for part in sounds.split(",") if part.strip()]
-    return _each(parts) if len(parts) > 1 else [path]
-
-
-def _kind(path: Path) -> str | None:
-    try:
-        return "folder" if path.is_dir() else "file" if path.exists() else None
-    except OSError:  # too long for a name: several with commas between
-        return None
-
-
-def _each(sounds: list[str]) -> list[Path]:
-    """What each of several means; a list within a list is a file like any other."""
-    found: list[Path] = []
-    for sound in map(str, sounds):
-        try:
-            found += [Path(sound)] if _kind(Path(at_home(sound))) == "file" else find_sounds(sound)
-        except ValueError:
-            found.append(Path(sound))
-    return found
-
-
-def _listed(path: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no list in UTF-8; save it again as one, with a path a line") from error
-    if not any(lines):
-        raise ValueError(f"{path}: lists no files; expected one path a line")
-    return [line for line in lines if line]
-
-
-def output_names(sounds: list[Path]) -> list[str]:
-    """A file name without ending for each sound: its stem, with a number behind it where that is taken already."""
-    taken: set[str] = set()
-    names = []
-    for sound in sounds:
-        name, count = sound.stem, 1
-        # Some file systems take no notice of case.
-        while name.lower() in taken:
-            count += 1
-            name = f"{sound.stem}_{count}"
-        taken.add(name.lower())
-        names.append(name)
-    return names
+NO_MORE = frozenset(
+    {EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS}
+)  # a folder that takes no file takes no other either
 
 
 def infer(
     a2i: "AudioToImage",
-    sounds: list[Path],
-    out: Path,
+    sounds: Sequence[Path],
+    results: Results,
+    settings: Settings,
     seed: int,
     decoding: dict[str, Any],
     batch_size: int = 1,
@@ -107,24 +43,38 @@ def infer(
 
     Yields:
         one object for each sound, as it stands in `results.jsonl`, once its picture is on disk.
+
+    Raises:
+        OSError: the folder takes no more pictures: its disk is full, or it can't be written to.
     """
-    results = a2i.each(sounds, seed, batch_size, picture_batch, show_progress=len(sounds) == 1, **decoding)
-    for sound, name, result in zip(sounds, output_names(sounds), results, strict=True):
+    marks: deque[dict[str, Any]] = deque()
+
+    def marked() -> Iterator[Path]:
+        """Each sound's file as it is when it is read: if it changes later, the next run sees that."""
+        for sound in sounds:
+            marks.append(results.mark(sound))
+            yield sound
+
+    found = a2i.each(marked(), seed, batch_size, picture_batch, show_progress=len(sounds) == 1, **decoding)
+    for sound, result in zip(sounds, found, strict=True):
         row: dict[str, Any] = {
-            "audio": str(sound),
+            "audio": readable(sound),
             "caption": None,
             "candidates": [],
             "confidence": None,
             "image": None,
             "seed": seed,
-            "captioner": a2i.name,
-            "image_model": a2i.painter.name if a2i.painter else None,
+            "captioner": readable(a2i.name),
+            "image_model": readable(a2i.painter.name) if a2i.painter else None,
+            "audio_file": marks.popleft(),
+            "caption_settings": settings.caption,
+            "image_settings": settings.image,
             "warning": None,
         }
         error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
         began = time.perf_counter()
         if not isinstance(result, Exception):
-            row |= {
+            told = {
                 "caption": result.caption,
                 "candidates": list(result.candidates),
                 "confidence": round(result.confidence, 4),
@@ -133,51 +83,100 @@ def infer(
                 "unseen_tokens": result.unseen_tokens,
                 "warning": result.warning,
             }
-            row |= {"parts": [asdict(part) for part in result.parts]} if result.parts else {}
+            told |= {"parts": [asdict(part) for part in result.parts]} if result.parts else {}
             try:
+                _check_numbers(told)
                 if result.image is not None:
-                    row["image"] = str(result.save(out / f"{name}.png"))
-            # Whatever one file does to a disk, the others go on.
+                    image = result.save(results.folder / results.picture_name(sound))
+                    told |= {"image": readable(image), "image_bytes": image.stat().st_size}
+                row |= told
+            # Whatever one file does to a disk, the others go on; where none can be written they would only take time.
             except Exception as failure:
+                if isinstance(failure, OSError) and failure.errno in NO_MORE:
+                    raise OSError(
+                        f"{readable(results.folder)}: can't write the picture of {readable(sound)} ({failure.strerror});"
+                        f" {KEPT}"
+                    ) from failure
                 error = failure
         row["error"] = None if error is None else _line(error)
         row["seconds"] = round(seconds + time.perf_counter() - began, 3)
         yield row
 
 
+def _check_numbers(told: dict[str, Any]) -> None:
+    """JSON has no NaN, and a caption that is nan % sure is none."""
+    confidences = [
+        told["confidence"],
+        *told["log_probabilities"],
+        *(part["confidence"] for part in told.get("parts", ())),
+    ]
+    if not all(map(math.isfinite, confidences)):
+        raise ValueError("the captioner gave numbers that are none (NaN or infinite); its weights may be broken")
+
+
 def _line(error: Exception) -> str:
     """What was wrong, in one line; with the error's kind where no user is expected to have caused it."""
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = readable(one_line(error))
     return message if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {message}"
 
 
-def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> list[dict[str, Any]]:
-    """Write a line for each result as soon as it is there, so that an interruption loses none, with a progress bar."""
+def write_results(rows: Iterator[dict[str, Any]], results: Results, count: int) -> int:
+    """Keep each result as soon as it is there, so that an interruption loses none, then show it, with a progress bar.
+
+    Returns:
+        how many failed.
+    """
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    done = []
-    with (
-        path.open("w", encoding="utf-8") as file,
-        Progress(*columns, disable=count < 2 or not sys.stderr.isatty()) as bar,
-    ):
+    # A bar and lines share a terminal; lines that go elsewhere go there plainly.
+    together, seen = _is_terminal(sys.stdout), _is_terminal(sys.stderr)
+    console = Console(stderr=not together)
+    failed = 0
+    with Progress(
+        *columns,
+        console=console,
+        disable=count < 2 or not (together or seen),
+        redirect_stdout=together,
+        redirect_stderr=seen,
+    ) as bar:
         task = bar.add_task("listening and drawing", total=count)
         for row in rows:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            done.append(row)
+            results.add(row)
+            failed += row["error"] is not None
             message = (
                 f"{row['audio']}: {row['caption']} ({row['confidence']:.0%} sure)"
                 + (f"; warning: {row['warning']}" if row["warning"] else "")
                 if row["error"] is None
                 else f"{row['audio']}: error: {row['error']}"
             )
-            # A file's name may be no text at all.
-            message = message.encode("utf-8", "replace").decode()
-            style = None if row["error"] is None else "red"
-            bar.console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+            if together:
+                style = None if row["error"] is None else "red"
+                with suppress(OSError, ValueError):
+                    console.print(shown(message), style=style, markup=False, highlight=False, soft_wrap=True)
+            else:
+                say(message)
             bar.advance(task)
-    return done
+    return failed
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):  # closed
+        return False
+
+
+def shown(message: str) -> str:
+    """A message in one line, with what controls a terminal escaped: a file's name may hold it."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in readable(message))
+
+
+def say(message: str, error: bool = False) -> None:
+    """Print a line, to standard error if it is one; where there is no output any more the work still goes on."""
+    with suppress(OSError, ValueError):
+        print(shown(message), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def check(settings: dict[str, Any]) -> dict[str, Any]:
@@ -201,14 +200,16 @@ def _check(
     audio: str | list[str] | None,
     captioner: str | None,
     out: str,
+    again: bool,
     seed: int,
     device: str | None,
     batch_size: int,
     picture_batch: int,
     **others: Any,
 ) -> None:
-    if not audio:
+    if audio is None:
         raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
+    refuse_nothing(audio)
     for name, value in (("batch_size", batch_size), ("picture_batch", picture_batch)):
         if value < 1:
             raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
@@ -219,39 +220,93 @@ def _check(
 def main(config: DictConfig) -> None:
     """Entry point."""
     # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
-    # picture. What is loaded stays, so that later collections need not look at it either.
+    # picture. `_load` ends that.
     gc.disable()
     settings = check(plain(config))
-    sounds, out = find_sounds(settings["audio"]), Path(settings["out"])
+    try:
+        failed = run(settings)
+    except KeyboardInterrupt:
+        say("")
+        kept = Path(settings["out"]) / FILE
+        say(f"interrupted; what was done is in {kept}, and the same command again goes on from there", error=True)
+        sys.exit(INTERRUPTED)
+    if failed:
+        sys.exit(1)
+
+
+def run(settings: dict[str, Any]) -> int:
+    """Caption and draw what is asked and not there yet.
+
+    Args:
+        settings: of conf/infer.yaml.
+
+    Returns:
+        how many sounds failed.
+
+    Raises:
+        ValueError: what is asked does not fit.
+        OSError: the results can't be written.
+    """
+    skipped = Skipped()
+    sounds = find_sounds(settings["audio"], skipped)
+    for line in skipped.lines():
+        say(line)
+    out = Path(settings["out"])
+    wanted = _settings_of(settings)
+    with Results(out, lambda: say(f"another process writes to {out}; waiting for it to end", error=True)) as results:
+        for note in results.notes:
+            say(note)
+        # No models are loaded before it is known that they are needed, nor while another process has the folder.
+        left = sounds if settings["again"] else [sound for sound in sounds if not results.has(sound, wanted)]
+        failed = 0
+        if left:
+            a2i = _load(settings)
+            batches = (settings["batch_size"], settings["picture_batch"])
+            rows = infer(a2i, left, results, wanted, settings["seed"], settings["decoding"], *batches)
+            failed = write_results(rows, results, len(left))
+    summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
+    if there := len(sounds) - len(left):
+        summary += f", {there:,} of them already before (again=true makes all anew)"
+    if failed:
+        summary += f", {failed:,} failed"
+    say(f"{summary}; results in {results.path}")
+    return failed
+
+
+def _settings_of(settings: dict[str, Any]) -> Settings:
+    """What decides a caption and a picture; not what changes no more than the rounding of sums."""
+    captioner = settings["captioner"]
+    caption = {
+        "captioner": str(MINI_CAPTIONER) if captioner is None else captioner,
+        "audio_language": settings.get("audio_language"),
+        "decoding": settings["decoding"],
+        "seed": settings["seed"],
+    }
+    image = {name: value for name, value in (settings["image"] or {}).items() if name not in ("_target_", "licence")}
+    if image.get("model") == "embedded":
+        image["model"] = str(MINI_PAINTER)
+    return settings_of(caption, image | {"caption": caption} if image else None)
+
+
+def _load(settings: dict[str, Any]) -> "AudioToImage":
     from a2i.pipeline import AudioToImage
 
-    out.mkdir(parents=True, exist_ok=True)
     a2i = AudioToImage.load(
         settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
     )
-    gc.freeze()
+    gc.freeze()  # it stays, so that collections need not look at it
     gc.enable()
     a2i.captioner.decoding_with(**settings["decoding"])
     small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
-    small += [("painter", "image=stable_diffusion")] if settings["image"].get("model") == "embedded" else []
+    small += [("painter", "image=stable_diffusion")] if (settings["image"] or {}).get("model") == "embedded" else []
     if small:
         names, full = (" and ".join(words) for words in zip(*small, strict=True))
-        print(f"using the small embedded {names}; for full ones: {full}")
+        say(f"using the small embedded {names}; for full ones: {full}")
     if licence := getattr(a2i.captioner, "licence", None):
-        print(f"captions by {a2i.captioner.name}, licence: {licence}")
+        say(f"captions by {a2i.captioner.name}, licence: {licence}")
     if a2i.painter is not None and a2i.painter.licence:
-        print(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
-    try:
-        batches = (settings["batch_size"], settings["picture_batch"])
-        steps = infer(a2i, sounds, out, settings["seed"], settings["decoding"], *batches)
-        rows = write_results(steps, out / "results.jsonl", len(sounds))
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; what was done is in {out / 'results.jsonl'}", file=sys.stderr)
-        sys.exit(130)
-    failed = sum(row["error"] is not None for row in rows)
-    print(f"{len(rows) - failed} of {len(rows)} done; results in {out / 'results.jsonl'}")
-    if failed:
-        sys.exit(1)
+        say(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
+    return a2i
 
 
 if __name__ == "__main__":

@@ -127,6 +127,14 @@ def _openmp() -> Any:
     return ThreadpoolController().select(user_api="openmp")
 
 
+def name_limit(folder: str | os.PathLike[str]) -> int:
+    """Bytes that the name of a file in a folder may have; 255 where the system can't tell."""
+    try:
+        return min(os.pathconf(folder, "PC_NAME_MAX"), 255)
+    except (AttributeError, OSError, ValueError):  # such as Windows, which counts 255 letters
+        return 255
+
+
 def cores() -> int:
     """That this process may use, where the system tells, else those that there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,10 @@
 """What became of a sound: its caption, its picture, and how they came about."""
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
+from errno import ENAMETOOLONG
+from hashlib import sha256
 from pathlib import Path
 
 from PIL import Image
@@ -49,6 +53,7 @@ class Result:
 
         Raises:
             ValueError: there is no picture.
+            OSError: it can't be written there. What was there stays.
         """
         if self.image is None:
             raise ValueError("got a result without a picture; load the pipeline with a picture model to have one")
@@ -63,6 +68,19 @@ class Result:
             ("Software", "a2i"),
         ):
             text.add_text(key, value)
-        part = path.with_name(f".{path.name}.part")
-        self.image.save(part, format="PNG", pnginfo=text)
-        return part.replace(path)
+        # Short, however long the picture's own name.
+        part = path.with_name(f".{sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
+        try:
+            self.image.save(part, format="PNG", pnginfo=text)
+            return part.replace(path)
+        except BaseException as error:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno == ENAMETOOLONG:
+                length = len(os.fsencode(os.path.abspath(path)))
+                raise OSError(
+                    ENAMETOOLONG,
+                    f"its path has {length} bytes, more than this system takes; expected a shorter one",
+                    str(path),
+                ) from error
+            raise

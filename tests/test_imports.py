@@ -20,6 +20,7 @@ ORDER = [
         "sound_files",
         "mixing",
         "audio",
+        "sounds",
         "waveforms",
         "text",
         "cleaning",
@@ -45,6 +46,7 @@ ORDER = [
         "command_line",
         "groups",
         "result",
+        "results",
         "pipeline",
         "training",
         "prepare",
@@ -63,6 +65,7 @@ ONLY = {
     "mixing": set(),
     "audio": {"mixing", "sound_files"},
     "waveforms": {"audio"},
+    "sounds": {"audio"},
     "text": set(),
     "cleaning": {"text"},
     "diffusion": {"places"},
@@ -76,6 +79,7 @@ ONLY = {
     "confidence": set(),
     "metrics": {"cleaning"},  # what a word is
     "report": {"audio", "features"},
+    "results": {"machine", "sounds"},
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "features", "machine"},
 }

@@ -1,17 +1,34 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import hydra
 import pytest
-from conftest import listen_to_ctrl_c
+import soundfile
+from conftest import listen_to_ctrl_c, make_captioner, tone
 from PIL import Image
 
-from a2i import AudioToImage
-from a2i.infer import find_sounds, infer, output_names, write_results
+from a2i.candidates import Candidate
+from a2i.command_line import arguments
+from a2i.compose import plain
+from a2i.infer import check, infer
+from a2i.infer import run as run_here
+from a2i.pipeline import AudioToImage
+from a2i.places import CONF
+from a2i.results import Results, Settings
+from a2i.text import CaptionTokenizer
+
+
+def here(*given: str) -> int:
+    """The command in this process: how many sounds failed."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = arguments(["device=cpu", *given], "infer", "audio")
+        return run_here(check(plain(hydra.compose("infer", overrides))))
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -42,9 +59,10 @@ def test_one_bad_file_never_stops_the_others(
         "seed=3",
     )
     assert done.returncode == 1, done.stderr
-    assert "3 of 5 done" in done.stdout
+    assert "3 of 5 done, 2 failed" in done.stdout
+    assert "skipped 1 file: 1 .md" in done.stdout
     rows = {Path(str(row["audio"])).name: row for row in results(out)}
-    assert set(rows) == {"Rain, wind & (it's) = 50% [take 2].wav", "broken.mp3", "low.wav", "middle.wav", "\udcff.wav"}
+    assert set(rows) == {"Rain, wind & (it's) = 50% [take 2].wav", "broken.mp3", "low.wav", "middle.wav", "%FF.wav"}
     for name, row in rows.items():
         assert {
             "audio",
@@ -60,7 +78,7 @@ def test_one_bad_file_never_stops_the_others(
         assert row["seed"] == 3
         assert row["captioner"] == str(captioner_folder)
         assert row["image_model"] == str(painter_folder)
-        if name in ("broken.mp3", "\udcff.wav"):
+        if name in ("broken.mp3", "%FF.wav"):
             assert row["caption"] is None
             assert row["image"] is None
             assert "can't be read as sound" in str(row["error"])
@@ -162,84 +180,217 @@ def test_bad_input_ends_in_a_clear_line(
     assert "Traceback" not in done.stderr
 
 
-def test_no_file_is_left_half_written_by_an_interruption(sounds: Path, captioner_folder: Path, tmp_path: Path) -> None:
-    listing = tmp_path / "many.txt"
-    listing.write_text("\n".join([str(sounds / "low.wav")] * 3000))
-    command = [
-        sys.executable,
-        "-m",
-        "a2i.infer",
-        "device=cpu",
-        f"audio={listing}",
-        f"captioner={captioner_folder}",
-        "image=none",
-        f"out={tmp_path / 'out'}",
-    ]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c
-    )
-    deadline = time.monotonic() + 120
+def test_nothing_is_lost_by_an_interruption(captioner_folder: Path, tmp_path: Path) -> None:
+    """Ctrl-C, then kill -9, then to the end: every row once, and those that were there as they were."""
+    many = tmp_path / "many"
+    many.mkdir()
+    soundfile.write(many / "0.wav", tone(300.0, 0.1), 16_000)
+    for index in range(1, 1200):
+        os.link(many / "0.wav", many / f"{index}.wav")
+    asked = [f"audio={many}", f"captioner={captioner_folder}", "image=none", f"out={tmp_path / 'out'}", "batch_size=4"]
+    asked += ["decoding.num_beams=1", "decoding.num_candidates=1"]
     file = tmp_path / "out" / "results.jsonl"
-    while time.monotonic() < deadline and not (file.exists() and file.stat().st_size):
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in errors
-    rows = results(tmp_path / "out")
-    assert 0 < len(rows) < 3000
-    assert all(row["error"] is None for row in rows)
+    kept: list[str] = []
+    for stop in (signal.SIGINT, signal.SIGKILL):
+        command = [sys.executable, "-m", "a2i.infer", "device=cpu", *asked]
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c
+        )
+        size = file.stat().st_size if file.exists() else 0
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (file.exists() and file.stat().st_size > size):
+            time.sleep(0.02)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=60)
+        lines = file.read_text(encoding="utf-8").splitlines()
+        assert lines[: len(kept)] == kept
+        assert len(kept) < len(lines) < 1200
+        if stop == signal.SIGINT:
+            assert process.returncode == 130
+            assert "interrupted" in errors
+            assert "the same command again goes on" in errors
+            assert "Traceback" not in errors
+            assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
+        else:
+            file.write_bytes(file.read_bytes()[:-20])  # as if it had been killed while it wrote
+            lines = lines[:-1]
+        kept = lines
+    assert here(*asked) == 0
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert lines[: len(kept)] == kept
+    assert sorted(json.loads(line)["audio"] for line in lines) == sorted(map(str, many.iterdir()))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
 
 
-def test_what_audio_means(sounds: Path, tmp_path: Path) -> None:
-    below = sounds / "below"
-    below.mkdir()
-    (below / "DEEP.WAV").write_bytes((sounds / "low.wav").read_bytes())
-    names = ["DEEP.WAV", "high.wav", "low.wav", "middle.wav"]
-    assert sorted(path.name for path in find_sounds(str(sounds))) == sorted(names)
-    assert [path.name for path in find_sounds(f"{sounds}/*i*.wav")] == ["high.wav", "middle.wav"]
-    assert [path.name for path in find_sounds(f"{sounds}/**/*.WAV")] == ["DEEP.WAV"]
-    listing = tmp_path / "list.txt"
-    listing.write_text(f"{sounds / 'low.wav'}\n\n{sounds / 'high.wav'}\n")
-    assert [path.name for path in find_sounds(str(listing))] == ["low.wav", "high.wav"]
-    assert [path.name for path in find_sounds([str(sounds / "low.wav"), str(below)])] == ["low.wav", "DEEP.WAV"]
-    assert [path.name for path in find_sounds(f"{sounds / 'low.wav'},{sounds / 'high.wav'}")] == ["low.wav", "high.wav"]
-    assert find_sounds("missing.wav") == [Path("missing.wav")]
-    comma = sounds / "rain, wind.wav"
-    comma.touch()
-    assert find_sounds(str(comma)) == [comma]
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(ValueError, match="no sound files in this folder"):
-        find_sounds(str(empty))
+def test_run_again_it_goes_on(
+    sounds: Path, captioner_folder: Path, painter_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = [f"captioner={captioner_folder}", f"image={painter_folder}", "image.steps=1", f"out={out}"]
+
+    def rows() -> dict[str, dict[str, object]]:
+        found = {Path(str(row["audio"])).name: row for row in results(out)}
+        assert len(found) == len(results(out))
+        return found
+
+    assert here(f"audio={sounds / 'low.wav'}", *asked) == 0
+    low = rows()["low.wav"]
+    assert here(f"audio={sounds / 'high.wav'}", *asked) == 0
+    assert list(rows()) == ["low.wav", "high.wav"]
+    assert rows()["low.wav"] == low
+    # One sound's picture is gone, another is asked for the first time; a third is broken, and tried again each time.
+    (sounds / "broken.wav").write_text("no sound")
+    (out / "high.png").unlink()
+    capsys.readouterr()
+    assert here(f"audio={sounds}", *asked) == 1
+    assert "3 of 4 done, 1 of them already before (again=true makes all anew), 1 failed" in capsys.readouterr().out
+    assert rows()["low.wav"] == low
+    assert (out / "high.png").is_file()
+    soundfile.write(sounds / "broken.wav", tone(500.0, 0.5), 16_000)
+    assert here(f"audio={sounds}", *asked) == 0
+    assert rows()["broken.wav"]["error"] is None
+    # Captions are there where they have pictures too; nothing is loaded to see that.
+    before = rows()
+    capsys.readouterr()
+    assert here(f"audio={sounds}", *asked[:1], "image=none", asked[-1]) == 0
+    shown = capsys.readouterr().out
+    assert "4 of 4 done, 4 of them already before" in shown
+    assert rows() == before
+    # A copy of a sound is the same sound with another time; a changed one is another.
+    os.utime(sounds / "high.wav", (1, 1))
+    soundfile.write(sounds / "low.wav", tone(900.0, 0.5), 16_000)
+    assert here(f"audio={sounds}", *asked) == 0
+    assert "3 of them already before" in capsys.readouterr().out
+    assert rows()["low.wav"]["audio_file"] != low["audio_file"]
+    assert rows()["low.wav"]["image"] == low["image"]
+    # Other settings and `again` make anew, in the same pictures.
+    assert here(f"audio={sounds / 'low.wav'}", *asked, "seed=5") == 0
+    assert rows()["low.wav"]["seed"] == 5
+    assert here(f"audio={sounds}", *asked, "again=true") == 0
+    assert {row["seed"] for row in rows().values()} == {0}
+    assert len(list(out.iterdir())) == 5
 
 
-def test_lists_as_people_have_them(sounds: Path, tmp_path: Path) -> None:
-    low, gone = str(sounds / "low.wav"), str(sounds / "gone [live].wav")
-    listing = tmp_path / "list.txt"
-    listing.write_text(f"{low}\r\n{gone}\r\n{listing}\r\n", encoding="utf-8-sig")
-    assert find_sounds(str(listing)) == [Path(low), Path(gone), listing]
-    many = [str(sounds / f"{index}.wav") for index in range(200)]
-    assert find_sounds(",".join(many)) == [Path(name) for name in many]
-    listing.write_text("Ünï.wav", encoding="utf-16")
-    with pytest.raises(ValueError, match=r"list\.txt: is no list in UTF-8"):
-        find_sounds(str(listing))
+def test_no_sound_takes_anothers_picture(
+    sounds: Path, captioner_folder: Path, painter_folder: Path, tmp_path: Path
+) -> None:
+    """Equal names in one run and in later ones, names of any length, and a picture that someone else put there."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "high.png").write_bytes(b"someone's own")
+    other = tmp_path / "b"
+    other.mkdir()
+    names = ["low.wav", "LOW.wav", "low~2.wav", "caf\u00e9.wav", "cafe\u0301.wav", "high.wav", "é" * 125 + ".wav"]
+    for index, name in enumerate(names):
+        soundfile.write(other / name, tone(300.0 + 100 * index, 0.5), 16_000)
+    asked = [f"captioner={captioner_folder}", f"image={painter_folder}", "image.steps=1", f"out={out}"]
+    assert here(f"audio={sounds / 'low.wav'}", *asked) == 0
+    assert here(f"audio={other}", *asked) == 0
+    assert here(f"audio={sounds}", *asked) == 0
+    pictures = [Path(str(row["image"])) for row in results(out)]
+    assert len(pictures) == len({picture.name.casefold() for picture in pictures}) == len(names) + 3
+    assert all(picture.is_file() for picture in pictures)
+    assert (out / "high.png").read_bytes() == b"someone's own"
+    assert results(out)[0]["image"] == str(out / "low.png")
+    before = {row["audio"]: row["image"] for row in results(out)}
+    assert here(f"audio={other}", *asked, "again=true") == 0
+    assert {row["audio"]: row["image"] for row in results(out)} == before
 
 
-def test_equal_stems_do_not_overwrite_each_other() -> None:
-    names = output_names([Path("a/x.wav"), Path("b/x.mp3"), Path("c/X.wav"), Path("x_2.wav")])
-    assert names == ["x", "x_2", "X_3", "x_2_2"]
-    assert len({name.lower() for name in names}) == 4
+def test_two_processes_share_a_folder(captioner_folder: Path, tmp_path: Path) -> None:
+    """The second waits, then finds done what the first did: each sound is done once."""
+    many = tmp_path / "many"
+    many.mkdir()
+    for index in range(40):
+        soundfile.write(many / f"{index}.wav", tone(300.0, 0.1), 16_000)
+    command = [sys.executable, "-m", "a2i.infer", "device=cpu", f"audio={many}", f"captioner={captioner_folder}"]
+    command += ["image=none", f"out={tmp_path / 'out'}"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=200) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert sum("40 of them already before" in output for output, _ in told) == 1
+    assert sorted(str(row["audio"]) for row in results(tmp_path / "out")) == sorted(map(str, many.iterdir()))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
+
+
+def test_names_that_no_terminal_shows(captioner_folder: Path, tmp_path: Path) -> None:
+    """All go on where output is ASCII or closed, and no name controls the terminal."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for name in (b"\xff.wav", "звук.wav".encode(), b"two\nlines.wav", b"\x1b[31mred.wav"):
+        soundfile.write(os.fsencode(sounds) + b"/" + name, tone(300.0, 0.1), 16_000, format="WAV")
+    command = [sys.executable, "-m", "a2i.infer", "device=cpu", f"audio={sounds}", f"captioner={captioner_folder}"]
+    command += ["image=none", f"out={tmp_path / 'out'}"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, check=False, env=ascii_only)
+    assert done.returncode == 0, done.stderr
+    assert rb"\u0437\u0432\u0443\u043a.wav" in done.stdout
+    assert rb"two\nlines.wav" in done.stdout
+    assert b"\x1b[31mred" not in done.stdout
+    names = {Path(str(row["audio"])).name for row in results(tmp_path / "out")}
+    assert names == {"%FF.wav", "звук.wav", "two\nlines.wav", "\x1b[31mred.wav"}
+    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *command, "again=true"], check=False)
+    assert done.returncode == 0
+
+
+def test_a_number_that_is_none_is_an_error(sounds: Path, tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    captioner = make_captioner(tokenizer)
+    captioner.caption = lambda waveforms, **_: [[Candidate("A hum.", *[float("nan")] * 3)] for _ in waveforms]
+    with Results(tmp_path / "out") as kept:
+        (row,) = infer(AudioToImage(captioner, None), [sounds / "low.wav"], kept, Settings("a", None), 0, {})
+        kept.add(row)
+    assert row["caption"] is None
+    assert "numbers that are none" in row["error"]
+    assert "NaN" not in kept.path.read_text().replace("(NaN or infinite)", "")
+
+
+def test_where_nothing_can_be_written_the_run_ends_clearly(
+    sounds: Path, captioner_folder: Path, painter_folder: Path, tmp_path: Path
+) -> None:
+    """A limit on files' sizes stands for a full disk: what is there stays, and nothing is left half written."""
+    out = tmp_path / "out"
+    asked = [
+        f"audio={sounds}",
+        f"captioner={captioner_folder}",
+        f"image={painter_folder}",
+        "image.steps=1",
+        f"out={out}",
+    ]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(
+            OSError, match=r"out: can't write the picture of .*high\.wav \(File too large\); what was done"
+        ):
+            here(*asked)
+        with pytest.raises(OSError, match=r"results\.jsonl: can't be written \(File too large\); what was done"):
+            here(*asked[:2], "image=none", asked[-1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (row,) = results(out)
+    assert [path.name for path in out.iterdir()] == ["results.jsonl"]
+    assert here(*asked[:2], "image=none", asked[-1]) == 0
+    assert results(out)[0] == row
+    assert len(results(out)) == 3
+
+
+def test_a_message_says_what_a_path_is_relative_to(
+    sounds: Path, captioner_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sounds)
+    assert (
+        here("audio=[low.wav,gone.wav]", f"captioner={captioner_folder}", "image=none", f"out={tmp_path / 'out'}") == 1
+    )
+    assert str(results(tmp_path / "out")[1]["error"]).endswith(f"(relative paths begin in {sounds})")
 
 
 def test_a_sound_that_was_cut_is_captioned_and_told(
     sounds: Path, captioner_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (sounds / "cut.wav").write_bytes((sounds / "low.wav").read_bytes()[:-4000])
-    a2i = AudioToImage.load(captioner_folder, None, device="cpu")
-    results = tmp_path / "results.jsonl"
-    write_results(infer(a2i, [sounds / "cut.wav", sounds / "low.wav"], tmp_path, 0, {}), results, 2)
-    cut, whole = (json.loads(line) for line in results.read_text().splitlines())
+    named = f"audio=[{sounds / 'cut.wav'},{sounds / 'low.wav'}]"
+    assert here(named, f"captioner={captioner_folder}", "image=none", f"out={tmp_path / 'out'}") == 0
+    cut, whole = results(tmp_path / "out")
     assert cut["warning"] == "cut short after 0.4 s (its header says 16,044 bytes, 12,044 are there)"
     assert cut["caption"]
     assert cut["error"] is None
