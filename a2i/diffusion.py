@@ -218,7 +218,7 @@ def _tried(kind: Any, own: Any, steps: int) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of diffusers' own use of NumPy
-            scheduler = kind.from_config(own.config)
+            scheduler, new = kind.from_config(own.config), kind.from_config(own.config)
             scheduler.set_timesteps(steps)
             taken = inspect.signature(scheduler.step).parameters
             generator = {"generator": [torch.Generator().manual_seed(0)]} if "generator" in taken else {}
@@ -228,7 +228,9 @@ def _tried(kind: Any, own: Any, steps: int) -> Any:
                 (latents, *_) = scheduler.step(predicted, time, latents, **generator, return_dict=False)
     # Each kind fails in its own way at what it can't do.
     except Exception as error:
-        raise ValueError(f"it can't take these steps ({str(error).strip().splitlines()[0]})") from error
+        raise ValueError(
+            f"it can't take these steps ({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
     if not bool(latents.isfinite().all()):
         raise ValueError("its steps end in numbers that are none")
-    return kind.from_config(own.config)  # as new
+    return new

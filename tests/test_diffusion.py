@@ -10,6 +10,8 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 
 from a2i.diffusion import Painter, _exchanged
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers with numpy 2
+
 
 @pytest.fixture(scope="module")
 def painter(painter_folder: Path) -> Painter:
@@ -43,7 +45,6 @@ def test_settings_reach_the_pipeline(painter_folder: Path) -> None:
     assert not np.array_equal(np.asarray(unguided.image), np.asarray(guided.image))
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with numpy 2
 @pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
 def test_another_scheduler_keeps_what_the_model_was_trained_with(
     painter_folder: Path, tmp_path: Path, name: str
@@ -85,7 +86,6 @@ def offered(painter: Callable[..., Painter], steps: int) -> list[str]:
     return str(caught.value).rsplit(": ", 1)[1].split(", ")
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers with numpy 2
 def test_every_scheduler_that_is_offered_draws_with_the_embedded_model() -> None:
     """Pictures close to that of the model's own, in few steps and in more."""
     embedded = partial(Painter, "embedded", guidance_scale=3.0, device="cpu")
@@ -98,7 +98,6 @@ def test_every_scheduler_that_is_offered_draws_with_the_embedded_model() -> None
             assert np.abs(found - own).mean() < most, name
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize(
     "trained",
     [
