@@ -14,6 +14,7 @@ ROOT = Path(a2i.__file__).parent
 ORDER = [
     *(
         "places",
+        "whole",
         "memory",
         "audio",
         "text",
@@ -39,6 +40,7 @@ ORDER = [
 # Rooms that know nothing of others but these.
 ONLY = {
     "places": set(),
+    "whole": set(),
     "memory": set(),
     "audio": set(),
     "text": set(),
@@ -52,10 +54,10 @@ ONLY = {
     "candidates": set(),
     "decoders": {"sharing"},
     "confidence": set(),
-    "metrics": {"cleaning"},  # what a word is
-    "report": {"audio", "features"},
+    "metrics": {"cleaning", "whole"},  # what a word is
+    "report": {"audio", "features", "whole"},
     "tracking": {"audio", "features", "report"},
-    "data": {"audio", "features"},
+    "data": {"audio", "features", "whole"},
 }
 
 
