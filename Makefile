@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test test-real check bench clean
 
 # A stamp with the hash of what is installed: a changed dependency installs again, a touched file does not.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -23,6 +23,9 @@ demo: $(STAMP) ## make sounds, caption and draw them: offline, no account, no GP
 
 test: $(STAMP) ## the default tests
 	$(RUN) -m pytest -n 2
+
+test-real: $(STAMP) ## those of them that need real recordings, from the folder A2I_REAL_DATA
+	$(RUN) -m pytest -n 2 -m "real_data and not slow and not gpu and not network and not browser"
 
 check: $(STAMP) ## linter and type checker
 	$(RUN) -m ruff check .

@@ -1,18 +1,20 @@
-"""Hydra at the entry points: where the configuration lies, which targets may be built, file names on the command line."""
+"""A configuration becomes plain values, checked against what they are for, and what its targets name is built."""
 
-import json
+import errno
+import inspect
+import math
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import sha256
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import get_object
@@ -20,15 +22,37 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from a2i.data import Source
-from a2i.places import AUDIO_LANGUAGE_MODELS, CONF
 
-PATHS = ("model.encoder.pretrained", "audio_language.model")  # keys whose values are paths, wherever they stand
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build
 
 
 def plain(config: Any) -> Any:
-    """The configuration as plain, resolved containers: past the entry points nothing knows Hydra."""
-    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    """The configuration as plain, resolved containers, `~` expanded: past the entry points nothing knows Hydra.
+
+    Raises:
+        ValueError: a setting that has to be given was not.
+    """
+    if not OmegaConf.is_config(config):
+        return config
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        given = " ".join(f"{key}=VALUE" for key in missing)
+        raise ValueError(
+            f"{' and '.join(missing)} {'has' if len(missing) == 1 else 'have'} no value yet; give it: {given}"
+        )
+    return _at_home(OmegaConf.to_container(config, resolve=True))
+
+
+def at_home(path: str) -> str:
+    """A path with the home folder in place of `~`; as it is where a file is called that, or no user."""
+    return path if os.path.lexists(path) else os.path.expanduser(path)
+
+
+def _at_home(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _at_home(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_at_home(each) for each in value]
+    return at_home(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def build(config: DictConfig | dict[str, Any], **more: Any) -> Any:
@@ -44,11 +68,184 @@ def build(config: DictConfig | dict[str, Any], **more: Any) -> Any:
         ValueError: a target is no class of the allow-list (building it could run anything), or refuses its arguments.
     """
     values = {**plain(config), **more}
+    made = target_class(values.get("_target_"))
     arguments = {name: _built(value) for name, value in values.items() if name != "_target_"}
     try:
-        return target_class(values.get("_target_"))(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{values['_target_']}: {error}") from error
+        return made(**fitting(made, arguments))
+    except Exception as error:
+        # Lightning has an error of its own for settings that don't fit, which is no ValueError.
+        if isinstance(error, ValueError | TypeError) or type(error).__module__.startswith("lightning"):
+            raise ValueError(f"{values['_target_']}: {one_line(error)}") from error
+        raise
+
+
+def check_targets(settings: Any, key: str = "") -> None:
+    """Hold all that is to be built against what it is to be built with, before any of it is.
+
+    Args:
+        settings: plain containers, with a `_target_` here and there.
+        key: where they stand in the configuration.
+
+    Raises:
+        ValueError: with the full key of a value that does not fit; or a target is none of the allow-list.
+    """
+    if isinstance(settings, list):
+        settings = dict(enumerate(settings))
+    if not isinstance(settings, dict):
+        return
+    if "_target_" in settings:
+        arguments = {name: value for name, value in settings.items() if name != "_target_"}
+        fitting(target_class(settings["_target_"]), arguments, f"{key}.")
+    for name, value in settings.items():
+        check_targets(value, f"{key}.{name}" if key else str(name))
+
+
+def fitting(made: Callable[..., Any], arguments: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Arguments as the annotations of a class or function want them.
+
+    Numbers become text where text alone is wanted (a folder may be called 2024), and lists tuples; nothing else changes.
+
+    Args:
+        made: that takes them.
+        arguments: some of its arguments, by name; what is yet to be built is left alone.
+        prefix: of their names in the configuration.
+
+    Raises:
+        ValueError: a value is of another type, or there is no argument of that name.
+    """
+    takes, hints = inspect.signature(made).parameters, _annotations(made)
+    result = dict(arguments)
+    for name, value in arguments.items():
+        if name not in takes:
+            if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in takes.values()):
+                continue
+            alike = get_close_matches(name, takes, 1)
+            hint = f"; did you mean {prefix}{alike[0]}?" if alike else ""
+            raise ValueError(f"got {prefix}{name}; expected one of {', '.join(takes)}{hint}")
+        wanted = hints.get(name, Any)
+        if value is None and takes[name].default is None:
+            continue
+        try:
+            result[name] = _fitted(value, wanted)
+        except TypeError as error:
+            several = isinstance(value, str) and "," in value
+            hint = "; several values need a list [a,b], or -m for a sweep" if several else ""
+            raise ValueError(f"got {prefix}{name}={_shown(value)}; expected {_described(wanted)}{hint}") from error
+    return result
+
+
+def _annotations(made: Callable[..., Any]) -> dict[str, Any]:
+    """What the arguments of a class or function are said to be; nothing of what only a type checker imports."""
+    function = inspect.unwrap(inspect.getattr_static(made, "__init__") if isinstance(made, type) else made)
+    found: dict[str, Any] = {}
+    for name, wanted in inspect.get_annotations(function).items():
+        with suppress(NameError):
+            # One at a time: of all at once there would be none if one can't be had.
+            one = type("One", (), {"__annotations__": {name: wanted}})
+            found |= get_type_hints(one, getattr(function, "__globals__", {}))
+    return found
+
+
+def check_out(out: str) -> None:
+    """Make sure that a folder can be written to, or made, before anything long begins.
+
+    Raises:
+        ValueError: it is the name of something else.
+        OSError: it can't be made, or nothing can be written there.
+    """
+    if not out or (os.path.lexists(out) and not os.path.isdir(out)):
+        what = f"{out}, which is a file" if out else "'', which is no name"
+        raise ValueError(f"got out={what}; expected a folder, or a name that is free")
+    there = next(folder for folder in (Path(out), *Path(out).absolute().parents) if os.path.lexists(folder))
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"a")
+            file.flush()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"can't be written to ({error.strerror}); expected another out=FOLDER", out
+        ) from error
+
+
+def _fitted(value: Any, wanted: Any, numbers_are_text: bool = True) -> Any:
+    """A value as an annotation wants it.
+
+    Raises:
+        TypeError: it does not fit.
+    """
+    origin, inner = get_origin(wanted), get_args(wanted)
+    container = origin or wanted
+    if wanted is Any or (isinstance(value, dict) and "_target_" in value):
+        return value
+    if origin in (Union, UnionType):
+        numbers = {int, float} & set(inner)  # a number is text only where no number is wanted
+        for text in (False,) if numbers else (False, True):
+            for each in inner:
+                with suppress(TypeError):
+                    return _fitted(value, each, numbers_are_text and text)
+        raise TypeError
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = True
+    if wanted in (None, NoneType):
+        fits = value is None
+    elif origin is Literal:
+        fits = any(value == each and type(value) is type(each) for each in inner)
+    elif wanted is bool:
+        fits = isinstance(value, bool)
+    elif wanted is int:
+        fits = number and isinstance(value, int)
+    elif wanted is float:
+        fits = number and math.isfinite(value)
+    elif wanted in (str, Path) or container is os.PathLike:
+        value = str(value) if number and numbers_are_text else value
+        fits = isinstance(value, str | Path)
+    elif not isinstance(container, type) or isinstance(wanted, TypeVar) or getattr(container, "_is_protocol", False):
+        pass  # what can't be told from a value
+    elif issubclass(container, Mapping):
+        fits = isinstance(value, Mapping)
+        if fits and len(inner) == 2:
+            value = {name: _fitted(each, inner[1]) for name, each in value.items()}
+    elif issubclass(container, Collection):
+        if not isinstance(value, list | tuple):
+            fits = isinstance(value, container) and not isinstance(value, str)
+        elif container is tuple:
+            kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner or (Any,) * len(value)
+            fits = len(kinds) == len(value)
+            value = tuple(_fitted(each, kind) for each, kind in zip(value, kinds, strict=True)) if fits else value
+        else:
+            value = [_fitted(each, inner[0] if inner else Any) for each in value]
+    elif container is not object:
+        fits = isinstance(value, container)
+    if not fits:
+        raise TypeError
+    return value
+
+
+def _described(wanted: Any) -> str:
+    """What an annotation wants, in words."""
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if origin in (Union, UnionType):
+        # Objects can't be given on a command line.
+        words = [
+            _described(each) for each in inner if each is not NoneType and not _described(each).startswith("an object")
+        ]
+        return " or ".join(dict.fromkeys([*words, *(["null"] if NoneType in inner else [])])) or _described(inner[0])
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    container = origin or wanted
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+    if container in names or not isinstance(container, type):
+        return names.get(container, str(wanted))
+    if issubclass(container, Mapping):
+        return "a dictionary"
+    if issubclass(container, Collection):
+        return f"a list of {_described(inner[0])} each" if inner and inner[0] in names else "a list"
+    return f"an object of {container.__name__}"
+
+
+def _shown(value: Any) -> str:
+    """A value as one writes it on the command line, text in quotes."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def target_class(target: Any) -> Callable[..., Any]:
@@ -78,84 +275,104 @@ def _built(value: Any) -> Any:
 
 def prepared(data: dict[str, Any]) -> Source:
     """Build and prepare a source, one process at a time: ranks and jobs of a sweep all come here, and may come together."""
-    from filelock import FileLock
-
     source: Source = build(data)
-    key = sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"a2i-prepare-{os.getuid()}-{key}.lock"):
+    with ExitStack() as stack:
+        for root in sorted(_roots(data)):
+            stack.enter_context(_alone(Path(root)))
         source.prepare()
     return source
 
 
-def image_names() -> list[str]:
-    """The picture models that `image=` knows by name."""
-    return sorted(file.stem for file in (CONF / "image").glob("*.yaml"))
-
-
-def arguments(argv: Sequence[str], paths: Sequence[str] = ()) -> list[str]:
-    """Command-line arguments that Hydra reads as the user meant them.
-
-    File names hold blanks, commas, parentheses and equal signs, which mean something in Hydra's grammar: the values of
-    `paths` are quoted, unless they are quoted, interpolated or a list already. `image=FOLDER` chooses that folder, and
-    `captioner=NAME` the settings of an audio-language model.
-
-    Args:
-        argv: without the program's name.
-        paths: keys whose values are paths, beside `PATHS`.
-    """
-    result: list[str] = []
-    for argument in argv:
-        key, equals, value = argument.partition("=")
-        if key == "image" and equals and value not in image_names() and Path(value).is_dir():
-            result += ["image=folder", f"image.model={quoted(value)}"]
-        elif key in ("captioner", "against") and value in AUDIO_LANGUAGE_MODELS:
-            result += [argument, f"audio_language={value}"]
-        elif key in (*paths, *PATHS) and equals and value and not _is_grammar(value):
-            result.append(f"{key}={quoted(value)}")
-        else:
-            result.append(argument)
-    return result
-
-
-def quoted(value: str) -> str:
-    """A value as a quoted string in Hydra's grammar."""
-    # In Hydra's quoted strings a backslash escapes only before a quote, so that those before one are doubled.
-    escaped = re.sub(r"(\\*)'", lambda found: found.group(1) * 2 + r"\'", value)
-    escaped = re.sub(r"(\\+)$", lambda found: found.group(1) * 2, escaped)
-    # ${…} in a file's name is no interpolation.
-    return "'" + escaped.replace("${", r"\${") + "'"
-
-
-def _is_grammar(value: str) -> bool:
-    """Whether a value is Hydra's own: null, a quoted string, a list or an interpolation."""
-    if value == "null" or (value.startswith("${") and value.endswith("}")):
-        return True
-    if value[0] not in "'\"[" or Path(value).exists():
-        return False
-    try:
-        return OverridesParser.create().parse_override(f"key={value}").value() is not None
-    except HydraException:
-        return False
-
-
-def use_arguments(paths: Sequence[str] = ()) -> None:
-    """Replace the program's own arguments with `arguments`'."""
-    sys.argv[1:] = arguments(sys.argv[1:], paths)
+def _roots(data: Any) -> set[str]:
+    """The folders of a source, and of those that it is made of."""
+    if not isinstance(data, dict):
+        return set()
+    own = {os.path.abspath(data["root"])} if isinstance(data.get("root"), str) else set()
+    return own.union(*map(_roots, data.values()))
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
+def _alone(root: Path) -> Iterator[None]:
+    """Hold a lock beside a folder, which every machine that has the folder sees; nothing is left of it.
+
+    Where none can be had nothing can be written either, and all that is left to do is to look.
+    """
+    from filelock import FileLock
+
+    path = root.parent / f".{root.name}.lock"
+    missing = [folder for folder in path.parents if not folder.exists()]
+    lock = FileLock(path)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        # Before others can have it: who waits for a file that is gone takes a new one. Windows removes it when released.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+
+
+EXPECTED_ERRORS = (
+    ValueError,
+    OSError,
+    ImportError,
+    HydraException,
+    OmegaConfBaseException,
+)  # where the input is at fault
+_ABSOLUTE = re.compile(r"(^|[\s'\"(])(/|\\\\|[A-Za-z]:[\\/])")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line; of a relative path that is not there, what it is relative to."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}no space left on the disk; free some, or choose a folder on another"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        message = f"{os.fsdecode(error.filename) if not isinstance(error.filename, int) else error.filename}: {error.strerror}"
+    else:
+        message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, FileNotFoundError) and not isinstance(error, HydraException) and not _ABSOLUTE.search(message):
+        message += f" (relative paths begin in {Path.cwd()})"
+    return message
+
+
+def traceback_wanted() -> bool:
+    """Whether the user asks to see where an error arose."""
+    return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+
+
+def say_error(message: str) -> None:
+    """Print an error's line, on a line of its own where a progress bar stands."""
+    text = f"error: {message}\n(HYDRA_FULL_ERROR=1 shows where)"
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def clear_errors(explained: Callable[[BaseException], str] = one_line) -> Iterator[None]:
     """End the program with one line, not with a traceback, where the input is at fault.
 
     HYDRA_FULL_ERROR=1 shows the traceback.
+
+    Args:
+        explained: what that line is.
     """
     try:
         yield
-    except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
+    except EXPECTED_ERRORS as error:
         sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-        # A sweep's other jobs are Hydra's to decide on; ending the program would end them all.
-        if sweeping or os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):
+        # A sweep's other jobs go on; ending the program would end them all.
+        if sweeping or traceback_wanted():
             raise
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"error: {message}\n(HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
+        say_error(explained(error))
         sys.exit(2)

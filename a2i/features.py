@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from a2i.audio import SAMPLE_RATE
+from a2i.machine import in_threads
 
 FeatureKind = Literal["ast", "panns_16k", "panns_32k"]
 FRAME_LENGTH = 400  # samples, 25 ms
@@ -21,8 +22,7 @@ LOWEST_FREQUENCY = 20.0  # Hz
 PANNS_LOWEST_FREQUENCY = 50.0  # Hz
 PANNS_FLOOR = 1e-10  # of a mel bin's power: -100 dB
 CHUNK_FRAMES = 6_000  # one minute; bounds the memory that framing takes
-CACHED_FRAMES = 1_024  # 2 MB of them: a core's share of the third cache, and
-FEW_FRAMES = 256  # of the second
+CACHED_FRAMES = 1_024  # 2 MB of them: a core's share of the third cache
 ALIGNED = 16  # values, 64 bytes: what begins at a multiple of them is written fastest
 LOW_BLOCK, HIGH_BLOCK = 32, 16  # mel bins, of the lower half and the upper one, whose filters are wider
 # Mean and standard deviation: AudioSet's (Gong et al. 2021), and of the PANNs' decibels ESC-10's, rounded.
@@ -134,24 +134,39 @@ class LogMel(nn.Module):
     def _in_pieces(self, framed: Tensor) -> Tensor:
         """(B, T, 400 or 512) samples → log-mel (B, T, num_mel_bins).
 
-        A CPU is fastest with little at a time, a clip for each thread, which stays in its cache; a GPU with much.
+        A CPU is fastest with little at a time, which stays in its cache, and each thread with a clip of its own: threads that
+        share each operation wait for each other hundreds of times, for milliseconds where another program has a core. A GPU
+        is fastest with much.
         """
         log_mel = framed.new_empty(*framed.shape[:2], self.settings.num_mel_bins)
-        size, rows, columns, few = framed.shape[2], len(framed), CHUNK_FRAMES, CHUNK_FRAMES
-        if framed.device.type == "cpu":
-            rows, columns, few = min(rows, torch.get_num_threads()), CACHED_FRAMES, FEW_FRAMES
+        on_cpu = framed.device.type == "cpu"
+        rows, columns = (1, min(CACHED_FRAMES, framed.shape[1])) if on_cpu else (len(framed), CHUNK_FRAMES)
+        pieces = [
+            piece
+            for some, result in zip(framed.split(rows), log_mel.split(rows), strict=True)
+            for piece in zip(some.split(columns, dim=1), result.split(columns, dim=1), strict=True)
+        ]
+        left = iter(pieces)  # who is free takes the next
         banks = [self.mel_banks[parts, bands].contiguous() for bands, parts in self._blocks]
-        windowed = framed.new_empty(rows, min(columns, framed.shape[1]), FFT_LENGTH)
-        centred = framed.new_empty(rows, min(few, framed.shape[1]), ALIGNED + FRAME_LENGTH)
-        windowed[..., size:], centred[..., :ALIGNED] = 0.0, 0.0
-        # Under mixed precision the logarithm of tiny powers would lose its digits.
-        with torch.autocast(framed.device.type, enabled=False):
-            for some, result in zip(framed.split(rows), log_mel.split(rows), strict=True):
-                for piece, place in zip(some.split(columns, dim=1), result.split(columns, dim=1), strict=True):
-                    ready = windowed[: len(piece), : piece.shape[1]]
-                    for part, values in zip(piece.split(few, dim=1), ready.split(few, dim=1), strict=True):
-                        self._window(part, centred[: len(part), : part.shape[1]], values[..., :size])
+        size, columns = framed.shape[2], min(columns, framed.shape[1])
+
+        @torch.no_grad()
+        def work() -> None:
+            windowed = framed.new_empty(rows, columns, FFT_LENGTH)
+            centred = framed.new_empty(rows, columns, ALIGNED + FRAME_LENGTH)
+            windowed[..., size:], centred[..., :ALIGNED] = 0.0, 0.0
+            # Under mixed precision the logarithm of tiny powers would lose its digits.
+            with torch.autocast(framed.device.type, enabled=False):
+                for piece, place in left:
+                    ready = windowed[:, : piece.shape[1]]
+                    self._window(piece, centred[:, : piece.shape[1]], ready[..., :size])
                     self._log_mel(ready, banks, place)
+
+        threads = min(torch.get_num_threads(), len(pieces)) if on_cpu else 1
+        if threads > 1:
+            in_threads(work, threads)
+        else:
+            work()
         return log_mel
 
     @cached_property

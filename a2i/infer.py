@@ -10,13 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from omegaconf import DictConfig
 
 from a2i import audio
-from a2i.compose import clear_errors, plain, use_arguments
-from a2i.memory import keep_freed_memory
-from a2i.places import CONF
+from a2i.command_line import entry_point
+from a2i.compose import at_home, check_out, check_targets, fitting, plain
+from a2i.machine import begin_program
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
@@ -32,7 +31,7 @@ def find_sounds(sounds: str | list[str]) -> list[Path]:
     """
     if isinstance(sounds, list):
         return _each(sounds)
-    path = Path(sounds).expanduser()
+    path = Path(at_home(sounds))
     kind = _kind(path)
     if kind == "file" and path.suffix.lower() in (".txt", ".lst", ".list"):
         return _each(_listed(path))
@@ -64,7 +63,7 @@ def _each(sounds: list[str]) -> list[Path]:
     found: list[Path] = []
     for sound in map(str, sounds):
         try:
-            found += [Path(sound)] if _kind(Path(sound).expanduser()) == "file" else find_sounds(sound)
+            found += [Path(sound)] if _kind(Path(at_home(sound))) == "file" else find_sounds(sound)
         except ValueError:
             found.append(Path(sound))
     return found
@@ -178,34 +177,58 @@ def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> lis
     return done
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="infer")
+def check(settings: dict[str, Any]) -> dict[str, Any]:
+    """Check what can be checked before a model is loaded, and give the settings as they are wanted.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+        OSError: nothing can be written to `out`.
+    """
+    settings = fitting(_check, settings)  # held against its annotations
+    _check(**settings)
+    from a2i.decoders import Decoding  # here: --help and what is wrong above need not wait for torch
+
+    check_targets(settings)
+    fitting(Decoding, {name: value for name, value in settings["decoding"].items() if value is not None}, "decoding.")
+    return settings
+
+
+def _check(
+    *,
+    audio: str | list[str] | None,
+    captioner: str | None,
+    out: str,
+    seed: int,
+    device: str | None,
+    batch_size: int,
+    picture_batch: int,
+    **others: Any,
+) -> None:
+    if not audio:
+        raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
+    for name, value in (("batch_size", batch_size), ("picture_batch", picture_batch)):
+        if value < 1:
+            raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
+    check_out(out)
+
+
+@entry_point("infer", bare="audio")
 def main(config: DictConfig) -> None:
     """Entry point."""
-    with clear_errors():
-        if config.audio is None:
-            raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
-        settings = plain(config)
-        if not isinstance(settings["seed"], int):
-            raise ValueError(f"got seed={settings['seed']!r}; expected a whole number")
-        for name in ("batch_size", "picture_batch"):
-            if not isinstance(settings[name], int) or settings[name] < 1:
-                raise ValueError(f"got {name}={settings[name]!r}; expected a whole number of at least 1")
-        sounds = find_sounds(settings["audio"])
-        out = Path(settings["out"]).expanduser()
-        if out.exists() and not out.is_dir():
-            raise ValueError(f"got out={out}, which is a file; expected a folder, or a name that is free")
-        # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
-        # picture. What is loaded stays, so that later collections need not look at it either.
-        gc.disable()
-        from a2i.pipeline import AudioToImage
+    # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
+    # picture. What is loaded stays, so that later collections need not look at it either.
+    gc.disable()
+    settings = check(plain(config))
+    sounds, out = find_sounds(settings["audio"]), Path(settings["out"])
+    from a2i.pipeline import AudioToImage
 
-        a2i = AudioToImage.load(
-            settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
-        )
-        gc.freeze()
-        gc.enable()
-        a2i.captioner.decoding_with(**settings["decoding"])
-        out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    a2i = AudioToImage.load(
+        settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
+    )
+    gc.freeze()
+    gc.enable()
+    a2i.captioner.decoding_with(**settings["decoding"])
     small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
     small += [("painter", "image=stable_diffusion")] if settings["image"].get("model") == "embedded" else []
     if small:
@@ -229,6 +252,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
-    use_arguments(paths=("audio", "captioner", "out", "image.model"))
+    begin_program()
     main()

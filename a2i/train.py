@@ -1,9 +1,15 @@
 """`python -m a2i.train experiment=NAME`: train a captioner; a run folder holds all that came of it."""
 
+import errno
 import gc
 import json
+import logging
+import math
 import os
 import sys
+import textwrap
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,29 +17,52 @@ from typing import TYPE_CHECKING, Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from a2i.compose import build, clear_errors, plain, prepared, quoted, target_class, use_arguments
-from a2i.memory import keep_freed_memory
+from a2i.command_line import INTERRUPTED, arguments, choices, entry_point, quoted
+from a2i.compose import at_home, build, clear_errors, plain, prepared, target_class
+from a2i.data.contents import write_whole
+from a2i.machine import begin_program
 from a2i.places import CONF
+from a2i.training.run_folder import (
+    CHANGES,
+    CONFIG_FILE,
+    OVERRIDES_FILE,
+    RESUMED_FILE,
+    changed,
+    first_process,
+    held,
+    new_folder,
+    note_start,
+    saved_settings,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from a2i.captioner import Captioner
+    from a2i.training.checkpoints import Checkpoint
     from a2i.training.module import CaptionModule
 
-CONFIG_FILE, OVERRIDES_FILE = "config.yaml", "overrides.yaml"
+# Two runs that start in the same second have a folder each: conf/train.yaml names theirs by it.
+OmegaConf.register_new_resolver("a2i.new_folder", new_folder, replace=True)
+OmegaConf.register_new_resolver(
+    "a2i.changes", lambda: textwrap.fill(", ".join(CHANGES), 110), replace=True
+)  # for --help
 
 
-def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[str, float]:
+def train(
+    config: dict[str, Any], folder: Path, start: "Checkpoint | None" = None, changes: dict[str, Any] | None = None
+) -> dict[str, float]:
     """Train, validate, and write the captioner folder.
 
     Args:
         config: composed from `conf/train.yaml`, as plain containers.
         folder: of the run.
-        resume: go on from the run's last checkpoint.
+        start: the checkpoint to go on from; None for a new run.
+        changes: of the configuration with which it goes on, for the run's record.
 
     Returns:
         the last validation's values, by name, and the monitored one at its best as `best/…`: that of the captioner folder,
@@ -47,10 +76,7 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
     from a2i.training.prepared import prepare
 
     _quieten()
-    last = folder / "checkpoints" / "last.ckpt"
     with clear_errors():
-        if resume and not last.exists():
-            raise FileNotFoundError(f"{last}: no such checkpoint, so nothing to resume; start the experiment anew")
         torch.set_float32_matmul_precision(config["matmul_precision"])
         seed_everything(config["seed"], workers=True, verbose=False)
         source = prepared(config["data"])
@@ -70,28 +96,59 @@ def train(config: dict[str, Any], folder: Path, resume: bool = False) -> dict[st
         datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **loader)
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
-        module, trainer = _assemble(config, captioner, len(datamodule.labels), folder)
-    try:
-        trainer.fit(module, datamodule, ckpt_path=str(last) if resume else None, weights_only=True)
-    except SystemExit:  # how Lightning ends after Ctrl-C
-        print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
-        sys.exit(130)
+        begun = None if start is None else partial(note_start, folder, start.path, start.steps, changes or {})
+        module, trainer = _assemble(config, captioner, len(datamodule.labels), folder, begun)
+        _fit(trainer, module, datamodule, folder, start)
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     name = monitored(config)[0]
     checkpoint: Any
     for checkpoint in trainer.checkpoint_callbacks:
         if checkpoint.monitor == name and checkpoint.best_model_score is not None:
             values[f"best/{name}"] = float(checkpoint.best_model_score)
-    if not trainer.callback_metrics and (folder / "captioner").exists():
-        print(f"nothing left to train in {folder}: it has had its epochs; a larger trainer.max_epochs goes on")
-    elif trainer.is_global_zero:
+    if trainer.is_global_zero:
         try:
-            _finish(config, module, trainer, folder, values)
+            with clear_errors():
+                _finish(config, module, trainer, folder, values)
         except KeyboardInterrupt:
             print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
             sys.exit(130)
     trainer.strategy.barrier()
     return values
+
+
+def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, start: "Checkpoint | None") -> None:
+    from a2i.training.checkpoints import FOLDER
+    from a2i.training.finite import NotFiniteError
+
+    try:
+        trainer.fit(module, data, ckpt_path=None if start is None else str(start.path), weights_only=True)
+    except SystemExit:  # how Lightning ends after Ctrl-C
+        print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
+        sys.exit(130)
+    except NotFiniteError as error:
+        again = (
+            f"python -m a2i.train resume={folder}" if any((folder / FOLDER).glob("*.ckpt")) else "the same command with"
+        )
+        raise NotFiniteError(
+            f"{error}. Training stopped: no captioner is written, and the checkpoints in {folder} are those from before it."
+            " Look at these sounds and captions; a lower training.optimizer.lr or a trainer.gradient_clip_val often helps;"
+            f" to leave such steps out: {again} training.on_nan=skip"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"{folder}: the disk is full ({error}). The checkpoints there are whole; free some of it, then go on:"
+            f" python -m a2i.train resume={folder}"
+        ) from error
+
+
+def _nothing_left(config: dict[str, Any], start: "Checkpoint") -> bool:
+    """Whether a run has had its epochs or steps, or was stopped early."""
+    bounds = ((start.epochs, config["trainer"].get("max_epochs")), (start.steps, config["trainer"].get("max_steps")))
+    if any(isinstance(most, int) and 0 < most <= done for done, most in bounds):
+        return True
+    return isinstance(config["patience"], int) and start.waited >= config["patience"] > 0
 
 
 def monitored(config: dict[str, Any]) -> tuple[str, str]:
@@ -125,11 +182,12 @@ def _quieten() -> None:
 
 
 def _assemble(
-    config: dict[str, Any], captioner: "Captioner", labels: int, folder: Path
+    config: dict[str, Any], captioner: "Captioner", labels: int, folder: Path, begun: Callable[[], None] | None
 ) -> tuple["CaptionModule", "Trainer"]:
     from a2i.metrics.bertscore import BERTScore
     from a2i.metrics.provenance import settings_hash
     from a2i.training.callbacks import run_callbacks
+    from a2i.training.checkpoints import WholeCheckpoints
     from a2i.training.loggers import logger_settings, remember_run
     from a2i.training.module import CaptionModule
 
@@ -139,6 +197,7 @@ def _assemble(
         settings |= {"label_loss": 0.0, "labels_first": 0.0}
     optimizer = dict(settings.pop("optimizer"))
     optimizer_class = target_class(optimizer.pop("_target_"))
+    on_nan = settings.pop("on_nan", "stop")
     bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])
     module = CaptionModule(
         captioner,
@@ -149,8 +208,11 @@ def _assemble(
         **settings,
     )
     kept = [build(values) for values in logger_settings(config["logger"], folder)]
-    callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"])
-    trainer = build(config["trainer"], logger=kept or False, callbacks=callbacks)
+    callbacks = run_callbacks(folder, *monitored(config), config["patience"], config["table_clips"], on_nan, begun)
+    plugins = [*(config["trainer"].get("plugins") or ()), WholeCheckpoints()]
+    # Below its root Lightning keeps, and looks for, the checkpoint of a job that SLURM puts back into its queue.
+    root = {"default_root_dir": str(folder)}
+    trainer = build({**config["trainer"], **root}, logger=kept or False, callbacks=callbacks, plugins=plugins)
     found = bertscore.settings if bertscore else None
     scored_with = found and {**found, "settings_hash": settings_hash(found)}
     for logger in kept:
@@ -164,11 +226,17 @@ def _finish(
     config: dict[str, Any], module: "CaptionModule", trainer: "Trainer", folder: Path, values: dict[str, float]
 ) -> None:
     """Write the captioner folder from the best checkpoint, the values and the curves."""
-    import torch
+    from a2i.training.checkpoints import BEST, FOLDER, read
+    from a2i.training.finite import NotFiniteError, not_finite
 
-    best = folder / "checkpoints" / "best.ckpt"
+    best = folder / FOLDER / BEST
+    weights = "last"
     if best.exists():
-        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        try:
+            module.load_state_dict(read(best)["state_dict"])
+            weights = "best"
+        except ValueError as error:
+            print(f"{error}. The captioner gets the weights of the last step instead", file=sys.stderr)
     captioner = module.captioner.float().cpu()
     if captioner.keywords is not None:
         from a2i.training.several import learn_several
@@ -176,18 +244,21 @@ def _finish(
         captioner.to(trainer.strategy.root_device)
         learn_several(captioner, trainer.datamodule, module.augment, config["seed"])  # type: ignore[attr-defined]
         captioner.cpu()
+    if bad := not_finite(captioner.state_dict()):
+        raise NotFiniteError(f"{folder}: no captioner is written, because of weights that are not finite: {bad[0]} …")
     scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("best/"))
+    written_with = f"`{CONFIG_FILE}`" + (f" and `{RESUMED_FILE}`" if (folder / RESUMED_FILE).exists() else "")
     card = (
-        f"# {config['name']}\n\nA captioner trained by a2i: `python -m a2i.train` with the configuration in `{CONFIG_FILE}`"
+        f"# {config['name']}\n\nA captioner trained by a2i: `python -m a2i.train` with the configuration in {written_with}"
         f" of its run.\n\n- data: `{config['data']['_target_']}`\n- epochs: {trainer.current_epoch}\n"
-        f"- best validation: {scores or 'none'}\n- weights: of the {'best' if best.exists() else 'last'} checkpoint"
-        f" by `{monitored(config)[0]}`\n"
+        f"- best validation: {scores or 'none'}\n- weights: of the {weights} checkpoint by `{monitored(config)[0]}`\n"
     )
     if captioner.keywords is not None:
         card += "- it was validated before it learnt to tell two sources, with one keyword a clip\n"
     captioner.save(folder / "captioner", card)
     if values:  # none where a run had its epochs, but was interrupted before its captioner was written
-        (folder / "values.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        write_whole(folder / "values.json", (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode())
     from a2i.training.curves import plot_curves
 
     plot_curves(folder)
@@ -205,44 +276,54 @@ def _check_launch(devices: Any, overrides: list[str]) -> None:
             f"got trainer.devices={devices} in a sweep: Lightning would start the whole sweep anew on every other device."
             " Set trainer.devices=1, or start each job's ranks from outside (torchrun)"
         )
-    if "TORCHELASTIC_RUN_ID" in os.environ and not any(item.startswith("hydra.run.dir=") for item in overrides):
+    slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    apart = "TORCHELASTIC_RUN_ID" in os.environ or (job.mode == RunMode.RUN and slurm)
+    if apart and not any(item.startswith("hydra.run.dir=") for item in overrides):
         raise ValueError(
-            "under torchrun every rank would choose a run folder by its own clock; set hydra.run.dir=FOLDER"
+            "under torchrun or srun every rank would choose a run folder of its own; set hydra.run.dir=FOLDER"
         )
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+@entry_point("train")
 def main(config: DictConfig) -> float | None:
-    """Entry point. Returns the monitored value at its best, for sweeps."""
+    """Entry point of a new run. Returns the monitored value at its best, for sweeps."""
     job = HydraConfig.get()
     overrides = list(job.overrides.task)
     folder = Path(job.runtime.output_dir)
-    resume = config.resume is not None
-    with clear_errors():
-        if resume:
-            folder = Path(config.resume).expanduser().resolve()
-            if not (folder / OVERRIDES_FILE).exists():
-                raise FileNotFoundError(
-                    f"{folder}: no {OVERRIDES_FILE} there; expected resume=RUN, the folder of a training run"
-                )
-            overrides = [item for item in overrides if not item.startswith("resume=")]
-        _check_launch(plain(config.trainer.devices), [*job.overrides.hydra, *overrides])
-        settings = plain(config)
-        if not resume:
-            # Ranks that Lightning starts come here too, when the first one has begun.
-            if (folder / "checkpoints").exists() and "LOCAL_RANK" not in os.environ:
+    with ExitStack() as until_done:
+        with clear_errors():
+            if config.resume is not None:
                 raise ValueError(
-                    f"{folder}: holds a run already; give another hydra.run.dir, or go on: resume={folder}"
+                    "got resume= in a sweep or a configuration; expected it on the command line of one run:"
+                    " python -m a2i.train resume=FOLDER"
                 )
-            folder.mkdir(parents=True, exist_ok=True)
-        (folder / OVERRIDES_FILE).write_text(yaml.safe_dump(overrides), encoding="utf-8")
-        (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+            settings = plain(config)
+            from a2i.training.settings import check  # here: --help and a wrong name need not wait for torch
+
+            check(settings)
+            monitored(settings)
+            _check_launch(settings["trainer"]["devices"], [*job.overrides.hydra, *overrides])
+            if first_process():
+                folder.mkdir(parents=True, exist_ok=True)
+                until_done.enter_context(held(folder))
+                if (folder / "checkpoints").exists():
+                    raise ValueError(
+                        f"{folder}: holds a run already; give another hydra.run.dir, or go on: resume={folder}"
+                    )
+                write_whole(folder / OVERRIDES_FILE, yaml.safe_dump(overrides).encode())
+                write_whole(folder / CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False).encode())
+        return _run(settings, folder)
+
+
+def _run(
+    settings: dict[str, Any], folder: Path, start: "Checkpoint | None" = None, changes: dict[str, Any] | None = None
+) -> float | None:
     print(f"run folder: {folder}")
     from a2i.tracking import close_wandb
 
     failed = True
     try:
-        values = train(settings, folder, resume)
+        values = train(settings, folder, start, changes)
         failed = False
     finally:
         close_wandb(failed)
@@ -251,19 +332,78 @@ def main(config: DictConfig) -> float | None:
     return values.get(f"best/{monitored(settings)[0]}")
 
 
-def _go_on(argv: list[str]) -> list[str]:
-    """Resuming a run, what it was given before comes first, and Hydra too writes into its folder and begins no other."""
-    folders = [item.partition("=")[2].strip("'") for item in argv if item.startswith("resume=")]
-    if not folders or not (file := Path(folders[0]).expanduser() / OVERRIDES_FILE).exists():
-        return argv
-    before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not any(item.startswith("hydra.run.dir=") for item in argv):
-        before.append(f"hydra.run.dir={quoted(folders[0])}")
-    return list({item.partition("=")[0].lstrip("+~"): item for item in [*before, *argv]}.values())
+def _go_on(argv: list[str]) -> None:
+    """Entry point of a run that is resumed: from plain values, with the few changes that are allowed, and without Hydra.
+
+    Hydra would run what a stranger's folder names, and write its own record over the run's.
+    """
+    with ExitStack() as until_done:
+        with clear_errors():
+            given = [item.partition("=")[2] for item in argv if item.startswith("resume=")]
+            folder = Path(at_home(given[-1].strip("'\""))).resolve()
+            if flags := [item for item in argv if item.startswith("-")]:
+                raise ValueError(
+                    f"got {flags[0]} beside resume=; expected resume=FOLDER and changes, one run at a time"
+                )
+            settings = saved_settings(folder)
+            until_done.enter_context(held(folder))
+            settings = saved_settings(folder)  # as the process left it that held the folder before
+            changes = _changes([item for item in argv if not item.startswith("resume=")], settings)
+            settings = _with_defaults(changed(settings, changes))
+            from a2i.training.checkpoints import latest
+            from a2i.training.settings import check
+
+            check(settings)
+
+            start = latest(folder)
+            if _nothing_left(settings, start) and (folder / "captioner").exists():
+                print(f"nothing left to train in {folder}: it has had its epochs; a larger trainer.max_epochs goes on")
+                return
+        log = logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True)
+        shape = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's, whose file it goes on
+        logging.basicConfig(level=logging.INFO, format=shape, handlers=[logging.StreamHandler(sys.stdout), log])
+        _run(settings, folder, start, changes)
+
+
+def _changes(items: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """Changes that the command line gives, `key=value` in Hydra's grammar, by key."""
+    changes = {}
+    for item, override in zip(items, OverridesParser.create().parse_overrides(arguments(items, "train")), strict=False):
+        if override.is_delete() or override.is_sweep_override() or override.package is not None:
+            raise ValueError(f"got {item} beside resume=; expected key=value with one value")
+        value = plain(OmegaConf.create({"value": override.value()}))["value"]
+        if override.key_or_group == "logger":
+            if value not in choices("logger"):
+                raise ValueError(f"got logger={value}; expected one of {', '.join(choices('logger'))}")
+            with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+                value = plain(hydra.compose("train", [f"logger={value}", f"name={quoted(settings['name'])}"]).logger)
+        changes[override.key_or_group] = value
+    return changes
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that a run of an earlier version has not, as `conf/train.yaml` has them."""
+    for key, value in yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8")).items():
+        if key in ("loader", "training"):
+            settings[key] = {**value, **settings[key]}
+        elif key not in ("defaults", "hydra"):
+            settings.setdefault(key, value)
+    return settings
+
+
+def start(argv: list[str]) -> None:
+    """Begin a run, or go on with one."""
+    asks = {"-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info"}
+    if any(item.startswith("resume=") and item != "resume=null" for item in argv) and not asks & set(argv):
+        try:
+            _go_on(argv)
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+    else:
+        main()
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
-    sys.argv[1:] = _go_on(sys.argv[1:])
-    use_arguments(paths=("resume", "data.root", "loader.cache"))
-    main()
+    begin_program()
+    start(sys.argv[1:])

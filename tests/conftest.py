@@ -42,6 +42,12 @@ TINY_AST = {
 TINY_GPT2 = {"n_embd": 48, "n_layer": 2, "n_head": 2, "n_positions": 40}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_data")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real recordings and captions."""

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from a2i.audio_language import AudioLanguageCaptioner
-from a2i.compose import arguments as use_names
+from a2i.command_line import arguments as use_names
 from a2i.compose import plain
 from a2i.evaluate.systems import predict, read_if_written
 from a2i.pipeline import AudioToImage
@@ -138,7 +138,7 @@ def test_evaluate_by_name(folder: Path, sounds: Path) -> None:
     )
     arguments = ["captioner=qwen2_audio", f"audio_language.model={folder}", "data=folder", f"data.root={sounds}"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = plain(hydra.compose("evaluate", [*use_names(arguments, ("captioner",)), "decoding.max_tokens=6"]))
+        settings = plain(hydra.compose("evaluate", [*use_names(arguments, "evaluate"), "decoding.max_tokens=6"]))
     assert read_if_written("qwen2_audio") is None
     rows = predict("qwen2_audio", settings | {"device": "cpu"})
     assert [row.file_name for row in rows] == ["high.wav", "low.wav"]

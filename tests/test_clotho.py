@@ -1,7 +1,6 @@
 """Clotho: the official layout, its odd file names, the splits of each version, and the real tables where they are."""
 
 import hashlib
-import os
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -29,8 +28,6 @@ ODD_NAMES = (
     "été à la mer.wav",
     'the "best" one\'s.wav',
 )
-REAL = os.environ.get("A2I_REAL_DATA")
-with_real_data = pytest.mark.skipif(not REAL, reason="A2I_REAL_DATA is not set: the real caption tables are not here")
 
 
 def table_of(names: list[str] | tuple[str, ...]) -> str:
@@ -237,10 +234,9 @@ def test_the_configuration_names_the_arguments(tmp_path: Path, monkeypatch: pyte
     assert source.splits[0] == "development"
 
 
-@with_real_data
 @pytest.mark.parametrize(("official", "rows"), [("development", 2893), ("evaluation", 1045)])
-def test_the_real_tables_are_the_official_ones(official: str, rows: int, tmp_path: Path) -> None:
-    table = Path(str(REAL)) / "clotho" / f"clotho_captions_{official}.csv"
+def test_the_real_tables_are_the_official_ones(official: str, rows: int, tmp_path: Path, real_data: Path) -> None:
+    table = real_data / "clotho" / f"clotho_captions_{official}.csv"
     number, _, captions, _ = clotho.FILES["v1"][official]
     assert hashlib.md5(table.read_bytes()).hexdigest() == captions
     assert number == rows
@@ -255,9 +251,8 @@ def test_the_real_tables_are_the_official_ones(official: str, rows: int, tmp_pat
     assert all(len(clip.captions) == 5 for clip in clips)
 
 
-@with_real_data
-def test_the_real_recordings_that_are_here_are_found_and_the_others_listed() -> None:
-    root = Path(str(REAL)) / "clotho"
+def test_the_real_recordings_that_are_here_are_found_and_the_others_listed(real_data: Path) -> None:
+    root = real_data / "clotho"
     with pytest.raises(MissingRecordingsError) as caught:
         Clotho(root, "v1").clips("test")
     here = {path.name for path in (root / "evaluation").iterdir()}

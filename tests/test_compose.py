@@ -1,86 +1,14 @@
-import subprocess
-import sys
+import errno
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
-from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from a2i.compose import arguments, build, clear_errors, image_names, plain
+from a2i.compose import build, check_out, clear_errors, one_line, plain, prepared
+from a2i.data import Clip
 from a2i.places import CONF, PACKAGE
-
-NAMES = [
-    "01 A pug struggles to breathe 1_14_2008.wav",
-    "Rain, wind & thunder (take 2).wav",
-    "it's raining.wav",
-    "a=b.wav",
-    "50% [loud] {very}.wav",
-    "dollar ${HOME} $x.wav",
-    r"back\slash.wav",
-    r"ends with \\",
-    "Ünï çödé 雨.wav",
-    "null and void.wav",
-]
-
-
-def read(override: str) -> object:
-    """What Hydra and OmegaConf make of a command-line argument."""
-    value = OverridesParser.create().parse_override(override).value()
-    return OmegaConf.create({"audio": value})["audio"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_file_names_arrive_as_they_are(name: str) -> None:
-    (argument,) = arguments([f"audio={name}"], paths=("audio",))
-    assert read(argument) == name
-
-
-@given(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1).filter(
-        lambda name: name[0] not in "'\"[$"
-    )
-)
-def test_any_name_arrives_as_it_is(name: str) -> None:
-    if name == "null":
-        return
-    (argument,) = arguments([f"audio={name}"], paths=("audio",))
-    assert read(argument) == name
-
-
-def test_hydras_own_values_stay(tmp_path: Path) -> None:
-    for argument in (
-        "audio=[a.wav,b.wav]",
-        "audio='a b.wav'",
-        "captioner=null",
-        "audio=${oc.env:HOME}",
-        "--multirun",
-        "seed=1,2",
-    ):
-        assert arguments([argument], paths=("audio", "captioner")) == [argument]
-    strange = tmp_path / "[brackets].wav"
-    strange.touch()
-    (argument,) = arguments([f"audio={strange}"], paths=("audio",))
-    assert read(argument) == str(strange)
-
-
-def test_a_folder_chosen_as_picture_model(tmp_path: Path) -> None:
-    folder = tmp_path / "my painter"
-    folder.mkdir()
-    assert arguments([f"image={folder}"]) == ["image=folder", f"image.model='{folder}'"]
-    assert arguments(["image=mini", "image=nonsense"]) == ["image=mini", "image=nonsense"]
-    assert {"mini", "none", "stable_diffusion", "folder"} <= set(image_names())
-
-
-def test_a_captioner_by_name_brings_its_settings() -> None:
-    assert arguments(["captioner=qwen2_audio"], paths=("captioner",)) == [
-        "captioner=qwen2_audio",
-        "audio_language=qwen2_audio",
-    ]
-    assert arguments(["captioner=my/folder"], paths=("captioner",)) == ["captioner='my/folder'"]
-    published = "model.encoder.pretrained=Cnn14_16k_mAP=0.438.pth"
-    assert arguments([published]) == ["model.encoder.pretrained='Cnn14_16k_mAP=0.438.pth'"]
 
 
 def test_only_what_is_allowed_is_built() -> None:
@@ -136,14 +64,88 @@ def test_where_the_configuration_lies() -> None:
     assert CONF.parent in (PACKAGE, PACKAGE.parent)
 
 
-@pytest.mark.parametrize("entry", ["train", "evaluate", "infer", "prepare"])
-def test_help_helps(entry: str) -> None:
-    """Shown with the commands that people type, and without loading torch."""
-    code = (
-        f"import runpy, sys; sys.argv = ['a2i.{entry}', '--help']\n"
-        f"try: runpy.run_module('a2i.{entry}', run_name='__main__')\n"
-        "finally: assert not {'torch', 'transformers', 'diffusers', 'lightning'} & set(sys.modules), 'heavy'\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert f"python -m a2i.{entry}" in done.stdout
+def test_errors_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotFoundError) as missing:
+        open("nowhere/x")  # noqa: SIM115
+    assert one_line(missing.value) == f"nowhere/x: No such file or directory (relative paths begin in {tmp_path})"
+    with pytest.raises(FileNotFoundError) as missing:
+        open(tmp_path / "nowhere")  # noqa: SIM115
+    assert one_line(missing.value) == f"{tmp_path / 'nowhere'}: No such file or directory"
+    with pytest.raises(OSError, match="directory") as below:
+        Path("file/below").mkdir()
+    assert one_line(below.value) == "file/below: Not a directory"
+    assert one_line(ValueError("a\n  b")) == "a b"
+    assert one_line(ValueError()) == "ValueError"
+    full = OSError(errno.ENOSPC, "No space left on device", "x.npy")
+    assert one_line(full).startswith("x.npy: no space left on the disk")
+
+
+def test_a_setting_without_a_value_is_named() -> None:
+    config = OmegaConf.create({"data": {"root": "???"}, "image": {"model": "???"}, "seed": 1})
+    with pytest.raises(ValueError, match=r"^data\.root and image\.model have no value yet; give it: data\.root=VALUE"):
+        plain(config)
+
+
+def test_out_is_checked_and_not_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_out(str(tmp_path / "new" / "deeper"))
+    check_out(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for wrong in (tmp_path / "file", ""):
+        with pytest.raises(ValueError, match="expected a folder, or a name that is free"):
+            check_out(str(wrong))
+    with pytest.raises(OSError, match="expected another out=FOLDER"):
+        check_out(str(tmp_path / "file" / "below"))
+
+
+def test_what_lightning_refuses_is_the_inputs_fault() -> None:
+    with pytest.raises(ValueError, match=r"lightning\.pytorch\.Trainer: .*nowhere"):
+        build({"_target_": "lightning.pytorch.Trainer", "accelerator": "nowhere", "logger": False})
+
+
+class Slow:
+    """A source that notices when two prepare it at once."""
+
+    inside = most = 0
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def prepare(self) -> None:
+        Slow.inside += 1
+        Slow.most = max(Slow.most, Slow.inside)
+        time.sleep(0.02)
+        self.root.mkdir(parents=True, exist_ok=True)
+        Slow.inside -= 1
+
+    def clips(self, split: str) -> list[Clip]:
+        return []
+
+
+def test_a_source_is_prepared_by_one_at_a_time_and_no_lock_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2i.compose.target_class", lambda _: Slow)
+    data = {"_target_": "a2i.Slow", "root": str(tmp_path / "data" / "deeper" / "slow")}
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: prepared(dict(data)), range(12)))
+    assert Slow.most == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "deeper", "slow"]
+
+
+def test_where_no_lock_can_be_had_a_source_is_looked_at_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    data = {"_target_": "a2i.data.folder.Folder", "root": str(tmp_path / "file" / "below" / "x")}
+    with pytest.raises(FileNotFoundError, match="no caption table"):
+        prepared(data)
+    data["root"] = str(tmp_path / "typo" / "deeper")
+    with pytest.raises(FileNotFoundError, match="no caption table"):
+        prepared(data)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing is made where there is nothing"
+    sources = {"_target_": "a2i.data.combined.Combined", "sources": {"a": data, "b": {**data, "seed": 1}}}
+    with pytest.raises(FileNotFoundError, match="no caption table"):
+        prepared(sources)

@@ -8,8 +8,8 @@ import hydra
 import pytest
 import yaml
 
+from a2i.command_line import arguments as use_names
 from a2i.compose import ALLOWED, plain
-from a2i.compose import arguments as use_names
 from a2i.places import AUDIO_LANGUAGE_MODELS, CONF
 
 CHOICES = [
@@ -61,7 +61,7 @@ def test_every_audio_language_model_has_the_captioners_arguments(name: str) -> N
 
     arguments = set(inspect.signature(AudioLanguageCaptioner).parameters) - {"device"}
     for entry in ("infer", "evaluate"):
-        overrides = use_names([f"captioner={name}", "audio_language.dtype=float16"], paths=("captioner",))
+        overrides = use_names([f"captioner={name}", "audio_language.dtype=float16"], entry)
         config = compose(entry, *overrides)
         assert set(config["audio_language"]) == arguments | {"_target_"}
         assert config["audio_language"]["dtype"] == "float16"

@@ -1,6 +1,5 @@
 """ESC-10: folds as splits, sentences that name the kind and nothing else, and the real recordings where they are."""
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,9 +12,6 @@ from omegaconf import OmegaConf
 from a2i.compose import build
 from a2i.data.esc10 import Esc10
 from a2i.data.esc10_captions import LABELS, SENTENCES, SOURCE_WORDS, captions_for, kinds_named
-
-REAL = os.environ.get("A2I_REAL_DATA")
-with_real_data = pytest.mark.skipif(not REAL, reason="A2I_REAL_DATA is not set: the real recordings are not here")
 
 
 def write_esc10(root: Path, folds: tuple[int, ...]) -> Path:
@@ -129,9 +125,8 @@ def test_the_configuration_names_the_arguments(tmp_path: Path, monkeypatch: pyte
     build(config).prepare()
 
 
-@with_real_data
-def test_the_real_recordings() -> None:
-    source = Esc10(Path(str(REAL)) / "esc10")
+def test_the_real_recordings(real_data: Path) -> None:
+    source = Esc10(real_data / "esc10")
     source.prepare()
     train, val = source.clips("train"), source.clips("val")
     assert len(train) == 240

@@ -239,13 +239,6 @@ def test_what_is_wrong_is_found_before_the_captioning(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_can_not_be_written_to_is_found_before(run: Run, calls: list[int], tmp_path: Path) -> None:
-    (tmp_path / "out").touch()
-    with pytest.raises(OSError, match=r"got out=.*out, where nothing can be written .*; expected a folder with room"):
-        run()
-    assert not calls
-
-
 def test_names_of_windows_are_the_same_clips(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "theirs.csv", [[f".\\{name}", "A bell."] for name in NAMES], "File_Name,caption_predicted")
     assert run(f"against={tmp_path / 'theirs.csv'}") == 0

@@ -175,3 +175,20 @@ class Unread:
 
     def read_into(self, place: np.ndarray) -> None:
         place[:] = self.values.numpy()
+
+
+@pytest.mark.parametrize("kind", ["ast", "panns_32k"])
+def test_threads_with_a_clip_each_change_no_bit(kind: FeatureKind) -> None:
+    before = torch.get_num_threads()
+    log_mel = LogMel(FeatureSettings(num_mel_bins=64, kind=kind))
+    waveforms, lengths = torch.randn(5, 200_000), torch.tensor([200_000, 163_000, 40_000, 401, 7])
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(log_mel(waveforms, lengths)[0])
+            assert torch.get_num_threads() == threads  # here: the other threads' number is their own
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])

@@ -473,3 +473,23 @@ def test_command_line(tmp_path):
     failed = subprocess.run([*command, "--sample-rate", "8000"], check=False, env=dict(os.environ), **options)
     assert failed.returncode != 0
     assert "expected 12000 or more" in failed.stderr
+
+
+def test_the_command_line_writes_captions_that_can_be_learnt_from(tmp_path, capsys):
+    from a2i.data.folder import Folder
+    from a2i.data.foley.__main__ import main
+
+    main([str(tmp_path), "--count", "4", "--seed", "1", "--alone"])
+    main([str(tmp_path), "--count", "3", "--seed", "2", "--sources", "drops"])
+    source = Folder(tmp_path)
+    source.prepare()
+    clips = {split: source.clips(split) for split in ("train", "val", "test")}
+    assert {split: len(some) for split, some in clips.items()} == {"train": 3, "val": 2, "test": 2}
+    for clip in (clip for some in clips.values() for clip in some):
+        assert len(clip.captions) == 5
+        assert clip.path.is_file()
+    (tmp_path / "captions.csv").write_text("file_name,caption\nmine.wav,My own.\n")
+    capsys.readouterr()
+    main([str(tmp_path), "--count", "1", "--sources", "drops"])
+    assert "stays as it is" in capsys.readouterr().out
+    assert (tmp_path / "captions.csv").read_text() == "file_name,caption\nmine.wav,My own.\n"

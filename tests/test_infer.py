@@ -147,7 +147,7 @@ def test_a_list_with_a_missing_file(sounds: Path, captioner_folder: Path, tmp_pa
             "num_beams='two'",
         ),
         (["audio={sounds}/low.wav", "image=none", "captioner={captioner}", "device=gpu"], "device='gpu'"),
-        (["audio={sounds}/low.wav", "image=none", "seed=null"], "got seed=None"),
+        (["audio={sounds}/low.wav", "image=none", "seed=null"], "got seed=null"),
         (["audio={sounds}/low.wav", "image=none", "out={sounds}/high.wav"], "which is a file"),
     ],
 )

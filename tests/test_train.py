@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import soundfile
@@ -20,7 +22,10 @@ from safetensors.torch import load_file
 
 from a2i.captioner import Captioner
 from a2i.metrics.captions import score_captions
+from a2i.places import CONF
+from a2i.train import start
 from a2i.training.curves import read_metrics
+from a2i.training.run_folder import held, saved_settings
 
 SMALL = [
     "experiment=mini",
@@ -101,7 +106,11 @@ def test_a_run_folder_holds_all_that_came_of_it(run_folder: Path) -> None:
         "values.json",
         "wandb",
     } <= present
-    assert {path.name for path in (run_folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run_folder / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    }
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     assert config["trainer"]["max_epochs"] == 12
     values = json.loads((run_folder / "values.json").read_text())
@@ -233,11 +242,20 @@ def test_resuming_continues_the_same_run(
 def test_a_longer_run_continues_a_shorter_one(recordings: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "longer"
     train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=2")
+    record = {name: (folder / name).read_text() for name in ("config.yaml", "overrides.yaml")}
     train(f"resume={folder}", "trainer.max_epochs=4")
     assert_same_run(folder, whole, 10)
-    # What was given on the way stays given.
-    train(f"resume={folder}")
-    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == 4
+    # What was given on the way stays given, beside the record of how it began.
+    resumed = yaml.safe_load((folder / "resumed.yaml").read_text())
+    assert [(entry["from"], entry["step"], entry["changes"]) for entry in resumed] == [
+        ("last.ckpt", 10, {"trainer.max_epochs": 4})
+    ]
+    assert {name: (folder / name).read_text() for name in record} == record
+    assert saved_settings(folder)["trainer"]["max_epochs"] == 4
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert "nothing left to train" in train(f"resume={folder}").stdout
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
 
 
 WHOLE = [
@@ -301,7 +319,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> N
     epoch = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
     train(f"resume={folder}", f"trainer.max_epochs={epoch + 2}")
     assert (folder / "captioner" / "model.safetensors").exists()
-    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_epochs"] == epoch + 2
+    assert saved_settings(folder)["trainer"]["max_epochs"] == epoch + 2
 
 
 def test_a_captioner_that_was_not_written_is_written_when_resuming(tmp_path: Path) -> None:
@@ -342,6 +360,128 @@ def test_a_run_that_has_had_its_epochs_keeps_its_record(recordings: Path, whole:
     again = train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", check=False)
     assert again.returncode == 2
     assert "holds a run already" in again.stderr
+
+
+def test_a_checkpoint_that_is_cut_is_named_and_the_one_before_it_goes_on(
+    recordings: Path, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "whole"
+    shutil.copytree(whole, folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    os.truncate(last, last.stat().st_size // 2)
+    (folder / "checkpoints" / "best.ckpt").write_bytes(b"")
+    done = train(f"resume={folder}")
+    assert f"{last} (" in done.stderr
+    assert "previous.ckpt, of step 15" in done.stderr
+    assert_same_run(folder, whole, 16)
+    assert yaml.safe_load((folder / "resumed.yaml").read_text())[0]["from"] == "previous.ckpt"
+
+
+def test_a_folder_from_a_stranger_runs_nothing(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What Hydra would run of it: its launcher, its callbacks, how it logs."""
+    folder = tmp_path / "whole"
+    shutil.copytree(whole, folder)
+    planted = tmp_path / "planted"
+    touch = f"{{_target_:os.mkdir,path:{planted}}}"
+    overrides = [
+        f"+hydra.callbacks.x={touch}",
+        f"hydra.launcher={touch}",
+        f"hydra.job_logging={touch}",
+        "hydra.mode=MULTIRUN",
+    ]
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+    start([f"resume={folder}"])
+    assert "nothing left to train" in capsys.readouterr().out
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["hydra"] = {"callbacks": {"x": {"_target_": "os.mkdir", "path": str(planted)}}}
+    config["training"]["augment"] = {"_target_": "os.mkdir", "path": str(planted)}
+    config["trainer"]["max_epochs"] = 5
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit) as ended:
+        start([f"resume={folder}"])
+    assert ended.value.code == 2
+    assert "got _target_ 'os.mkdir'; expected one that begins with a2i." in capsys.readouterr().err
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["loader.batch_size=2"], "got loader.batch_size=2 for a run that goes on; expected no other change than of"),
+        (["training.optimizer.lr=1"], "expected no other change than of"),
+        (["experiment=mini"], "expected no other change than of"),
+        (["hydra.run.dir=x"], "expected no other change than of"),
+        (["~patience"], "got ~patience beside resume=; expected key=value"),
+        (["patience=1,2"], "got patience='1,2'; expected a whole number or null"),
+        (["logger=tensorboard"], "got logger=tensorboard; expected one of csv, none, wandb"),
+        (["-m"], "got -m beside resume="),
+        (["max_epochs"], "error:"),
+    ],
+)
+def test_a_resumed_run_is_the_same_run(
+    whole: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as ended:
+        start([f"resume={whole}", *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()} == before
+
+
+def test_one_process_at_a_time_trains_in_a_folder(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with held(whole), pytest.raises(SystemExit):
+        start([f"resume={whole}"])
+    assert "another process is training in this folder" in capsys.readouterr().err
+
+
+def test_a_run_of_an_earlier_version_goes_on(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "whole"
+    shutil.copytree(whole, folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    del config["training"]["on_nan"], config["loader"]["prepared"], config["matmul_precision"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    start([f"resume={folder}"])
+    assert "nothing left to train" in capsys.readouterr().out
+
+
+def test_other_recordings_have_another_place(recordings: Path, whole: Path, tmp_path: Path) -> None:
+    """A place is counted in batches."""
+    fewer = tmp_path / "fewer"
+    shutil.copytree(recordings, fewer)
+    rows = (fewer / "captions.csv").read_text().splitlines(keepends=True)
+    (fewer / "captions.csv").write_text("".join(rows[:9] + rows[-6:]))
+    folder = tmp_path / "whole"
+    shutil.copytree(whole, folder)
+    done = train(f"resume={folder}", "trainer.max_epochs=5", f"data.root={fewer}", check=False)
+    assert done.returncode == 2
+    assert "an epoch has 2 batches on each of 1 devices, and had 5 on each of 1 when" in done.stderr
+    assert not (folder / "resumed.yaml").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_run(recordings: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    steep = ["training.optimizer.lr=1e25", "training.schedule=constant", "training.warmup=0", "trainer.max_epochs=2"]
+    done = train(*SMALL, *FAST, f"data.root={recordings}", f"hydra.run.dir={folder}", *steep, check=False)
+    assert done.returncode == 2
+    assert re.search(r"error: step 2 \(epoch 0\): the loss is nan for the batch of \d+.wav, \d+.wav, ", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not (folder / "captioner").exists()
+    assert not (folder / "values.json").exists()
+    assert not list(folder.rglob("*.ckpt"))
+
+
+def test_two_runs_of_one_second_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for _ in range(2):  # as in two processes
+        monkeypatch.setattr("a2i.training.run_folder._made", {})
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra.compose("train", ["experiment=mini"], return_hydra_config=True)
+        folders += [config.hydra.run.dir, config.hydra.sweep.dir]
+    assert len({*folders}) == 4
+    assert all(Path(folder).is_dir() for folder in folders)
+    assert all(folder.startswith("runs/mini/") for folder in folders)
 
 
 def test_a_limited_epoch_is_an_epoch(recordings: Path, tmp_path: Path) -> None:

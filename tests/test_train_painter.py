@@ -221,10 +221,8 @@ def test_the_tokenizer_takes_any_sentence(tmp_path: Path) -> None:
         assert tokenizer.decode(ids, skip_special_tokens=True).strip() == text
 
 
-def test_the_shipped_painter_is_small_and_draws_what_it_is_told() -> None:
-    if "A2I_REAL_DATA" not in os.environ:
-        pytest.skip("A2I_REAL_DATA is not set: no emoji to hold the drawings against")
-    folder = Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png"
+def test_the_shipped_painter_is_small_and_draws_what_it_is_told(real_data: Path) -> None:
+    folder = real_data / "emoji" / "png"
     assert sum(file.stat().st_size for file in SHIPPED.rglob("*")) < 25e6
     concepts = painter_data.read_concepts()
     known = torch.stack([painter_data.load_picture(folder / concept.file, 128) for concept in concepts]).flatten(1)

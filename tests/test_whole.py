@@ -14,7 +14,7 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "x").touch()
-    with pytest.raises(OSError, match=r"folder can't be written \(.*expected a folder with room"):
+    with pytest.raises(OSError, match=r"can't be written \(.*expected a folder with room.*/folder'"):
         write_text(tmp_path / "folder", "text")
-    with pytest.raises(OSError, match=r"a\.txt/b can't be written"):
+    with pytest.raises(OSError, match=r"can't be written \(.*a\.txt/b"):
         write_text(file / "b", "text")

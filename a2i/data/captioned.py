@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import posixpath
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,7 @@ def read_captions(path: str | Path, need_references: bool = True, sounds: str | 
         ValueError: a column is missing or there twice, or a row has no name, no reference, a name that another has, or
             one that leads out of the folder of sounds.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     table = read_table(path, ["file_name", PREDICTED, *(["caption_1"] if need_references else [])])
     clips: dict[str, Captioned] = {}
     named: set[str] = set()  # a blank behind a name is a slip, and no other clip
@@ -81,7 +82,7 @@ def read_captions(path: str | Path, need_references: bool = True, sounds: str | 
         named.add(same_clip(name))
         if sounds is not None:
             try:
-                place_in(Path(sounds).expanduser(), name)
+                place_in(Path(os.path.expanduser(sounds)), name)
             except ValueError as error:
                 raise ValueError(f"{path}, row {number}: {error}") from error
         caption = row[PREDICTED].strip()
@@ -163,7 +164,7 @@ def with_sounds(clips: Sequence[Captioned], folder: str | Path) -> list[Captione
     Raises:
         ValueError: it is no folder, or has none of them.
     """
-    folder, names = Path(folder).expanduser(), [clip.file_name for clip in clips]
+    folder, names = Path(os.path.expanduser(folder)), [clip.file_name for clip in clips]
     try:
         found = locate(names, folder, "")
     except MissingRecordingsError as error:
@@ -183,7 +184,7 @@ def with_pictures(clips: Sequence[Captioned], folder: str | Path) -> tuple[list[
     Raises:
         ValueError: it is no folder, or has none of them; or `results.jsonl` can't be read.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     drawn: dict[str | Path, tuple[Path, str]] = {}
     try:
         if (results := folder / "results.jsonl").is_file():

@@ -20,6 +20,7 @@ from a2i.data import Clip
 from a2i.data.cache import Cache
 from a2i.data.contents import PARTIAL
 from a2i.data.download import require_space
+from a2i.machine import cores
 
 ABANDONED = 3_600  # seconds after which nobody is still writing a file
 AHEAD = 4  # clips of each process that wait for it
@@ -58,16 +59,11 @@ def fill(caches: Sequence[Cache], clips: Iterable[Clip], workers: int | None, sa
         needed = sum(size(cache, clip) for cache, clip in tasks)
         require_space(folder, needed, f"preparing {len(tasks)} entries")
         say(f"preparing {len(tasks)} entries of at most {needed / 1e9:.2f} GB in {folder}")
-        failures = _run(tasks, _cores() if workers is None else workers)
+        failures = _run(tasks, cores() if workers is None else workers)
     if failures:
         more = f" and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
         raise ValueError(f"{len(failures)} of {len(tasks)} entries can't be made: {'; '.join(failures[:LISTED])}{more}")
     return len(tasks)
-
-
-def _cores() -> int:
-    """That this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def size(cache: Cache, clip: Clip) -> int:

@@ -6,14 +6,13 @@ Or `captions=FILE.csv` for any system's captions; `against=` for a comparison wi
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from a2i.compose import clear_errors, plain, use_arguments
+from a2i.command_line import entry_point
+from a2i.compose import check_out, check_targets, fitting, plain
 from a2i.data import Clip
 from a2i.data.captioned import (
     Captioned,
@@ -25,7 +24,6 @@ from a2i.data.captioned import (
     with_pictures,
     with_sounds,
 )
-from a2i.data.folder import told
 from a2i.evaluate.board import log_run, wandb_settings
 from a2i.evaluate.captioning import Captioning, clips_of
 from a2i.evaluate.pages import show, write, write_comparison, write_page
@@ -40,8 +38,7 @@ from a2i.evaluate.systems import (
     read_if_written,
     short_names,
 )
-from a2i.memory import keep_freed_memory
-from a2i.places import CONF
+from a2i.machine import begin_program
 
 
 def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> int:
@@ -73,7 +70,7 @@ def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> in
     heard = clips_of(settings) if settings["captions"] is None or others is None else []
     _check_clips(clips, others, heard, settings)
     clips = _with_media(clips, settings, ranks) if clips else []
-    make_writable(out)
+    out.mkdir(parents=True, exist_ok=True)
     device = ranks.device(settings["device"])
     to_caption = None
     if settings["captions"] is None:
@@ -128,23 +125,6 @@ def _check_clips(
             raise ValueError(f"{source}: every row has an error in place of a caption; expected captions")
     if settings["pictures"] and not clips:
         with_pictures([Captioned(clip.name, "", (), audio=clip.path) for clip in heard], settings["pictures"])
-
-
-def make_writable(out: Path) -> None:
-    """Make the folder, and see that files can be written there.
-
-    Raises:
-        OSError: they can't.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise type(error)(
-            f"got out={told(out)}, where nothing can be written ({error.strerror or error}); expected a folder with room "
-            "that you may write to, or a name for a new one"
-        ) from error
 
 
 def _with_media(clips: list[Captioned], settings: dict[str, Any], ranks: Ranks) -> list[Captioned]:
@@ -205,48 +185,75 @@ def _score(
     print(f"\nto look at: {out / ('comparison.html' if against else 'report.html')}; all files in {out}")
 
 
-def _check(settings: dict[str, Any], out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"got out={out}, which is a file; expected a folder, or a name that is free")
-    if (settings["captioner"] is None) == (settings["captions"] is None):
+def check(settings: dict[str, Any]) -> dict[str, Any]:
+    """Check what can be checked before anything is loaded, and give the settings as they are wanted.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+        OSError: nothing can be written to `out`.
+    """
+    settings = fitting(_check, settings)  # held against its annotations
+    _check(**settings)
+    _check_report(**fitting(_check_report, settings["report"], "report."))
+    check_targets(settings)
+    return settings
+
+
+def _check(
+    *,
+    captioner: str | None,
+    captions: str | None,
+    against: str | None,
+    split: str,
+    name: str,
+    out: str,
+    metrics: str | list[str] | None,
+    bootstrap_samples: int,
+    batch_size: int,
+    device: str | None,
+    audio: str | None,
+    pictures: str | None,
+    seed: int,
+    pool: str | None,
+    **others: Any,
+) -> None:
+    check_out(out)
+    if (captioner is None) == (captions is None):
         raise ValueError("expected either captioner=FOLDER data=NAME, or captions=FILE.csv (--help tells more)")
-    if settings["audio"] is not None and settings["captions"] is None:
+    if audio is not None and captions is None:
         raise ValueError("got audio= with captioner=; the sounds are those of the data: audio= goes with captions=")
-    for name, value in (("captions", settings["captions"]), ("against", settings["against"])):
-        path = Path(value or "").expanduser()
+    for key, value, lowest in (("batch_size", batch_size, 1), ("bootstrap_samples", bootstrap_samples, 0)):
+        if value < lowest:
+            raise ValueError(f"got {key}={value}; expected a whole number of at least {lowest}")
+    for key, table in (("captions", captions), ("against", against)):
+        path = Path(table or "")
         file = path / "captions.csv" if path.is_dir() else path
-        if (
-            value is not None
-            and file.resolve().parent == out.resolve()
-            and file.name in ("captions.csv", "submission.csv")
-        ):
-            raise ValueError(f"got {name}={value} and out={out}, which would overwrite it; expected another folder")
+        overwritten = file.resolve().parent == Path(out).resolve() and file.name in ("captions.csv", "submission.csv")
+        if table is not None and overwritten:
+            raise ValueError(f"got {key}={table} and out={out}, which would overwrite it; expected another folder")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
+def _check_report(*, clips: int | None, sounds: bool) -> None:
+    if clips is not None and clips < 0:
+        raise ValueError(f"got report.clips={clips}; expected null or a whole number of at least 0")
+
+
+@entry_point("evaluate")
 def main(config: DictConfig) -> None:
     """Entry point."""
-    with clear_errors():
-        settings = plain(config)
-        out = Path(settings["out"]).expanduser()
-        _check(settings, out)
-        try:
-            with joined() as ranks:
-                failed = evaluate(settings, out, HydraConfig.get().runtime.choices["data"], ranks)
-        except KeyboardInterrupt:
-            kept = f"; the captions so far are in {out}, and the same command goes on from there"
-            print(f"\ninterrupted{kept if settings['captions'] is None else ''}", file=sys.stderr)
-            sys.exit(130)
+    settings = check(plain(config))
+    out = Path(settings["out"])
+    try:
+        with joined() as ranks:
+            failed = evaluate(settings, out, HydraConfig.get().runtime.choices["data"], ranks)
+    except KeyboardInterrupt:
+        if settings["captions"] is None:
+            print(f"\nthe captions so far are in {out}; the same command goes on from there", file=sys.stderr)
+        raise
     if failed:
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
-    use_arguments(
-        paths=(
-            *("captioner", "captions", "against", "out", "audio", "pictures", "pool", "data.root", "image.model"),
-            *("bertscore.model", "bertscore.baseline", "clip.model", "clap.model"),
-        )
-    )
+    begin_program()
     main()

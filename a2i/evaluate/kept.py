@@ -12,6 +12,7 @@ from a2i.captioner_folder import CARD_FILE
 from a2i.data import Clip
 from a2i.metrics.provenance import settings_hash, versions
 from a2i.places import AUDIO_LANGUAGE_MODELS
+from a2i.whole import not_written
 
 
 class Caption(NamedTuple):
@@ -82,13 +83,10 @@ class Kept:
     def _append(self, text: str) -> None:
         try:
             # Processes that share the work all add to one file: with one write at its end each, no lines are mixed.
-            with self.file.open("ab", buffering=0) as file:
+            with self.file.open("ab") as file:
                 file.write(text.encode("utf-8"))
         except OSError as error:
-            raise type(error)(
-                f"{self.file} can't be written ({error.strerror or error}); expected a folder with room that you may "
-                "write to. The captions that are in it are not lost: the same command goes on from there"
-            ) from error
+            raise not_written(self.file, error) from error
 
     def _lines(self) -> list[str]:
         if not self.file.is_file():
@@ -106,7 +104,7 @@ def made_by(captioner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if captioner in AUDIO_LANGUAGE_MODELS:
         own: Any = {"name": captioner, **(settings.get("audio_language") or {})}
     else:
-        own = _contents(Path(captioner).expanduser())
+        own = _contents(Path(os.path.expanduser(captioner)))
     return {
         "captioner": own,
         **{name: settings[name] for name in ("data", "split", "decoding")},

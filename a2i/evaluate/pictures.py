@@ -1,5 +1,6 @@
 """Pictures of captions: drawn by a picture model, kept, and scored with CLIP and CLAP."""
 
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -243,7 +244,7 @@ def read_pool(path: str | Path | None) -> tuple[str, ...]:
         FileNotFoundError: there is no such file.
         ValueError: it is not in UTF-8, has fewer than three sentences, or one twice.
     """
-    file = POOL if path is None else Path(path).expanduser()
+    file = POOL if path is None else Path(os.path.expanduser(path))
     try:
         found = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
     except UnicodeDecodeError as error:

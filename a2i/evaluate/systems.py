@@ -1,5 +1,6 @@
 """Whose captions are scored, where they come from, and the scoring itself."""
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ def read_if_written(source: str) -> list[Captioned] | None:
     """
     from a2i.captioner_folder import SETTINGS_FILE
 
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if source in AUDIO_LANGUAGE_MODELS or (path / SETTINGS_FILE).is_file():
         return None
     path = path / "captions.csv" if path.is_dir() else path
@@ -180,6 +181,6 @@ def short_names(source: str, against: str | None) -> tuple[str, str]:
     """Names for two systems: the last part of their paths that says something, or all where that is the same."""
     short = []
     for path in map(Path, (source, against or "")):
-        resolved = path.expanduser().resolve()
+        resolved = Path(os.path.expanduser(path)).resolve()
         short.append(resolved.parent.name if resolved.stem in ("captioner", "captions") else resolved.stem)
     return (short[0], short[1]) if short[0] != short[1] else (source, str(against))

@@ -3,7 +3,9 @@
 import random
 import signal
 import sys
+import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,20 @@ from lightning.pytorch.utilities import rank_zero_only
 from a2i.metrics.table import write_captions
 from a2i.report import ClipRow
 from a2i.tracking import clip_table
+from a2i.training import checkpoints
+from a2i.training.finite import FiniteSteps, NotFiniteError, OnNan
 from a2i.training.module import CaptionModule
 
 
-def run_callbacks(folder: Path, monitor: str, mode: str, patience: int | None, table_clips: int) -> list[Callback]:
+def run_callbacks(
+    folder: Path,
+    monitor: str,
+    mode: str,
+    patience: int | None,
+    table_clips: int,
+    on_nan: OnNan = "stop",
+    begun: Callable[[], None] | None = None,
+) -> list[Callback]:
     """Checkpoints (best and last), early stopping, a progress bar, and what this file has.
 
     Args:
@@ -29,15 +41,18 @@ def run_callbacks(folder: Path, monitor: str, mode: str, patience: int | None, t
         mode: `max` or `min`.
         patience: validations without progress after which training stops; None for never.
         table_clips: in the table of each validation.
+        on_nan: what becomes of a step whose loss or gradient is not finite; see `FiniteSteps`.
+        begun: called by the first process once training begins, or goes on.
     """
-    keep: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
+    keep: dict[str, Any] = {"dirpath": folder / checkpoints.FOLDER, "enable_version_counter": False}
     best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
     # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
     # interrupted in the best one's place.
     last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
-    found: list[Callback] = [RandomStates(), CaptionFiles(folder / "captions"), ValidationTable(table_clips)]
+    found: list[Callback] = [FiniteSteps(on_nan), SamePlace(begun), RandomStates()]
+    found += [CaptionFiles(folder / "captions"), ValidationTable(table_clips)]
     if patience is not None:
-        found.append(EarlyStopping(monitor=monitor, mode=mode, patience=patience))
+        found.append(Patience(monitor=monitor, mode=mode, patience=patience))
     found.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50))
     return [*found, best, last, StopBetweenSteps()]
 
@@ -47,15 +62,60 @@ class LastCheckpoint(ModelCheckpoint):
 
     Not in the middle of a step, which has used up random numbers and changed statistics that resuming would use and change
     again; and not after an epoch's last step, or resuming would leave that epoch without its validation. There the
-    checkpoint of the epoch before stands, from which all comes out the same.
+    checkpoint of the epoch before stands, from which all comes out the same. Nor where weights may be spoiled, or the disk is
+    full.
     """
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, (NotFiniteError, OSError)):
+            return
         progress = trainer.fit_loop.epoch_loop.batch_progress
         current: Any = progress.current
         in_step = current.ready != current.processed
         if not (trainer.validating or in_step or progress.is_last_batch):
             super().on_exception(trainer, pl_module, exception)
+
+
+class Patience(EarlyStopping):
+    """Early stopping whose patience is the configuration's, not the checkpoint's; a run that was stopped stays stopped."""
+
+    @property
+    def state_key(self) -> str:
+        return super().state_key.replace(type(self).__qualname__, EarlyStopping.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class SamePlace(Callback):
+    """Has a resumed run find its place, which is counted in batches: an epoch has as many, on as many devices."""
+
+    def __init__(self, begun: Callable[[], None] | None = None) -> None:
+        """Set up; `begun` is called once training goes on."""
+        self.begun = begun
+        self.before: dict[str, int] | None = None
+        self.now: dict[str, int] = {}
+
+    def state_dict(self) -> dict[str, int]:
+        return self.now
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.before = state_dict
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.now = {"batches": int(trainer.num_training_batches), "devices": trainer.world_size}
+        if self.before and self.before != self.now:
+            raise ValueError(
+                f"an epoch has {self.now['batches']} batches on each of {self.now['devices']} devices, and had"
+                f" {self.before['batches']} on each of {self.before['devices']} when the checkpoint was written: its place"
+                " can't be found. Resume with the same recordings and as many devices, or begin a new run"
+            )
+        if self.begun is not None and trainer.is_global_zero:
+            self.begun()
 
 
 class StopBetweenSteps(Callback):
@@ -104,7 +164,8 @@ class CaptionFiles(Callback):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         scores = [key for key in module.validation_rows[0] if key.startswith("bertscore_")]
-        write_captions(self.folder / f"epoch_{trainer.current_epoch:04d}.csv", module.validation_rows, scores)
+        with checkpoints.whole_file(self.folder / f"epoch_{trainer.current_epoch:04d}.csv") as partial:
+            write_captions(partial, module.validation_rows, scores)
 
 
 class ValidationTable(Callback):
@@ -133,8 +194,15 @@ class ValidationTable(Callback):
             told = (row["file_name"], row["caption_predicted"], row["candidates"], row["references"], scores)
             where = {"audio": clip.path, "start": clip.start, "end": clip.end}
             shown.append(ClipRow(*told, **where, confidence=row["confidence"]))
-        for logger in loggers:
-            logger.experiment.log({"val/captions": clip_table(shown, range(len(shown)))}, commit=False)
+        try:
+            for logger in loggers:
+                logger.experiment.log({"val/captions": clip_table(shown, range(len(shown)))}, commit=False)
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # W&B puts sounds and pictures into the temporary folder first
+            print(f"no table of this validation in W&B ({error}); is {tempfile.gettempdir()} full?", file=sys.stderr)
 
 
 class RandomStates(Callback):

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from a2i.data import Clip
-from a2i.memory import keep_freed_memory
+from a2i.machine import keep_freed_memory, rest_while_waiting
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "transformers", "diffusers", "lightning", "soundfile", "soxr", "numpy", "bert-score")
@@ -41,6 +41,8 @@ def arguments(description: str | None, repeats: int = 3, **numbers: int) -> argp
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=" ")
     given = parser.parse_args()
+    if rest_while_waiting():  # as our entry points do, here on both sides; PyTorch is imported already, so begin again
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     if given.keep:
         keep_freed_memory()
     torch.set_num_threads(given.threads)

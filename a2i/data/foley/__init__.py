@@ -8,7 +8,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from a2i.data.foley.files import Task, make, replace
 from a2i.data.foley.recipe import FORMAT, SPLITS, Settings, captions_of, file_name_of, scene_of
 from a2i.data.foley.scenes import Scene
 from a2i.data.foley.sources import SOURCES
+from a2i.machine import cores
 
 __all__ = ["Foley"]
 
@@ -82,7 +82,7 @@ class Foley:
             return
         if not self._mark.exists():
             replace(self._begun, json.dumps(self._identity, indent=2).encode())
-        make(tasks, self.workers or os.cpu_count() or 1)
+        make(tasks, self.workers or cores())
         for split in SPLITS:
             replace(self._table(split), self._captions(split))
         replace(self._mark, json.dumps(self._identity | {"clips": self._contents()}, indent=2).encode())

@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import multiprocessing
-import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +24,7 @@ from a2i.data.foley.signals import Array
 from a2i.data.unnamed.captions import SENTENCES, unnamed_kinds
 from a2i.data.unnamed.families import unknown
 from a2i.data.unnamed.sounds import Family, noise, silence
+from a2i.machine import cores
 
 __all__ = ["SENTENCES", "Unnamed", "unnamed_kinds"]
 
@@ -144,7 +144,7 @@ class Unnamed:
             raise ValueError(f"workers is {workers}; expected 1 or more, or none for one per core")
         shares = float(silence), float(noise), float(unknown)  # 5 and 5.0 have one fingerprint
         self.settings = Settings(seed, float(min_seconds), float(max_seconds), sample_rate, *shares)
-        self.workers = workers or os.cpu_count() or 1
+        self.workers = workers or cores()
         self._identity = json.dumps({"format": FORMAT, **asdict(self.settings)}, indent=2)
         self.folder = Path(root) / hashlib.sha256(self._identity.encode()).hexdigest()[:12]
 

@@ -1,0 +1,354 @@
+"""The command line: what its arguments mean, and how an entry point runs and ends."""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import cache, partial, wraps
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, one_line, say_error, traceback_wanted
+from a2i.places import AUDIO_LANGUAGE_MODELS, CONF
+
+INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
+_OVERRIDE = re.compile(r"(\+{0,2})([\w$./@-]*)=(.*)", re.DOTALL)
+_DELETION = re.compile(r"~[\w$./@-]+(=.*)?", re.DOTALL)
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\\w")
+
+
+def entry_point(name: str, bare: str | None = None) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """What makes a program of a function that takes the configuration which `conf/<name>.yaml` composes.
+
+    Errors of the input end it with one line and the exit status 2, Ctrl-C with 130. Of a sweep each job that fails is told
+    when it fails, with its overrides; the others go on, and at the end a summary says which failed, with the exit status 1.
+
+    Args:
+        name: of the file, and of the module.
+        bare: the setting that arguments without a key are values of; None for none.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @wraps(task)
+        def main() -> None:
+            failed: list[str] = []
+            shown, explain = os.environ.get("HYDRA_FULL_ERROR"), partial(explained, name=name)
+
+            @wraps(task)
+            def job(config: DictConfig) -> Any:
+                with _full_errors(shown):
+                    if HydraConfig.get().mode == RunMode.MULTIRUN:
+                        return _swept(task, name, config, failed)
+                    with clear_errors(explain):
+                        return _checked(task, name, config)
+
+            try:
+                with clear_errors(explain):
+                    sys.argv[1:] = arguments(sys.argv[1:], name, bare)
+                    # Hydra prints a wall, or half a traceback, unless it is told to let errors through.
+                    with _full_errors("1"):
+                        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+            except KeyboardInterrupt:
+                print("\ninterrupted", file=sys.stderr)
+                sys.exit(INTERRUPTED)
+            finally:  # however the sweep ended
+                if failed:
+                    print(f"\n{len(failed)} of the sweep's jobs failed:\n" + "\n".join(failed), file=sys.stderr)
+            if failed:
+                sys.exit(1)
+
+        return main
+
+    return decorate
+
+
+@contextmanager
+def _full_errors(value: str | None) -> Iterator[None]:
+    """Have Hydra's variable a value for a while; None for unset."""
+    before = os.environ.pop("HYDRA_FULL_ERROR", None)
+    try:
+        if value is not None:
+            os.environ["HYDRA_FULL_ERROR"] = value
+        yield
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _checked(task: Callable[[DictConfig], Any], name: str, config: DictConfig) -> Any:
+    for group, choice in _defaults(name).items():
+        if choice is not None and config.get(group) is None:  # such as ~data
+            raise ValueError(f"got no {group}; expected {group}={'|'.join(choices(group))}")
+    return task(config)
+
+
+def _swept(task: Callable[[DictConfig], Any], name: str, config: DictConfig, failed: list[str]) -> Any:
+    """Run a job of a sweep; one that fails is told at once, and the others go on where that is ours to decide."""
+    every = list(HydraConfig.get().overrides.task)
+    overrides = " ".join([item for item in every if item not in sys.argv] or every)  # what this job alone was given
+    try:
+        return _checked(task, name, config)
+    except SystemExit as error:
+        if error.code in (None, 0, INTERRUPTED):
+            raise
+        problem, cause = f"ended with the exit status {error.code}", RuntimeError(f"exit status {error.code}")
+    except EXPECTED_ERRORS as error:
+        problem, cause = explained(error, name), error  # type: ignore[assignment]
+        if traceback_wanted():
+            traceback.print_exc()
+    except Exception as error:
+        problem, cause = f"{type(error).__name__}: {one_line(error)}", error  # type: ignore[assignment]
+        traceback.print_exc()
+    line = f"job {HydraConfig.get().job.num} ({overrides}): {problem}"
+    say_error(line)
+    failed.append(line)
+    plugins = (HydraConfig.get().launcher._target_, HydraConfig.get().sweeper._target_)
+    if all(plugin.rpartition(".")[2] in ("BasicLauncher", "BasicSweeper") for plugin in plugins):
+        return None
+    raise cause  # other launchers and sweepers, in other processes perhaps, have to know
+
+
+def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[str]:
+    """Command-line arguments that Hydra reads as the user meant them.
+
+    File names hold blanks, commas, parentheses and equal signs, which mean something in Hydra's grammar. One rule holds for
+    the values of all keys:
+
+    1. What the grammar reads as null, a boolean, a quoted string, a list, a dictionary or an interpolation is Hydra's, and
+       so is a choice between several in a sweep.
+    2. But what exists on disk under that name, and would not come through letter by letter, is that path, unless it is null,
+       a boolean, quoted or an interpolation as a whole.
+    3. What the grammar can't read, or reads as a choice where there is no sweep, is the text itself.
+
+    `image=FOLDER` chooses that folder, and `captioner=NAME` the settings of an audio-language model.
+
+    Args:
+        argv: without the program's name.
+        name: of the entry point.
+        bare: the setting that arguments without a key are values of; None for none.
+
+    Raises:
+        ValueError: an argument has no key, where none may.
+    """
+    parser = get_args_parser()
+    # Hydra itself stops at `a=1 --multirun b=2`.
+    options = vars(parser.parse_intermixed_args([_no_option(argument) for argument in argv]))
+    given = options.pop("overrides")
+    if options["shell_completion"]:
+        return list(argv)
+    sweeping = options["multirun"] or "hydra.mode=MULTIRUN" in given
+    result = [
+        f"--{option.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for option, value in options.items()
+        if value not in (False, None)
+    ]
+    values = []
+    for argument in given:
+        if _is_bare(argument, name):
+            values.append(argument)
+        elif found := _OVERRIDE.fullmatch(argument):
+            result += _override(found[1], found[2], found[3], name, sweeping)
+        else:
+            result.append(argument)
+    if not values:
+        return result
+    if wrong := values if bare is None else [value for value in values if _forgotten(value, name)]:
+        raise ValueError(_meant(wrong[0], name))
+    if any(item.startswith(f"{bare}=") for item in result):
+        raise ValueError(f"got {values[0]} beside {bare}=; expected one of the two")
+    texts = [quoted(at_home(value)) for value in values]
+    return [*result, f"{bare}={texts[0]}" if len(texts) == 1 else f"{bare}=[{','.join(texts)}]"]
+
+
+def _no_option(argument: str) -> str:
+    """A file that is called `-1.wav`, as a shell's pattern may find it, by a name that is no option."""
+    return f"./{argument}" if re.match("-[^-].", argument) and os.path.lexists(argument) else argument
+
+
+def _is_bare(argument: str, name: str) -> bool:
+    """Whether an argument is a value alone; a file may be called `a=b.wav`."""
+    found = _OVERRIDE.fullmatch(argument)
+    if found is None:
+        return not (_DELETION.fullmatch(argument) and not os.path.lexists(argument))
+    first = re.split("[./@]", found[2])[0]
+    return first not in {*_settings(name), *_defaults(name), "hydra"} and os.path.lexists(argument)
+
+
+def _forgotten(value: str, name: str) -> bool:
+    """Whether a bare value is a setting that lacks its own, such as `seed`, and no file."""
+    return value in {*_settings(name), *_defaults(name)} and not os.path.lexists(value)
+
+
+def _override(prefix: str, key: str, value: str, name: str, sweeping: bool) -> list[str]:
+    path = at_home(value)
+    if key == "image" and value not in choices("image") and os.path.isdir(path):
+        return ["image=folder", f"image.model={quoted(path)}"]
+    if key in ("captioner", "against") and value in AUDIO_LANGUAGE_MODELS:
+        return [f"{key}={value}", f"audio_language={value}"]
+    if value.lower() == "null" and _defaults(name).get(key):
+        if "none" not in choices(key):
+            raise ValueError(f"got {key}=null; expected {key}={'|'.join(choices(key))}")
+        value = "none"
+    return [f"{prefix}{key}={_value(value, sweeping)}"]
+
+
+def _value(value: str, sweeping: bool) -> str:
+    """A value by the rule of `arguments`."""
+    read = _read(value)
+    if not value or (read is not None and _is_hydras(value, read)):
+        return value
+    if read is not None and not read.is_sweep_override() and "${" not in value and str(read.value()) == value:
+        return value  # comes through letter by letter
+    path = at_home(value)
+    if os.path.exists(path):
+        return quoted(path)
+    if read is not None and (sweeping if read.is_sweep_override() else not _WINDOWS_PATH.match(value)):
+        return value
+    parts = [at_home(part) for part in value.split(",")]
+    if sweeping and read is None and len(parts) > 1 and any(map(os.path.exists, parts)):
+        return ",".join(map(quoted, parts))
+    return quoted(path)
+
+
+def _read(value: str) -> Override | None:
+    """What Hydra's grammar makes of a value; None where it can't read it."""
+    try:
+        return OverridesParser.create().parse_override(f"key={value}")
+    except HydraException:
+        return None
+
+
+def _is_hydras(value: str, read: Override) -> bool:
+    """Whether a value is null, a boolean, a quoted string or an interpolation as a whole, whatever exists on disk."""
+    if read.is_sweep_override():
+        return False
+    meant = read.value()
+    is_interpolation = value.startswith("${") and value.endswith("}")
+    return meant is None or isinstance(meant, bool) or value[0] in "'\"" or is_interpolation
+
+
+def quoted(value: str) -> str:
+    """A value as a quoted string in Hydra's grammar."""
+    # ${…} in a file's name is no interpolation; OmegaConf halves the backslashes before one.
+    value = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+    # In Hydra's quoted strings a backslash escapes only before a quote, so that those before one are doubled.
+    value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", value)
+    return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, value) + "'"
+
+
+def choices(group: str) -> list[str]:
+    """The names that a group's key takes, such as `mini` and `none` of `image`; none where there is no such group."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+@cache
+def _composed_from(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _settings(name: str) -> list[str]:
+    """The settings of an entry point that stand in its own file."""
+    return [key for key in _composed_from(name) if key not in ("defaults", "hydra")]
+
+
+def _defaults(name: str) -> dict[str, str | None]:
+    """The groups that an entry point chooses from, each with what it chooses."""
+    pairs = [pair for item in _composed_from(name)["defaults"] if isinstance(item, dict) for pair in item.items()]
+    return {key: choice for key, choice in pairs if "@" not in key and not key.startswith("override ")}
+
+
+def _meant(argument: str, name: str) -> str:
+    """What a bare argument was probably meant as."""
+    path, groups = Path(at_home(argument)), _defaults(name)
+    likely = [
+        f"{group}={argument}" for group in ("experiment", *groups) if group in groups and argument in choices(group)
+    ]
+    if not likely and path.is_dir():
+        finished = (path / "overrides.yaml").exists()
+        likely = {
+            "train": [f"resume={argument}"] if finished else [f"data=folder data.root={argument}"],
+            "evaluate": [f"captioner={argument}"],
+        }.get(name, [f"data=folder data.root={argument}"])
+    elif not likely and path.is_file() and name == "evaluate":
+        likely = [f"captions={argument}"]
+    elif not likely:
+        known = {*_settings(name), *groups}
+        likely = [
+            f"{key}=VALUE" for key in ([argument] if argument in known else get_close_matches(argument, known, 1))
+        ]
+    hint = f"; did you mean {' or '.join(dict.fromkeys(likely))}?" if likely else " (--help shows what there is)"
+    return f"got {argument!r} without a key; expected key=value{hint}"
+
+
+def explained(error: BaseException, name: str) -> str:
+    """An error in one line; where Hydra can't compose what was asked for, with what was probably meant."""
+    message, cause = one_line(error), error.__cause__
+    if isinstance(error, OverrideParseException):
+        return f"got {error.override}; expected key=value"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        wanted = str(error.missing_cfg_file)
+        places = [index for index, sign in enumerate(wanted) if sign == "/" and choices(wanted[:index])]
+        group, choice = (wanted[: places[-1]], wanted[places[-1] + 1 :]) if places else ("", wanted)
+        several = "; for several, a sweep: -m" if "," in choice else ""
+        offered = ", ".join(error.options or choices(group)) + (", or a folder that exists" if group == "image" else "")
+        near = _near(choice, error.options or choices(group))
+        return f"got {group}={choice}; expected one of {offered}{near}{several}"
+    if found := re.match(r"Could not (override|delete|append) [^']*'([^']+)'", message):
+        key = found[2]
+        if found[1] == "append":
+            return f"got +{key}, but {key} is there already; change it with {key}=VALUE"
+        return f"there is no setting {key} here{_near(key, _known_keys(name)) or ' (--help shows all)'}"
+    if isinstance(error, HydraException) and cause is not None and one_line(cause) not in message:
+        message += f": {one_line(cause)}"
+    if message.startswith("Unable to configure handler") and cause is not None:  # of a log that can't be written
+        message = one_line(cause)
+    return message
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    """What a misspelt word may have meant, as the end of a message."""
+    ends = [key for key in known if re.split("[./]", key)[-1] == re.split("[./]", word)[-1]]
+    alike = ends or get_close_matches(word, known, 3) or _alike_at_the_end(word, known)
+    return f"; did you mean {' or '.join(dict.fromkeys(alike[:3]))}?" if alike else ""
+
+
+def _alike_at_the_end(word: str, known: Sequence[str]) -> list[str]:
+    by_end: dict[str, list[str]] = {}
+    for key in known:
+        by_end.setdefault(key.rpartition(".")[2], []).append(key)
+    return [key for end in get_close_matches(word.rpartition(".")[2], by_end, 1, 0.75) for key in by_end[end]]
+
+
+def _known_keys(name: str) -> list[str]:
+    """All settings and groups that there are with the groups that were chosen."""
+    chosen = [item for item in sys.argv[1:] if (found := _OVERRIDE.fullmatch(item)) and choices(found[2])]
+    groups = [str(folder.relative_to(CONF).as_posix()) for folder in CONF.rglob("*") if folder.is_dir()]
+    for overrides in (chosen, []):
+        try:
+            with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+                return [*groups, *_flat(OmegaConf.to_container(hydra.compose(name, overrides), resolve=False))]
+        except (HydraException, OmegaConfBaseException):
+            continue
+    return groups
+
+
+def _flat(settings: Any, prefix: str = "") -> list[str]:
+    """Dotted keys of all settings, those of sections too."""
+    if not isinstance(settings, dict):
+        return []
+    return [key for name, value in settings.items() for key in (f"{prefix}{name}", *_flat(value, f"{prefix}{name}."))]

@@ -1,0 +1,116 @@
+"""What a program asks of the machine that it runs on: threads, memory, the terminal.
+
+Nothing else in a2i asks which platform it is.
+"""
+
+import ctypes
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LARGE = 32 << 20  # bytes; what is larger goes back to the kernel at once, as ever, or holes would be left
+KEPT = 128 << 20  # bytes, of each thread's arena
+SPINS = 1_000  # turns that a thread waits awake: about what it takes to wake one that sleeps
+
+
+def begin_program() -> None:
+    """What every program of a2i does first, before PyTorch is imported. It is for programs to call, not for libraries."""
+    rest_while_waiting()
+    keep_freed_memory()
+    print_without_fail()
+
+
+def rest_while_waiting() -> bool:
+    """Have OpenMP's threads sleep while they wait for each other, where the user has not said how they should wait.
+
+    By default they wait awake, for milliseconds. Where another program needs one of the cores, the thread that all wait for
+    is the one that has none, and those that wait keep theirs from it: see "busy" in `experiments/benchmarks`. Read once, when
+    PyTorch is imported.
+
+    Returns:
+        whether anything was set.
+    """
+    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        return False
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of every OpenMP;
+    os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # GNU's, which has a name for what lies between
+    return True
+
+
+def keep_freed_memory() -> None:
+    """Have the process keep up to 128 MB of what it frees, blocks of up to 32 MB, for what it needs next.
+
+    Batches are large and short-lived. glibc gives such memory back to the kernel and gets it anew, 4 KB at a time, at the
+    first write to each; `experiments/benchmarks` tells what that costs. PyTorch's tuning guide has another allocator
+    preloaded instead, which a program can't do for itself. Where the C library is not glibc nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # not glibc
+        return
+    mallopt(M_MMAP_THRESHOLD, LARGE)
+    mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def print_without_fail() -> None:
+    """Have no print end the program: what the terminal's encoding lacks is escaped, and what nobody reads is dropped.
+
+    A file's name may hold any character, or bytes that are none; a reader such as `head` goes when it has enough; a log's
+    disk gets full. The results are on disk, and the other files go on.
+    """
+    for output in ("stdout", "stderr"):
+        stream = getattr(sys, output)
+        if stream is None:  # closed by who started the program
+            setattr(sys, output, open(os.devnull, "w", encoding="utf-8", errors="replace"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+            for name in ("write", "flush"):
+                setattr(stream, name, _without_fail(getattr(stream, name), stream))
+
+
+def _without_fail(method: Callable[..., Any], stream: io.TextIOWrapper) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except OSError:
+            # What is buffered would be tried again, at the latest when the program ends.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+            return len(arguments[0]) if arguments else None
+
+    return call
+
+
+def in_threads(work: Callable[[], None], threads: int) -> None:
+    """Run `work` in so many threads at once, none of which shares PyTorch's operations with OpenMP's other threads."""
+    with ThreadPoolExecutor(threads, initializer=_leave_others_alone) as pool:
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
+
+
+def _leave_others_alone() -> None:
+    """How many threads OpenMP takes is each thread's own setting; PyTorch sets it when a thread first asks."""
+    import torch
+
+    torch.get_num_threads()
+    _openmp().limit(limits=1)
+
+
+@functools.cache
+def _openmp() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="openmp")
+
+
+def cores() -> int:
+    """That this process may use, where the system tells, else those that there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,152 @@
+"""A run's folder: which process it belongs to, which configuration the run has, and how it was resumed."""
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from a2i.data.contents import write_whole
+
+CONFIG_FILE, OVERRIDES_FILE, RESUMED_FILE, LOCK_FILE = "config.yaml", "overrides.yaml", "resumed.yaml", ".lock"
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # of torchrun, Lightning and SLURM
+# What may change when a run is resumed. All else is what the checkpoint is of: the place in an epoch is counted in batches,
+# the optimiser has its rates, the weights their sizes.
+CHANGES = (
+    *("trainer.max_epochs", "trainer.max_steps", "patience", "training.labels_first", "training.on_nan"),
+    *("trainer.check_val_every_n_epoch", "loader.val_batch_size"),
+    *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.precision", "matmul_precision"),
+    *("loader.num_workers", "loader.cache", "data.root", "data.sources.*.root"),
+    *(
+        "logger",
+        "table_clips",
+        "trainer.log_every_n_steps",
+        "trainer.enable_progress_bar",
+        "trainer.enable_model_summary",
+    ),
+)
+
+
+def first_process() -> bool:
+    """Whether this is a run's only process, or the first of its ranks."""
+    return all(os.environ.get(name) in (None, "", "0") for name in RANKS)
+
+
+_made: dict[str, str] = {}
+
+
+def new_folder(wanted: str) -> str:
+    """Make a folder that no other process has: `wanted`, or `wanted_2`, `wanted_3` … where that is there already.
+
+    This process is given the same one each time.
+    """
+    if wanted not in _made:
+        Path(wanted).parent.mkdir(parents=True, exist_ok=True)
+        count = 1
+        while wanted not in _made:
+            name = wanted if count == 1 else f"{wanted}_{count}"
+            try:
+                Path(name).mkdir()
+                _made[wanted] = name
+            except FileExistsError:
+                count += 1
+    return _made[wanted]
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a run's folder; the other ranks of the run come with the first, which holds it.
+
+    The system lets go of it when the process ends, however it ends.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    if not first_process():
+        yield
+        return
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ValueError(
+            f"{folder}: another process is training in this folder, which belongs to one at a time. Wait until it has ended,"
+            " or stop it; for a second run beside it leave hydra.run.dir out, or give another"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def saved_settings(folder: Path) -> dict[str, Any]:
+    """The configuration of a run as plain values: as it began, with the changes that were given on the way.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: its configuration can't be read, or was changed in a way that none is.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(f"{folder}: no {CONFIG_FILE} there; expected resume=RUN, the folder of a training run")
+    config = _read(folder / CONFIG_FILE)
+    sections = ("data", "model", "trainer", "loader", "training")
+    if not isinstance(config, dict) or not all(isinstance(config.get(name), dict) for name in sections):
+        raise ValueError(
+            f"{folder / CONFIG_FILE}: expected the sections {', '.join(sections)}, as a2i.train writes them"
+        )
+    resumed = _read(folder / RESUMED_FILE) if (folder / RESUMED_FILE).exists() else []
+    try:
+        for entry in resumed:
+            config = changed(config, entry["changes"])
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / RESUMED_FILE}: expected a list of entries with changes, as a2i.train writes"
+        ) from error
+    return config
+
+
+def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration with changes, by dotted key.
+
+    Raises:
+        ValueError: one is not among `CHANGES`.
+    """
+    config = copy.deepcopy(config)
+    for key, value in changes.items():
+        *parents, name = key.split(".")
+        section: Any = config
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        known = isinstance(section, dict) and (name in section or not key.startswith("data."))
+        if known and name in section and section[name] == value:
+            continue
+        if not known or not any(fnmatchcase(key, pattern) for pattern in CHANGES):
+            raise ValueError(
+                f"got {key}={value} for a run that goes on; expected no other change than of {', '.join(CHANGES)}. The rest"
+                " is what its checkpoint is of; begin a new run for another"
+            )
+        section[name] = value
+    return config
+
+
+def note_start(folder: Path, start: Path, steps: int, changes: dict[str, Any]) -> None:
+    """Add to the record of the times that a run was resumed: when, from where, with which changes."""
+    path = folder / RESUMED_FILE
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    entry = [{"time": now, "from": start.name, "step": steps, "changes": changes}]
+    write_whole(path, (before + yaml.safe_dump(entry, sort_keys=False)).encode())
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: can't be read ({' '.join(str(error).split())})") from error
