@@ -1,151 +1,172 @@
-"""Any sound file → mono float32 waveform in [-1, 1] at 16 kHz.
+"""Any sound file → mono float32 waveform in [-1, 1] at 16 kHz, or at another rate that is asked for.
 
-soundfile (libsndfile) reads wav, flac, mp3, ogg and opus with nothing else installed; PyAV, the `media` extra, adds m4a
-and the other formats that FFmpeg knows.
+A file is heard as far as it decodes, whatever its header says of its length (`a2i.sound_files`); channels are mixed so that no
+sound is lost (`a2i.mixing`). It goes through in blocks: an hour takes no more memory than a minute.
 """
 
-import os
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 
+from a2i.mixing import CONTEXT, mix
+from a2i.sound_files import BLOCK, Block, Notes, decode, measure, opened
+from a2i.sound_files import AudioError as AudioError
+
 SAMPLE_RATE = 16_000  # Hz, what AST was trained on
 RATES = (1_000, 1_000_000)  # Hz, of files that are taken for sound
-UNKNOWN = 1 << 48  # samples; headers without a length give more
-BLOCK = 1 << 20  # samples of each channel that are decoded at once
 SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64",
      ".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr"}
 )  # fmt: skip
 
 
-class AudioError(ValueError):
-    """A sound file that can't be used. The message says what was got, what was expected and what to do."""
+class Recording:
+    """A sound file, to be read in blocks from its beginning to its end.
+
+    Attributes:
+        path: the file, or a pipe, which can be read once.
+        rate: Hz that the blocks have.
+        seconds: that were read, when a reading is through.
+        warning: what was wrong with the file though it could be read (it is cut short, some of it is damaged), in one
+            line; None if nothing was, if `end` came first, or before a reading is through.
+    """
+
+    def __init__(self, path: str | Path, rate: int = SAMPLE_RATE) -> None:
+        self.path, self.rate = Path(path), rate
+        self.seconds = 0.0
+        self.warning: str | None = None
+
+    def blocks(self, start: float | None = None, end: float | None = None) -> Iterator[np.ndarray]:
+        """Read the file.
+
+        Args:
+            start: seconds from the file's beginning; None for the beginning.
+            end: seconds from the file's beginning; None, or anything past it, for the file's end.
+
+        Yields:
+            (samples,) float32 in [-1, 1], some seconds at a time, together at least one sample. Together they are the same
+            samples, however many there are in each.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            AudioError: it is a folder, no sound file, holds no samples in the asked range, or samples that are no numbers.
+        """
+        begin, samples, heard = start or 0.0, 0, False
+        if begin < 0 or (end is not None and end <= begin):
+            raise AudioError(
+                f"{self.path}: asked for {begin} s to {end} s; expected 0 or later, and an end after the start"
+            )
+        notes = Notes()
+        with (
+            opened(self.path) as file,
+            closing(decode(file, str(self.path), notes, max(begin - CONTEXT, 0.0))) as decoded,
+        ):
+            for _, run in groupby(decoded, key=lambda block: block.run):
+                for block in self._resampled(run, begin, end):
+                    heard, samples = True, samples + len(block)
+                    if len(block):
+                        yield block
+                if end is not None and samples >= round((end - begin) * self.rate):
+                    break
+            else:
+                self.warning = notes.line(begin + samples / self.rate)
+        if not heard:
+            span = "" if start is None and end is None else f" between {begin} s and {end if end else 'the end'}"
+            raise AudioError(f"{self.path}: holds no samples{span}; expected at least one. Is the file complete?")
+        if not samples:
+            # A handful of samples can resample to none at all; one silent sample keeps the promise above.
+            samples = 1
+            yield np.zeros(1, np.float32)
+        self.seconds = samples / self.rate
+
+    def _resampled(self, run: Iterator[Block], begin: float, end: float | None) -> Iterator[np.ndarray]:
+        """What lies between `begin` and `end` of a stretch of one rate: mixed down, resampled, clipped."""
+        head = next(run)
+        rate, position = head.rate, head.position
+        if not RATES[0] <= rate <= RATES[1]:
+            raise AudioError(f"{self.path}: says it has {rate} samples a second; expected {RATES[0]:,} to {RATES[1]:,}")
+        first = max(round((begin - head.base) * rate), 0)
+        last = None if end is None else max(round((end - head.base) * rate), 0)
+        resampler = None
+        if rate != self.rate:
+            import soxr
+
+            resampler = soxr.ResampleStream(rate, self.rate, 1, dtype="float32")
+        some = False
+        for block in mix(chain([head.samples], (block.samples for block in run)), rate, position):
+            piece = block[max(first - position, 0) : None if last is None else max(last - position, 0)]
+            position += len(block)
+            if len(piece):
+                if not np.isfinite(piece).all():
+                    raise AudioError(
+                        f"{self.path}: some samples are not numbers (NaN or infinite); export the file again"
+                    )
+                some = True
+                yield _clipped(piece if resampler is None else resampler.resample_chunk(np.ascontiguousarray(piece)))
+            if last is not None and position >= last:
+                break
+        if some and resampler is not None:
+            yield _clipped(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
-def load(path: str | Path, start: float | None = None, end: float | None = None) -> np.ndarray:
+def load(path: str | Path, start: float | None = None, end: float | None = None, rate: int = SAMPLE_RATE) -> np.ndarray:
     """Read a sound file.
 
     Args:
         path: the sound file; any sample rate and number of channels.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None, or anything past it, for the file's end.
+        rate: Hz.
 
     Returns:
-        (samples,) float32 in [-1, 1] at 16,000 Hz, at least one sample. Channels are averaged. Samples of floating-point
-        files beyond full scale are clipped, as a sound card would.
+        (samples,) float32 in [-1, 1] at `rate`, at least one sample. Channels are averaged, but for what that would
+        silence; see `a2i.mixing`. Samples of floating-point files beyond full scale are clipped, as a sound card would.
 
     Raises:
         FileNotFoundError: there is no such file.
         AudioError: it is a folder, no sound file, holds no samples in the asked range, or samples that are no numbers.
     """
-    path = _existing(path)
-    if (start or 0) < 0 or (end is not None and end <= (start or 0)):
-        raise AudioError(
-            f"{path}: asked for {start or 0} s to {end} s; expected 0 or later, and an end after the start"
-        )
-    waveform, rate = _decode(path, start or 0.0, end)
-    if waveform.size == 0:
-        span = "" if start is None and end is None else f" between {start or 0} s and {end if end else 'the end'}"
-        raise AudioError(f"{path}: holds no samples{span}; expected at least one. Is the file complete?")
-    if not RATES[0] <= rate <= RATES[1]:
-        raise AudioError(f"{path}: says it has {rate} samples a second; expected {RATES[0]:,} to {RATES[1]:,}")
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"{path}: some samples are not numbers (NaN or infinite); export the file again")
-    if rate != SAMPLE_RATE:
-        import soxr
-
-        # A handful of samples can resample to none at all; one silent sample keeps the promise above.
-        waveform = soxr.resample(waveform, rate, SAMPLE_RATE)
-        waveform = waveform if waveform.size else np.zeros(1, np.float32)
-    return np.clip(waveform, -1.0, 1.0).astype(np.float32, copy=False)
+    return np.concatenate(list(Recording(path, rate).blocks(start, end)))
 
 
-def duration(path: str | Path) -> float:
-    """Length of a sound file in seconds, from its header where soundfile knows the format.
+def mix_down(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Several channels → one, with no sound lost, as `load` does it; see `a2i.mixing`.
+
+    Args:
+        samples: (samples, channels) float32 in [-1, 1].
+        rate: Hz.
+
+    Returns:
+        (samples,) float32: the channels' average, but for what that would silence. No louder than the loudest channel in any
+        band, and clipped at full scale.
+
+    Raises:
+        ValueError: it has another number of dimensions, or no channel.
+    """
+    if samples.ndim != 2 or not samples.shape[1]:
+        raise ValueError(f"got samples of shape {samples.shape}; expected (samples, channels), at least one channel")
+    blocks = (samples[first : first + BLOCK].astype(np.float32, copy=False) for first in range(0, len(samples), BLOCK))
+    return _clipped(np.concatenate([np.zeros(0, np.float32), *mix(blocks, rate)]))
+
+
+def duration(path: str | Path, exact: bool = True) -> float:
+    """Length of a sound file in seconds.
+
+    Args:
+        path: the sound file.
+        exact: what decodes; False for what headers, last pages or packets say, which is quick and nearly always the same, to
+            sort by and to plan with.
 
     Raises:
         FileNotFoundError: there is no such file.
         AudioError: it can't be read as sound.
     """
-    import soundfile
-
-    path = _existing(path)
-    try:
-        info = soundfile.info(os.fsencode(path))
-        # A stream that was never closed does not say how long it is.
-        return float(info.duration) if info.frames < UNKNOWN else len(load(path)) / SAMPLE_RATE
-    except (soundfile.LibsndfileError, TypeError) as error:
-        if find_spec("av") is None:
-            raise _unreadable(path, error) from error
-        waveform, rate = _decode_with_av(path, error)
-        return len(waveform) / rate
+    with opened(Path(path)) as file:
+        return measure(file, str(path), exact)
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if path.is_dir():
-        raise AudioError(f"{path}: is a folder; expected a sound file")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; expected a sound file")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path}: is empty (0 bytes); expected a sound file")
-    return path
-
-
-def _decode(path: Path, start: float, end: float | None) -> tuple[np.ndarray, int]:
-    """(samples,) float32, channels averaged, and the sample rate in Hz."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            rate = file.samplerate
-            first = min(round(start * rate), file.frames)
-            file.seek(first)
-            left = None if end is None else max(round(end * rate) - first, 0)
-            blocks = []
-            # Block by block: the length in a header may be unknown or a lie, and an hour in stereo need not lie in memory.
-            while left is None or left > 0:
-                block = file.read(BLOCK if left is None else min(BLOCK, left), dtype="float32", always_2d=True)
-                if not len(block):
-                    break
-                blocks.append(block.mean(axis=1, dtype=np.float32))
-                left = None if left is None else left - len(block)
-            return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
-    # A TypeError: raw samples, which say neither rate nor format.
-    except (soundfile.LibsndfileError, TypeError) as error:
-        waveform, rate = _decode_with_av(path, error)
-        return waveform[round(start * rate) : None if end is None else round(end * rate)], rate
-
-
-def _decode_with_av(path: Path, first_error: Exception) -> tuple[np.ndarray, int]:
-    if find_spec("av") is None:
-        raise _unreadable(path, first_error) from first_error
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise AudioError(f"{path}: holds no audio stream; expected a recording")
-            stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-            blocks = [
-                block.to_ndarray().mean(axis=0, dtype=np.float32)
-                for frame in [*container.decode(stream), None]
-                for block in resampler.resample(frame)
-            ]
-            rate = int(stream.rate)
-    except (av.FFmpegError, UnicodeError) as error:
-        raise AudioError(
-            f"{path}: can't be read as sound ({error}); expected wav, flac, mp3, ogg, opus, m4a …"
-        ) from error
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
-
-
-def _unreadable(path: Path, error: Exception) -> AudioError:
-    reason = str(error).rsplit(": ", 1)[-1].rstrip(".")
-    return AudioError(
-        f"{path}: can't be read as sound ({reason}); expected wav, flac, mp3, ogg or opus"
-        ' (m4a and more: pip install "a2i[media]")'
-    )
+def _clipped(waveform: np.ndarray) -> np.ndarray:
+    return np.clip(waveform, -1.0, 1.0).astype(np.float32, copy=False)

@@ -1,15 +1,15 @@
 """Sounds on their way through the pipeline: read a few at a time, captioned beside others of similar length.
 
 A captioner learns from clips of up to half a minute, and one sentence says what is in one. A long recording is therefore
-heard in equal parts of at most `PART` seconds, one in memory at a time: memory does not grow with its length, and the decoder
-never attends to more states than it could have learnt to.
+heard in parts of `PART` seconds, the last two of equal length so that none is tiny. It is read once, two parts in memory at
+a time: memory does not grow with its length, which need not be known before its end; and the decoder never attends to more
+states than it could have learnt to.
 """
 
-import math
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,57 +34,80 @@ class Part:
 
 @dataclass
 class Heard:
-    """A sound on its way; a long one has no `waveform` but a `source` to read parts of."""
+    """A sound on its way; a long one has no `waveform` but a `source`, which gives its blocks once."""
 
     waveform: np.ndarray
     error: Exception | None = None
     candidates: list[Candidate] = field(default_factory=list)
     drawing: Drawing | None = None
     seconds: float = 0.0
-    source: Path | np.ndarray | None = None
-    length: float = 0.0  # of the source, in seconds
+    source: Iterator[np.ndarray] | None = None
+    waiting: int = 0  # samples of the source that are in memory
+    recording: audio.Recording | None = None
     parts: tuple[Part, ...] = ()
 
     @property
     def held(self) -> int:
         """Samples in memory."""
-        return self.waveform.size + (self.source.size if isinstance(self.source, np.ndarray) else 0)
+        return self.waveform.size + self.waiting
+
+    @property
+    def warning(self) -> str | None:
+        """What was wrong with the file though it could be read, once it is read."""
+        return None if self.recording is None else self.recording.warning
 
     def spans(self) -> Iterator[tuple[float, float, np.ndarray]]:
-        """Equal parts of the source: start and end in seconds, and the waveform."""
-        count = math.ceil(self.length / PART)
-        for index in range(count):
-            start, end = self.length * index / count, self.length * (index + 1) / count
-            if isinstance(self.source, Path):
-                yield start, end, audio.load(self.source, start, end if index + 1 < count else None)
-            elif self.source is not None:
-                yield start, end, self.source[round(start * audio.SAMPLE_RATE) : round(end * audio.SAMPLE_RATE)]
+        """Parts of the source: start and end in seconds, and the waveform."""
+        size, start, held = round(PART * audio.SAMPLE_RATE), 0, np.zeros(0, np.float32)
+        for block in _filled(self.source or iter(()), size):
+            held = np.concatenate([held, block])
+            if len(held) > 2 * size:
+                yield _span(start, held[:size])
+                held, start = held[size:], start + size
+        half = (len(held) + 1) // 2
+        for piece in (held,) if len(held) <= size else (held[:half], held[half:]):
+            yield _span(start, piece)
+            start += len(piece)
+
+
+def _span(start: int, samples: np.ndarray) -> tuple[float, float, np.ndarray]:
+    return start / audio.SAMPLE_RATE, (start + len(samples)) / audio.SAMPLE_RATE, samples
+
+
+def _filled(blocks: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The same samples in blocks of about `size`, so that few have to be put together."""
+    some: list[np.ndarray] = []
+    for block in blocks:
+        some += [block[first : first + size] for first in range(0, len(block), size)]
+        while sum(map(len, some)) >= size:
+            joined = np.concatenate(some)
+            yield joined[:size]
+            some = [joined[size:]]
+    yield from some
 
 
 def read(sound: str | Path | np.ndarray) -> Heard:
-    """Read a sound, or if it is long see how long it is.
+    """Read a sound, or the beginning of a long one.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the sound can't be used.
     """
-    if not isinstance(sound, np.ndarray) and (length := _header_seconds(Path(sound))) > PART:
-        return Heard(np.zeros(0, np.float32), source=Path(sound), length=length)
-    waveform = _waveform(sound) if isinstance(sound, np.ndarray) else audio.load(sound)
-    if (length := len(waveform) / audio.SAMPLE_RATE) > PART:
-        return Heard(np.zeros(0, np.float32), source=waveform, length=length)
-    return Heard(waveform)
-
-
-def _header_seconds(path: Path) -> float:
-    """By the header; 0 where soundfile can't tell."""
-    import soundfile
-
-    try:
-        info = soundfile.info(os.fsencode(path))
-    except (soundfile.LibsndfileError, TypeError):
-        return 0.0
-    return float(info.duration) if 0 < info.frames < audio.UNKNOWN else 0.0
+    size = round(PART * audio.SAMPLE_RATE)
+    if isinstance(sound, np.ndarray):
+        waveform = _waveform(sound)
+        if len(waveform) <= size:
+            return Heard(waveform)
+        return Heard(np.zeros(0, np.float32), source=iter([waveform]), waiting=len(waveform))
+    recording = audio.Recording(sound)
+    blocks, begun, count = recording.blocks(), [], 0
+    for block in blocks:
+        begun.append(block)
+        count += len(block)
+        if count > size:
+            source = chain(begun, blocks)
+            return Heard(np.zeros(0, np.float32), source=source, waiting=count, recording=recording)
+    return Heard(np.concatenate(begun), recording=recording)
 
 
 def read_groups(sounds: Iterable[str | Path | np.ndarray], size: int) -> Iterator[list[Heard]]:

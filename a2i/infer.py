@@ -119,6 +119,7 @@ def infer(
             "seed": seed,
             "captioner": a2i.name,
             "image_model": a2i.painter.name if a2i.painter else None,
+            "warning": None,
         }
         error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
         began = time.perf_counter()
@@ -130,6 +131,7 @@ def infer(
                 "log_probabilities": [round(value, 4) for value in result.log_probabilities],
                 "flagged": result.flagged,
                 "unseen_tokens": result.unseen_tokens,
+                "warning": result.warning,
             }
             row |= {"parts": [asdict(part) for part in result.parts]} if result.parts else {}
             try:
@@ -166,6 +168,7 @@ def write_results(rows: Iterator[dict[str, Any]], path: Path, count: int) -> lis
             done.append(row)
             message = (
                 f"{row['audio']}: {row['caption']} ({row['confidence']:.0%} sure)"
+                + (f"; warning: {row['warning']}" if row["warning"] else "")
                 if row["error"] is None
                 else f"{row['audio']}: error: {row['error']}"
             )

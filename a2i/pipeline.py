@@ -201,6 +201,7 @@ class AudioToImage:
             unseen_tokens=0 if self.painter is None else self.painter.tokens_over(candidates[0].caption),
             seconds=heard.seconds,
             parts=heard.parts,
+            warning=heard.warning,
         )
 
 

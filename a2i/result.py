@@ -26,6 +26,8 @@ class Result:
         unseen_tokens: of the prompt's end, beyond what the picture model's text model takes (77 in Stable Diffusion).
         seconds: that it took.
         parts: of a recording longer than a minute, what is heard in each; `candidates` are those of the surest one.
+        warning: what was wrong with the file though it was heard (it is cut short, some of it is damaged), in one line; None if
+            nothing was.
     """
 
     caption: str
@@ -40,6 +42,7 @@ class Result:
     unseen_tokens: int
     seconds: float
     parts: tuple[Part, ...] = ()
+    warning: str | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write the picture as PNG, its text chunks telling `caption`, `seed` and `model`.

@@ -10,7 +10,8 @@ import pytest
 from conftest import listen_to_ctrl_c
 from PIL import Image
 
-from a2i.infer import find_sounds, output_names
+from a2i import AudioToImage
+from a2i.infer import find_sounds, infer, output_names, write_results
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -229,3 +230,18 @@ def test_equal_stems_do_not_overwrite_each_other() -> None:
     names = output_names([Path("a/x.wav"), Path("b/x.mp3"), Path("c/X.wav"), Path("x_2.wav")])
     assert names == ["x", "x_2", "X_3", "x_2_2"]
     assert len({name.lower() for name in names}) == 4
+
+
+def test_a_sound_that_was_cut_is_captioned_and_told(
+    sounds: Path, captioner_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sounds / "cut.wav").write_bytes((sounds / "low.wav").read_bytes()[:-4000])
+    a2i = AudioToImage.load(captioner_folder, None, device="cpu")
+    results = tmp_path / "results.jsonl"
+    write_results(infer(a2i, [sounds / "cut.wav", sounds / "low.wav"], tmp_path, 0, {}), results, 2)
+    cut, whole = (json.loads(line) for line in results.read_text().splitlines())
+    assert cut["warning"] == "cut short after 0.4 s (its header says 16,044 bytes, 12,044 are there)"
+    assert cut["caption"]
+    assert cut["error"] is None
+    assert whole["warning"] is None
+    assert f"sure); warning: {cut['warning']}" in capsys.readouterr().out

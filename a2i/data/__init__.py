@@ -35,8 +35,8 @@ class Clip:
     labels: frozenset[str] | None = None
 
     def seconds(self) -> float:
-        """How long it is, from the file's header where `end` does not say."""
-        return (audio.duration(self.path) if self.end is None else self.end) - (self.start or 0.0)
+        """About how long it is, without decoding it: from what its file says where `end` does not say."""
+        return (audio.duration(self.path, exact=False) if self.end is None else self.end) - (self.start or 0.0)
 
 
 class Source(Protocol):

@@ -27,7 +27,7 @@ from a2i.data import Clip
 from a2i.data.contents import Contents, write_whole
 from a2i.features import HOP_LENGTH, FeatureSettings, LogMel
 
-FORMAT = 3  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
+FORMAT = 4  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
 STEP = np.float32(1 / 32768)  # of 16-bit samples
 HEADER = 128  # bytes of a .npy file before the values, of one or two dimensions
 ATTEMPTS = 3  # at a file that changes while it is read
@@ -144,7 +144,7 @@ def decoded_by() -> dict[str, Any]:
     """What decides the samples that a file decodes to."""
     import soundfile
 
-    versions = {name: _version(name) for name in ("soundfile", "soxr", "av")}
+    versions = {name: _version(name) for name in ("soundfile", "soxr", "av", "scipy")}
     return {"sample_rate": audio.SAMPLE_RATE, "libsndfile": soundfile.__libsndfile_version__, **versions}
 
 
