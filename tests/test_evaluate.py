@@ -123,7 +123,7 @@ def test_a_captioner_is_scored_and_compared(captioner_folder: Path, sounds: Path
     assert done.returncode == 0, done.stderr
     written = {path.name for path in out.iterdir()}
     pages = {"report.html", "comparison.html"}
-    assert written == {"scores.json", "captions.csv", "submission.csv", "comparison.json", *pages}
+    assert written == {"captions.jsonl", "scores.json", "captions.csv", "submission.csv", "comparison.json", *pages}
     scores = json.loads((out / "scores.json").read_text())
     assert scores["about"]["captioner"] == str(captioner_folder)
     assert scores["about"]["data"] == "folder"

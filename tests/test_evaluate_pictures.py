@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,6 +245,26 @@ def test_what_is_drawn_is_not_drawn_again(painter_folder: Path, clips: list[Capt
     with pytest.raises(ValueError, match="got pictures= and image="):
         load_painter({**settings, "pictures": "x"}, "cpu")
     assert load_painter({**settings, "image": {}}, "cpu") is None
+
+
+def test_no_two_pictures_have_one_name(painter_folder: Path, clips: list[Captioned], tmp_path: Path) -> None:
+    """Neither where a file system takes capitals for small letters and puts accents on of its own."""
+    twice = ["é.wav", "e\u0301.flac", "A.wav", "b\\a.wav", "x~2.wav", "x.wav", "y/x.wav", "STRASSE.wav", "straße.wav"]
+    long = [f"{letter * 250}.wav" for letter in "né音"] + ["n" * 249 + "m.wav", "n" * 250 + ".flac"]
+    names = ["a.wav", "a~2.wav", "b/a.wav", "a.flac", "b.wav#t=0.5,2", "b.wav#t=0.7", *twice, *long]
+    some = [replace(clips[0], file_name=name, caption=f"a {i}") for i, name in enumerate(names)]
+    image = {"_target_": "a2i.diffusion.Painter", "model": str(painter_folder), "steps": 1}
+    settings = {"image": image, "seed": 3, "pictures": None}
+    painter = load_painter(settings, "cpu")
+    assert painter is not None
+    drawn = [clip.image for clip in draw(some, painter, tmp_path / "drawn", settings, Ranks(), human=False)]
+    folded = {
+        unicodedata.normalize("NFC", unicodedata.normalize("NFD", path.name).casefold()) for path in drawn if path
+    }
+    assert len(folded) == len(names)
+    assert [opened(path).info["caption"] for path in drawn if path] == [clip.caption for clip in some]
+    assert all(len(unicodedata.normalize("NFD", path.name).encode()) <= 240 for path in drawn if path)
+    assert [path.name for path in drawn[:4] if path] == ["a.png", "a~2.png", "a~3.png", "a~4.png"]
 
 
 def test_wandb_is_chosen_by_the_loggers_of_training() -> None:

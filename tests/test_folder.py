@@ -1,5 +1,9 @@
 """A folder of sounds with a caption table: reading, splits, and what is said about mistakes."""
 
+import csv
+import io
+import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -138,12 +142,142 @@ def test_locate_forgives_what_file_systems_change_where_one_file_fits(tmp_path: 
 
 
 def test_paths_may_be_written_as_people_write_them(tmp_path: Path) -> None:
-    write_sounds(tmp_path, ["in/a.wav", "b.wav"])
-    names = ["./a.wav", "../b.wav", str(tmp_path / "b.wav")]
-    found = locate(names, tmp_path / "in", "")
-    assert [path.resolve() for path in found.values()] == [
-        path.resolve() for path in (tmp_path / "in/a.wav", tmp_path / "b.wav", tmp_path / "b.wav")
-    ]
+    write_sounds(tmp_path, ["a.wav", "in/deep/b.wav"])
+    names = ["./a.wav", "in/../a.wav", str(tmp_path / "a.wav"), "in\\deep\\b.wav", ".\\in\\deep/b.wav"]
+    found = locate(names, tmp_path, "")
+    assert list(found) == names
+    assert list(found.values()) == [tmp_path / "a.wav"] * 3 + [tmp_path / "in/deep/b.wav"] * 2
+    (tmp_path / "link").symlink_to(tmp_path / "in", target_is_directory=True)
+    outside = tmp_path / "link" / "deep"
+    assert locate(["b.wav", str(tmp_path / "in/deep/b.wav")], outside, "")["b.wav"] == outside / "b.wav"
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash separates folders there")
+def test_a_backslash_may_be_part_of_a_name(tmp_path: Path) -> None:
+    write_sounds(tmp_path, ["odd\\name.wav"])
+    assert locate(["odd\\name.wav"], tmp_path, "") == {"odd\\name.wav": tmp_path / "odd\\name.wav"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../secret.wav", "sub/../../secret.wav", "/secret.wav", "..\\secret.wav", "sub\\..\\..\\secret.wav"),
+        *("\\secret.wav", "C:\\secret.wav", "\\\\server\\share\\secret.wav", "..", "sub/../../in2/secret.wav"),
+    ],
+)
+def test_a_file_name_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    """A table may come from anyone, and a report that is passed on holds the sounds it names."""
+    write_sounds(tmp_path, ["secret.wav", "in2/secret.wav", "in/a.wav"])
+    table = tmp_path / "in" / "captions.csv"
+    table.write_text(f"file_name,caption\na.wav,x\n{name},y\n")
+    with pytest.raises(ValueError, match=r"captions\.csv, row 3: the file name .* leads out of") as caught:
+        Folder(tmp_path / "in").prepare()
+    assert repr(name) in str(caught.value)
+    with pytest.raises(ValueError, match="leads out of"):
+        locate(["a.wav", name], tmp_path / "in", "")
+    with pytest.raises(ValueError, match="leads out of"):
+        locate([str(tmp_path / "secret.wav")], tmp_path / "in", "")
+
+
+def test_a_row_that_names_the_same_file_is_found(tmp_path: Path) -> None:
+    source = folder_of(tmp_path, "file_name,caption\nin/a.wav,x\n./in\\a.wav,y\n", ["in/a.wav"])
+    with pytest.raises(ValueError, match=r"row 3: '\./in\\\\a\.wav' is already in row 2"):
+        source.prepare()
+
+
+# --- How tables are written
+
+ROWS = [["file_name", "caption_1", "caption_2"], ["a.wav", "Wind, then rain", ""], ["b.wav", "Äpfel", 'a "loud" bell']]
+
+
+def written(delimiter: str, end: str = "\n") -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=end).writerows(ROWS)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(written(delimiter).encode() for delimiter in ",;\t"),
+        *(written(";", end).encode("utf-8-sig") for end in ("\r\n", "\r")),
+        written("\t", "\r\n").encode("utf-16"),
+        written(",").encode("utf-16-be").join([b"\xfe\xff", b""]),
+        b"sep=;\r\n" + written(";", "\r\n").encode(),
+        (written(",") + ",,\n,,,,\n\n").encode(),
+        "\n".join(f"{line},,," for line in written(",").splitlines()).encode(),
+        written(",").replace("file_name", " File_Name ").replace("caption_1", "Caption 1").encode(),
+        b"\n" + written("\t").encode(),
+    ],
+    ids=[
+        "comma",
+        "semicolon",
+        "tab",
+        "crlf",
+        "cr",
+        "utf-16",
+        "utf-16-be",
+        "sep",
+        "rows",
+        "cells",
+        "header",
+        "blank first",
+    ],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "table.csv").write_bytes(content)
+    rows = read_table(tmp_path / "table.csv", ["file_name", "caption_1"])
+    assert [list(cells) for _, cells in rows] == [ROWS[0]] * 2
+    assert [list(cells.values()) for _, cells in rows] == ROWS[1:]
+    assert [number for number, _ in rows] == ([3, 4] if content.startswith(b"\n") else [2, 3])
+
+
+def test_captions_are_no_evidence_of_a_delimiter(tmp_path: Path) -> None:
+    """More semicolons than commas; and a column of rows' numbers in front, as pandas writes it."""
+    (tmp_path / "table.csv").write_text(",file_name,caption\n0,a.wav,rain; wind; hail; snow\n1,b.wav,a;b;c;d\n")
+    rows = read_table(tmp_path / "table.csv", ["file_name"])
+    assert [cells["caption"] for _, cells in rows] == ["rain; wind; hail; snow", "a;b;c;d"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"file_name,caption\na.wav,caf\xe9\n",
+            r"line 2 has the byte 0xe9 \('é' in Latin-1 .*save it again as CSV in UTF-8",
+        ),
+        ("file_name,caption\na.wav,x\n".encode("utf-16-le"), "NUL bytes, as UTF-16 without a mark"),
+        (b"\xff\xfea", "nor whole UTF-16"),
+        (b"PK\x03\x04rest", "a spreadsheet or an archive"),
+        (b'file_name,caption\na.wav,x\nb.wav,"y\nc.wav,z\n', "row 3: not a CSV file .* double quote .* not closed"),
+        (b'file_name,caption\na.wav,"x" y\nb.wav,z\n', "row 2: not a CSV file"),
+        (b"file_name,caption,caption\na.wav,x,y\n", "more than one column 'caption'; expected each once"),
+        (b"file_name;Caption_1;caption 1\na.wav;x;y\n", "more than one column 'caption_1'"),
+        (b"file_name,note,caption,note\na.wav,x,y,z\n", "more than one column 'note'"),
+        (b"file_name,caption,,\na.wav,A dog barks, then rain,\n", "row 2: got 4 cells, expected 2"),
+        (b"file_name;caption\na.wav;x;y\n", "row 2: got 3 cells, expected 2"),
+        (b"name;caption\na.wav;x\n", r"has the columns \['name.*expected \['file_name'\] too"),
+        (
+            b"file_name,caption\na.wav,x\nb.wav,nan\n",
+            "row 3: caption is 'nan', as programs write a value that is missing",
+        ),
+        (b"file_name,caption_1,caption_2\na.wav,x,None\n", "row 2: caption_2 is 'None'"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_table(tmp_path / "table.csv", ["file_name"])
+
+
+def test_a_relative_path_is_told_with_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=rf"no caption table at gone\.csv \(relative to {re.escape(str(tmp_path))}\)"
+    ):
+        read_table(Path("gone.csv"), ["file_name"])
+    with pytest.raises(MissingRecordingsError, match=rf"is missing in in \(relative to {re.escape(str(tmp_path))}\)"):
+        locate(["a.wav"], Path("in"), "")
 
 
 def test_locate_never_gives_one_file_to_two_names_nor_guesses(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ ORDER = [
         "places",
         "machine",
         "bounds",
+        "whole",
         "headers",
         "sound_files",
         "mixing",
@@ -60,6 +61,7 @@ ONLY = {
     "places": set(),
     "machine": set(),
     "bounds": set(),
+    "whole": set(),
     "headers": set(),
     "sound_files": {"headers"},
     "mixing": set(),
@@ -77,11 +79,11 @@ ONLY = {
     "candidates": set(),
     "decoders": {"sharing"},
     "confidence": set(),
-    "metrics": {"cleaning"},  # what a word is
-    "report": {"audio", "features"},
+    "metrics": {"cleaning", "whole"},  # what a word is
+    "report": {"audio", "features", "whole"},
     "results": {"machine", "sounds"},
     "tracking": {"audio", "features", "report"},
-    "data": {"audio", "features", "machine"},
+    "data": {"audio", "features", "machine", "whole", "cleaning"},  # the last: what a word is
 }
 
 

@@ -126,7 +126,7 @@ def test_annotations_are_what_values_are_held_against() -> None:
         ),
         *(("evaluate", argument) for argument in ("out=null", "bootstrap_samples=true", "bootstrap_samples=-1")),
         *(("evaluate", argument) for argument in ("batch_size=0", "split=null", "captioner=null")),
-        *(("evaluate", argument) for argument in ("report.clips=0", "report.sounds=maybe", "data.download=3")),
+        *(("evaluate", argument) for argument in ("report.clips=-1", "report.sounds=maybe", "data.download=3")),
         *(("prepare", argument) for argument in ("splits=train", "splits=null", "splits=[[a]]", "splits=[]")),
         *(("prepare", argument) for argument in ("workers=-1", "features=0", "features=many", "waveforms=3")),
         *(("prepare", argument) for argument in ("cache=true", "waveforms=false", "data.root=[a]")),

@@ -1,13 +1,19 @@
 """Clips with what a system says of them: read from tables, written to tables, put beside their sounds and pictures."""
 
 import csv
+import io
 import json
 import math
+import os
+import posixpath
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from a2i.data.folder import MissingRecordingsError, locate, read_table
+from a2i.cleaning import words
+from a2i.data.folder import MissingRecordingsError, locate, place_in, read_table, told
+from a2i.whole import write_text
 
 PREDICTED = "caption_predicted"
 
@@ -27,6 +33,7 @@ class Captioned:
         end: seconds from the file's beginning; None for the end.
         image: a picture drawn from the caption; None without one.
         human_image: a picture drawn from the first reference; None without one.
+        error: why there is no caption, in one line; None where nothing failed.
     """
 
     file_name: str
@@ -39,23 +46,26 @@ class Captioned:
     end: float | None = None
     image: Path | None = None
     human_image: Path | None = None
+    error: str | None = None
 
 
-def read_captions(path: str | Path, need_references: bool = True) -> list[Captioned]:
+def read_captions(path: str | Path, need_references: bool = True, sounds: str | Path | None = None) -> list[Captioned]:
     """Any system's captions from a CSV with columns `file_name`, `caption_predicted`, `caption_1` … `caption_n`.
 
     Args:
         path: of the CSV; other columns are passed over.
         need_references: False for a table that may have none, such as a DCASE submission.
+        sounds: the folder that the names are relative to, if it is known.
 
     Returns:
-        a clip a row; captions may be empty.
+        a clip a row; captions may be empty. Where evaluate wrote an `error` in place of a caption, it is there again.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, or a row has no name, no reference or a name that another has.
+        ValueError: a column is missing or there twice, or a row has no name, no reference, a name that another has, or
+            one that leads out of the folder of sounds.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     table = read_table(path, ["file_name", PREDICTED, *(["caption_1"] if need_references else [])])
     clips: dict[str, Captioned] = {}
     named: set[str] = set()  # a blank behind a name is a slip, and no other clip
@@ -67,17 +77,26 @@ def read_captions(path: str | Path, need_references: bool = True) -> list[Captio
             raise ValueError(f"{path}, row {number}: no file name; expected one, or no row")
         if need_references and not references:
             raise ValueError(f"{path}, row {number}: no reference; expected one in {', '.join(numbered)}")
-        if name.strip() in named:
+        if same_clip(name) in named:
             raise ValueError(f"{path}, row {number}: {name.strip()} is there twice; expected one row a clip")
-        named.add(name.strip())
-        clips[name] = Captioned(name, row[PREDICTED].strip(), references)
+        named.add(same_clip(name))
+        if sounds is not None:
+            try:
+                place_in(Path(os.path.expanduser(sounds)), name)
+            except ValueError as error:
+                raise ValueError(f"{path}, row {number}: {error}") from error
+        caption = row[PREDICTED].strip()
+        # Other people's tables may have a column of that name which says something of a caption that is there.
+        failed = None if caption else row.get("error", "").strip() or None
+        clips[name] = Captioned(name, caption, references, error=failed)
     if not clips:
         raise ValueError(f"{path}: no rows; expected one a clip")
     return list(clips.values())
 
 
 def aligned(clips: Sequence[Captioned], others: Sequence[Captioned], source: str) -> list[Captioned]:
-    """Another system's captions of the same clips, in their order and with their references, sounds and people's pictures.
+    """Another system's captions of the same clips, in their order and with their names, references, sounds and people's
+    pictures.
 
     Args:
         clips: whose order and references count.
@@ -87,17 +106,56 @@ def aligned(clips: Sequence[Captioned], others: Sequence[Captioned], source: str
     Raises:
         ValueError: the others are not of the same clips; says which.
     """
-    theirs = {clip.file_name: clip for clip in others}
-    ours = {clip.file_name for clip in clips}
-    missing, more = sorted(ours - theirs.keys()), sorted(theirs.keys() - ours)
+    check_same_clips([clip.file_name for clip in clips], [clip.file_name for clip in others], source)
+    theirs = {same_clip(clip.file_name): clip for clip in others}
+    ours_too = ("file_name", "references", "audio", "start", "end", "human_image")
+    return [
+        replace(theirs[same_clip(clip.file_name)], **{name: getattr(clip, name) for name in ours_too}) for clip in clips
+    ]
+
+
+def in_both(clips: Sequence[Captioned], others: Sequence[Captioned]) -> list[Captioned]:
+    """Those of the clips that are among the others too."""
+    theirs = {same_clip(clip.file_name) for clip in others}
+    return [clip for clip in clips if same_clip(clip.file_name) in theirs]
+
+
+def same_clip(name: str) -> str:
+    """What a clip's name has in common with its other spellings: of Windows, with `./`, blanks, other normal forms."""
+    return posixpath.normpath(unicodedata.normalize("NFC", name.strip()).replace("\\", "/"))
+
+
+def check_same_clips(names: Sequence[str], others: Sequence[str], source: str) -> None:
+    """Raise a ValueError where two systems' clips are not the same ones; says which.
+
+    Args:
+        names: of the clips that are evaluated.
+        others: of those of another system.
+        source: of the others, for the message.
+    """
+    ours, theirs = ({same_clip(name): name for name in some} for some in (names, others))
+    missing, more = (sorted(one[key] for key in one.keys() - other) for one, other in ((ours, theirs), (theirs, ours)))
     if missing or more:
-        told = [f"without {_names(missing)}"] if missing else []
-        told += [f"with {_names(more)}, which are not evaluated"] if more else []
+        parts = [f"without {_names(missing)}"] if missing else []
+        parts += [f"with {_names(more)}, which are not evaluated"] if more else []
         raise ValueError(
-            f"{source}: got {len(theirs)} clips, {' and '.join(told)}; expected the same {len(ours)} clips that are evaluated"
+            f"{source}: got {len(theirs)} clips, {' and '.join(parts)}; expected the same {len(ours)} clips that are evaluated"
         )
-    ours_too = ("references", "audio", "start", "end", "human_image")
-    return [replace(theirs[clip.file_name], **{name: getattr(clip, name) for name in ours_too}) for clip in clips]
+
+
+def check_references(references: Mapping[str, Sequence[str]], source: str) -> None:
+    """Raise a ValueError where clips have no reference with a word in it, without which most metrics are none; says which.
+
+    Args:
+        references: by the clips' names.
+        source: of the references, for the message.
+    """
+    bare = [name for name, texts in references.items() if not any(map(words, texts))]
+    if bare:
+        what = "1 clip has" if len(bare) == 1 else f"{len(bare)} clips have"
+        raise ValueError(
+            f"{source}: {what} no reference with a word in it: {_names(bare)}; expected one, or no such clip"
+        )
 
 
 def with_sounds(clips: Sequence[Captioned], folder: str | Path) -> list[Captioned]:
@@ -106,13 +164,15 @@ def with_sounds(clips: Sequence[Captioned], folder: str | Path) -> list[Captione
     Raises:
         ValueError: it is no folder, or has none of them.
     """
-    folder, names = Path(folder).expanduser(), [clip.file_name for clip in clips]
+    folder, names = Path(os.path.expanduser(folder)), [clip.file_name for clip in clips]
     try:
         found = locate(names, folder, "")
     except MissingRecordingsError as error:
         found = locate([name for name in names if name not in set(error.missing)], folder, "")
     if not found:
-        raise ValueError(f"got audio={folder}, which has none of the clips ({_names(names)}); expected their folder")
+        raise ValueError(
+            f"got audio={told(folder)}, which has none of the clips ({_names(names)}); expected their folder"
+        )
     return [replace(clip, audio=found.get(clip.file_name)) for clip in clips]
 
 
@@ -124,7 +184,7 @@ def with_pictures(clips: Sequence[Captioned], folder: str | Path) -> tuple[list[
     Raises:
         ValueError: it is no folder, or has none of them; or `results.jsonl` can't be read.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     drawn: dict[str | Path, tuple[Path, str]] = {}
     try:
         if (results := folder / "results.jsonl").is_file():
@@ -144,27 +204,40 @@ def with_pictures(clips: Sequence[Captioned], folder: str | Path) -> tuple[list[
         found.append(replace(clip, image=image if image.is_file() else None))
         other += image.is_file() and caption != clip.caption
     if not any(clip.image for clip in found):
-        raise ValueError(f"got pictures={folder}, which has none of these clips; expected a folder of a2i.infer's")
+        raise ValueError(
+            f"got pictures={told(folder)}, which has none of these clips; expected a folder of a2i.infer's"
+        )
     return found, other
 
 
 def write_scored(path: Path, clips: Sequence[Captioned], columns: Mapping[str, Sequence[float] | None]) -> None:
     """Write `file_name`, `caption_predicted`, `caption_1` … `caption_n`, then the values, a row a clip.
 
+    Where a clip failed, a last column `error` says why.
+
     Args:
         path: of the CSV.
-        clips: N, at least one.
+        clips: N of which nothing failed, at least one, and any number of others.
         columns: N values by name; empty cells where there are none, or a value is not a number.
+
+    Raises:
+        OSError: it can't be written.
     """
     count = max(len(clip.references) for clip in clips)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", PREDICTED, *(f"caption_{i + 1}" for i in range(count)), *columns])
-        for index, clip in enumerate(clips):
-            references = [*clip.references, *[""] * (count - len(clip.references))]
+    errors = ["error"] if any(clip.error is not None for clip in clips) else []
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["file_name", PREDICTED, *(f"caption_{i + 1}" for i in range(count)), *columns, *errors])
+    index = 0
+    for clip in clips:
+        references = [*clip.references, *[""] * (count - len(clip.references))]
+        values = [""] * len(columns)
+        if clip.error is None:
             known = (None if of_clips is None else of_clips[index] for of_clips in columns.values())
-            values = ["" if value is None or math.isnan(value) else f"{value:.6f}" for value in known]
-            writer.writerow([clip.file_name, clip.caption, *references, *values])
+            values = [f"{value:.6f}" if value is not None and math.isfinite(value) else "" for value in known]
+            index += 1
+        writer.writerow([clip.file_name, clip.caption, *references, *values, *(clip.error or "" for _ in errors)])
+    write_text(path, text.getvalue())
 
 
 def write_submission(path: Path, clips: Sequence[Captioned]) -> None:
@@ -172,10 +245,11 @@ def write_submission(path: Path, clips: Sequence[Captioned]) -> None:
 
     A CSV with a header and a row a clip (DCASE 2020 to 2024, task 6; evaluated in the same columns by its baselines).
     """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", PREDICTED])
-        writer.writerows([clip.file_name, clip.caption] for clip in clips)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["file_name", PREDICTED])
+    writer.writerows([clip.file_name, clip.caption] for clip in clips)
+    write_text(path, text.getvalue())
 
 
 def _names(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Which content a sound file has, known without reading it again, and files that are there whole or not at all.
+"""Which content a sound file has, known without reading it again.
 
 Nobody wants to read 15 GB of sound to learn that nothing changed. As git does, a file's content hash is remembered with its
 inode, size, modification and change times, and the file is read again when one of them differs. (A program can set the
@@ -9,11 +9,12 @@ within the clock's grain, so that it is not remembered but read each time.
 import hashlib
 import os
 import time
-import uuid
 from pathlib import Path
 
+from a2i.whole import PARTIAL as PARTIAL
+from a2i.whole import write_whole as write_whole
+
 RACY = 3.0  # seconds; FAT's clock has a grain of two
-PARTIAL = ".partial"
 
 Signature = tuple[int, int, int, int]  # inode, size, modification and change times in ns
 
@@ -70,24 +71,3 @@ def _signature(path: Path) -> Signature:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; expected a sound file") from error
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def write_whole(path: Path, content: bytes, flush: bool = True) -> None:
-    """Write under another name and rename: the file is there whole or not at all.
-
-    Args:
-        path: of the file; missing folders are made.
-        content: of the file.
-        flush: to the disk before it gets its name, so that this holds for a power failure as well.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            if flush:
-                os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

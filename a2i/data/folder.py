@@ -1,20 +1,29 @@
 """A caption table beside a folder of sounds: the reading of such tables, and any folder of the user's as a source."""
 
+import codecs
 import csv
 import hashlib
 import html
+import io
 import math
+import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PureWindowsPath
 
 from a2i.data import Clip
 
 SPLITS = ("train", "val", "test")
 MAX_NAMES_LISTED = 20
 _CAPTION_COLUMN = re.compile(r"caption(_\d+)?")
+_CAPTION = re.compile(r"caption(_\d+|_predicted)?")
+_READ = re.compile(
+    rf"file_name|{_CAPTION.pattern}|split|start|end|error"
+)  # columns that a2i reads, in one table or another
+# What programs write for a value that is missing. Beside a reference 'nan' such a caption would be a perfect one.
+_MISSING = frozenset({"nan", "none", "null", "na", "<na>", "n/a", "#n/a"})
 
 
 class MissingRecordingsError(FileNotFoundError):
@@ -25,37 +34,142 @@ class MissingRecordingsError(FileNotFoundError):
         names = ", ".join(repr(name) for name in missing[:MAX_NAMES_LISTED])
         more = f" and {len(missing) - MAX_NAMES_LISTED} more" if len(missing) > MAX_NAMES_LISTED else ""
         count = "1 recording is" if len(missing) == 1 else f"{len(missing)} recordings are"
-        super().__init__(f"{count} missing in {folder}: {names}{more}; {advice}")
+        super().__init__(f"{count} missing in {told(folder)}: {names}{more}; {advice}")
 
 
 def read_table(csv_path: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a UTF-8 CSV as (row number, cells by column); the header is row 1, as a spreadsheet shows it.
+    """The rows of a table as (row number, cells by column), numbered as a spreadsheet shows them: the header is row 1.
+
+    It may be separated by commas, semicolons or tabs, whichever finds `columns` in the header, and be in UTF-8, or UTF-16
+    as Excel's "Unicode text" is. What spreadsheets leave at the ends is no part of it: rows without a character, and cells
+    without one beyond the header's. The names of columns that a2i reads may have blanks about them and capitals.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, a row has too few or too many cells, or the file is not a CSV in UTF-8.
+        ValueError: with the row's number: a column is missing or there twice, a row has too few or too many cells, what
+            stands for a missing value stands in place of a caption, or the file is no such table.
     """
+    columns = list(columns)
     if not csv_path.is_file():
-        raise FileNotFoundError(f"no caption table at {csv_path}; expected a CSV file with the columns {list(columns)}")
-    try:
-        with csv_path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{csv_path} is not a CSV file in UTF-8 ({error}); save it again as one") from error
-    header = rows[0] if rows else []
+        raise FileNotFoundError(f"no caption table at {told(csv_path)}; expected a CSV file with the columns {columns}")
+    rows = _split_up(csv_path, _text(csv_path), columns)
+    header = [_column(cell) for cell in rows[0][1]] if rows else []
     absent = [column for column in columns if column not in header]
     if absent:
         raise ValueError(f"{csv_path} has the columns {header}, expected {absent} too; add them to its first row")
+    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
+        raise ValueError(
+            f"{csv_path} has more than one column {', '.join(map(repr, twice))}; expected each once: rename or remove one"
+        )
+    while not header[-1]:
+        header.pop()
     table = []
-    for number, row in enumerate(rows[1:], start=2):
-        if row and len(row) != len(header):
+    for number, row in rows[1:]:
+        if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
             raise ValueError(
                 f"{csv_path}, row {number}: got {len(row)} cells, expected {len(header)}; "
                 "put a cell that holds a comma in double quotes"
             )
-        if row:
-            table.append((number, dict(zip(header, row, strict=True))))
+        cells = dict(zip(header, row, strict=False))
+        for column, text in cells.items():
+            if _CAPTION.fullmatch(column) and text.strip().casefold() in _MISSING:
+                raise ValueError(
+                    f"{csv_path}, row {number}: {column} is {text.strip()!r}, as programs write a value that is missing; "
+                    "expected a caption, or an empty cell where there is none"
+                )
+        table.append((number, cells))
     return table
+
+
+def told(path: Path) -> str:
+    """A path for a message: a relative one with what it is relative to."""
+    return str(path) if path.is_absolute() else f"{path} (relative to {Path.cwd()})"
+
+
+def _text(path: Path) -> str:
+    """What a table holds, as text without a byte order mark."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    advice = "save it again as CSV in UTF-8"
+    if content.startswith(b"PK\x03\x04"):
+        raise ValueError(f"{path} is not a CSV file in UTF-8 but a spreadsheet or an archive; {advice}")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding == "utf-16":
+            raise ValueError(
+                f"{path} is not a CSV file in UTF-8, nor whole UTF-16 ({error.reason}); {advice}"
+            ) from error
+        line = re.split(rb"\r\n|\r|\n", content[: error.start])
+        guess = content[error.start : error.start + 1].decode("cp1252", "replace")
+        raise ValueError(
+            f"{path} is not a CSV file in UTF-8: line {len(line)} has the byte 0x{content[error.start]:02x} "
+            f"({guess!r} in Latin-1 and Windows' encodings); {advice}"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"{path} is not a CSV file in UTF-8: it has NUL bytes, as UTF-16 without a mark has; {advice}")
+    return text
+
+
+def _split_up(path: Path, text: str, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Rows that hold a character, by number."""
+    # Excel's own first line, which no spreadsheet shows.
+    if marked := re.match(r"sep=([,;\t])(?:\r\n|\r|\n)", text):
+        text = text[marked.end() :]
+    delimiter = marked.group(1) if marked else _delimiter(text, columns)
+    # Lines as `open` gives them with newline="": str.splitlines would also break captions at a form feed.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    try:
+        for row in reader:
+            rows.append(row)
+    except csv.Error as error:
+        quotes = "; is a double quote there opened and not closed?" if '"' in text else ""
+        raise ValueError(f"{path}, row {len(rows) + 1}: not a CSV file ({error}){quotes}") from error
+    lines = ((number, row) for number, row in enumerate(rows, start=1) if any(row))
+    return [(number, row) for number, row in lines if len(row) > 1 or row[0].strip()]
+
+
+def _delimiter(text: str, columns: Sequence[str]) -> str:
+    """Comma, semicolon or tab: the one by which the header has most of the columns. Captions are prose, and no evidence."""
+
+    def known(delimiter: str) -> int:
+        try:
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            header = next((row for row in lines if any(row)), [])
+        except csv.Error:
+            return 0
+        return len({_column(cell) for cell in header}.intersection(columns))
+
+    return max(",;\t", key=known)
+
+
+def _column(cell: str) -> str:
+    """A column's name: as a2i spells it, if it is one of those that a2i reads."""
+    name = re.sub(r"[\s-]+", "_", cell.strip().casefold())
+    return name if _READ.fullmatch(name) else cell.strip()
+
+
+def place_in(folder: Path, name: str) -> Path:
+    """The relative path in a folder that a table's file name stands for; `./`, `b/../` and backslashes are taken out of it.
+
+    Links are followed when a file is opened: a link is made by who owns the folder, a name may be written by anyone.
+
+    Raises:
+        ValueError: it leads out of the folder.
+    """
+    path = os.path.normpath(name.replace("\\", "/"))
+    if os.path.isabs(path):
+        for root in map(
+            os.path.normpath, (folder.absolute(), folder.resolve())
+        ):  # which a link to the folder makes two
+            if Path(path).is_relative_to(root):
+                return Path(path).relative_to(root)
+    if os.path.isabs(path) or PureWindowsPath(path).is_absolute() or Path(path).parts[:1] == (os.pardir,):
+        raise ValueError(
+            f"the file name {name!r} leads out of {told(folder)}; expected one that lies there: put the file into it"
+        )
+    return Path(path)
 
 
 def locate(names: Iterable[str], folder: Path, advice: str) -> dict[str, Path]:
@@ -63,14 +177,19 @@ def locate(names: Iterable[str], folder: Path, advice: str) -> dict[str, Path]:
 
     A name that is not there to the letter may differ from the file's in its Unicode normal form, in HTML entities
     (Clotho has ``rain&amp;storm.wav``) and in blanks at the ends of the stem, where exactly one file fits and no other
-    name wants it: file systems and unpackers change all three.
+    name wants it: file systems and unpackers change all three. It may have Windows' backslashes. An absolute name is one
+    that lies in the folder.
 
     Raises:
         MissingRecordingsError: lists exactly the names that have no file; ends with `advice`.
+        ValueError: a name leads out of the folder.
     """
-    wanted = {name: folder / name for name in names}
+    wanted = {name: folder / place_in(folder, name) for name in names}
+    for name in wanted:
+        if "\\" in name and "/" not in name and (folder / name).is_file():
+            wanted[name] = folder / name  # where a backslash is no separator, one may be part of a name
     paths = set(wanted.values())
-    present = {path for parent in {path.parent for path in paths} if parent.is_dir() for path in parent.iterdir()}
+    present = {path for parent in {path.parent for path in paths} if os.path.isdir(parent) for path in parent.iterdir()}
     free: dict[Path, list[Path]] = {}
     for path in present - paths:
         free.setdefault(_loose(path), []).append(path)
@@ -104,9 +223,9 @@ def position(name: str, seed: int = 0) -> float:
 class Folder:
     """Any folder of sounds with a caption table.
 
-    Columns: ``file_name`` (relative to `root`); ``caption`` or ``caption_1`` …, of which at least one has text in each
-    row; if wanted ``split`` (train, val or test) and ``start``, ``end`` (seconds). Without ``split``, each file goes to
-    a split by a hash of its name. A part of a file is called ``name#t=start,end``, as in W3C media fragments.
+    Columns: ``file_name`` (relative to `root`, and within it); ``caption`` or ``caption_1`` …, of which at least one has
+    text in each row; if wanted ``split`` (train, val or test) and ``start``, ``end`` (seconds). Without ``split``, each file
+    goes to a split by a hash of its name. A part of a file is called ``name#t=start,end``, as in W3C media fragments.
 
     Args:
         root: the folder.
@@ -157,26 +276,27 @@ class Folder:
         return f"add them, or remove their rows from {self.table}"
 
     def _rows(self) -> list[tuple[int, dict[str, str]]]:
-        seen: dict[str, int] = {}
+        seen: dict[tuple[Path, float | None, float | None], int] = {}
         rows = read_table(self.table, ("file_name",))
         for number, cells in rows:
             where = f"{self.table}, row {number}"
             if not cells["file_name"].strip():
-                raise ValueError(f"{where}: file_name is empty; expected a path relative to {self.root}")
+                raise ValueError(f"{where}: file_name is empty; expected a path relative to {told(self.root)}")
             if not _captions(cells):
                 raise ValueError(
                     f"{where}: no caption; expected text in a column 'caption' or 'caption_1', 'caption_2' …"
                 )
             try:
+                place = place_in(self.root, cells["file_name"])
                 start, end = _seconds(cells, "start"), _seconds(cells, "end")
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error
             if start is not None and end is not None and start >= end:
                 raise ValueError(f"{where}: start {start:g} s is not before end {end:g} s; exchange or correct them")
             name = _name(cells)
-            if name in seen:
-                raise ValueError(f"{where}: {name!r} is already in row {seen[name]}; put its captions into one row")
-            seen[name] = number
+            if (part := (place, start, end)) in seen:
+                raise ValueError(f"{where}: {name!r} is already in row {seen[part]}; put its captions into one row")
+            seen[part] = number
             self._split(number, cells)
         return rows
 
@@ -186,7 +306,7 @@ class Folder:
             if split not in SPLITS:
                 raise ValueError(f"{self.table}, row {number}: split {split!r}; expected one of {', '.join(SPLITS)}")
             return split
-        place = position(cells["file_name"], self.seed)
+        place = position(cells["file_name"].replace("\\", "/"), self.seed)
         return "val" if place < self.val_share else "test" if place < self.val_share + self.test_share else "train"
 
 

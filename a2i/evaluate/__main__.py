@@ -3,6 +3,8 @@
 Or `captions=FILE.csv` for any system's captions; `against=` for a comparison with another's of the same clips.
 """
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,19 @@ from omegaconf import DictConfig
 
 from a2i.command_line import entry_point
 from a2i.compose import check_out, check_targets, fitting, plain
-from a2i.data.captioned import Captioned, aligned, read_captions, with_pictures, with_sounds
+from a2i.data import Clip
+from a2i.data.captioned import (
+    Captioned,
+    aligned,
+    check_references,
+    check_same_clips,
+    in_both,
+    read_captions,
+    with_pictures,
+    with_sounds,
+)
 from a2i.evaluate.board import log_run, wandb_settings
+from a2i.evaluate.captioning import Captioning, clips_of
 from a2i.evaluate.pages import show, write, write_comparison, write_page
 from a2i.evaluate.pictures import draw, load_painter
 from a2i.evaluate.ranks import Ranks, joined
@@ -22,15 +35,17 @@ from a2i.evaluate.systems import (
     about,
     chosen_metrics,
     note_other_references,
-    predict,
     read_if_written,
     short_names,
 )
 from a2i.machine import begin_program
 
 
-def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> None:
+def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> int:
     """Score captions, write all files, and print what came of it.
+
+    What can be found wrong is found before the first clip is captioned, and captions are kept as they come: called again it
+    goes on with those.
 
     Args:
         settings: composed from `conf/evaluate.yaml`, as plain containers.
@@ -38,35 +53,78 @@ def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> No
         data: name of the data set, for the record.
         ranks: who caption and draw; the first scores and writes.
 
+    Returns:
+        the number of clips that failed, and are in no score.
+
     Raises:
         ValueError: the settings, the captions or the clips are at fault.
         FileNotFoundError: something is not there.
+        OSError: something can't be written.
     """
     from a2i.pipeline import find_device  # here: --help and a wrong name need not wait for torch
 
     source, against = settings["captions"] or settings["captioner"], settings["against"]
-    # What takes no time comes first: it would be a pity to find a wrong name after an hour.
     metrics = chosen_metrics(settings)
-    clips = [] if settings["captions"] is None else read_captions(source)
+    clips = [] if settings["captions"] is None else read_captions(source, sounds=settings["audio"])
     others = read_if_written(against) if against else []
+    heard = clips_of(settings) if settings["captions"] is None or others is None else []
+    _check_clips(clips, others, heard, settings)
+    clips = _with_media(clips, settings, ranks) if clips else []
+    out.mkdir(parents=True, exist_ok=True)
     device = ranks.device(settings["device"])
+    to_caption = None
+    if settings["captions"] is None:
+        to_caption = Captioning.of(source, settings, heard, ranks, out / "captions.jsonl")
     painter = load_painter(settings, find_device(device), ranks.first)
     scorer = Scorer.of(settings, device) if ranks.first else None
-    clips = _with_media(clips or predict(source, settings, ranks), settings, ranks)
+    if to_caption is not None:
+        clips = to_caption.run()
+    if others is None:
+        others = Captioning.of(against, settings, heard, ranks, out / "captions_against.jsonl").run()
+    listed, listed_others = clips, others
+    clips, others = ([clip for clip in some if clip.error is None] for some in (clips, others))
+    if to_caption is not None:
+        clips = _with_media(clips, settings, ranks)
     if against:
-        others = others or predict(against, settings, ranks)
         if ranks.first:
             note_other_references(clips, others, against)
-        others = aligned(clips, others, against)
+        if not in_both(clips, others):
+            raise ValueError(f"got against={against}, but there is no clip of which both systems have a caption")
+        others = aligned(in_both(clips, others), in_both(others, clips), against)
     if painter is not None:
         if "blame" in metrics:
             clips = draw(clips, painter, out / "pictures_human", settings, ranks, human=True)
         if against:
-            others = aligned(clips, others or [], against)  # the human pictures are of both
+            others = aligned(in_both(clips, others), others, against)  # the human pictures are of both
             others = draw(others, painter, out / "pictures_against", settings, ranks, human=False)
         clips = draw(clips, painter, out / "pictures", settings, ranks, human=False)
+    failed = len(listed) - len(clips) + sum(clip.error is not None for clip in listed_others)
     if scorer is not None:
-        _score(clips, others or [], scorer, settings, out, data)
+        _score(clips, listed, others, listed_others, scorer, settings, out, data)
+    return failed
+
+
+def _check_clips(
+    clips: Sequence[Captioned], others: Sequence[Captioned] | None, heard: Sequence[Clip], settings: dict[str, Any]
+) -> None:
+    """Raise a ValueError where clips can't be scored, whatever their captions.
+
+    Args:
+        clips: of a table; none for a captioner.
+        others: of a table to compare with; none without one, None for a captioner.
+        heard: those that are captioned, by either.
+        settings: composed from `conf/evaluate.yaml`.
+    """
+    references = {clip.file_name: clip.references for clip in clips} or {clip.name: clip.captions for clip in heard}
+    check_references(references, settings["captions"] or f"split={settings['split']}")
+    if settings["against"]:
+        theirs = [clip.name for clip in heard] if others is None else [clip.file_name for clip in others]
+        check_same_clips(list(references), theirs, settings["against"])
+    for some, source in ((clips, settings["captions"]), (others or [], settings["against"])):
+        if some and all(clip.error is not None for clip in some):
+            raise ValueError(f"{source}: every row has an error in place of a caption; expected captions")
+    if settings["pictures"] and not clips:
+        with_pictures([Captioned(clip.name, "", (), audio=clip.path) for clip in heard], settings["pictures"])
 
 
 def _with_media(clips: list[Captioned], settings: dict[str, Any], ranks: Ranks) -> list[Captioned]:
@@ -81,23 +139,46 @@ def _with_media(clips: list[Captioned], settings: dict[str, Any], ranks: Ranks) 
 
 
 def _score(
-    clips: list[Captioned], others: list[Captioned], scorer: Scorer, settings: dict[str, Any], out: Path, data: str
+    clips: list[Captioned],
+    listed: list[Captioned],
+    others: list[Captioned],
+    listed_others: list[Captioned],
+    scorer: Scorer,
+    settings: dict[str, Any],
+    out: Path,
+    data: str,
 ) -> None:
-    """Score a system, and another of the same clips if there is one; write and print all."""
+    """Score a system, and another on the clips that both have if there is one; write and print all.
+
+    Args:
+        clips: with captions.
+        listed: those, and those that failed.
+        others: captions of the same clips by another system, less those of which one of both failed.
+        listed_others: all of the other's.
+        scorer: with the models.
+        settings: composed from `conf/evaluate.yaml`.
+        out: folder to write to.
+        data: name of the data set.
+    """
     source, against = settings["captions"] or settings["captioner"], settings["against"]
     names = short_names(source, against)
     record = about(source, settings["captions"] is None, settings, data)
-    system = System(names[0], clips, scorer.score(clips, names[0]), record)
+    system = System(names[0], clips, scorer.score(clips, names[0]), record, listed)
     write(system, out)
     write_page(out, f"Captions by {names[0]}", system, settings["report"])
-    show(system.scored, names[0])
+    show(system.scored, names[0], system.failed)
     compared = None
     if others:
-        record = about(str(against), others[0].confidence is not None, settings, data, True)
-        first = System(names[1], others, scorer.score(others, names[1]), record)
+        by_captioner = any(clip.confidence is not None for clip in others)
+        other_record = about(str(against), by_captioner, settings, data, True)
+        first = System(names[1], others, scorer.score(others, names[1]), other_record, listed_others)
         print()
-        show(first.scored, names[1])
-        compared = write_comparison(out, first, system, settings["bootstrap_samples"], settings["report"])
+        show(first.scored, names[1], first.failed)
+        second = system
+        if len(others) < len(clips):
+            both = in_both(clips, others)
+            second = System(names[0], both, scorer.score(both, names[0]), record, listed)
+        compared = write_comparison(out, first, second, settings["bootstrap_samples"], settings["report"])
     if wanted := wandb_settings(settings["logger"]):
         split = "test" if settings["captioner"] is None else settings["split"]
         log_run(wanted, out, system, compared, split, settings["report"])
@@ -153,16 +234,24 @@ def _check(
 
 
 def _check_report(*, clips: int | None, sounds: bool) -> None:
-    if clips is not None and clips < 1:
-        raise ValueError(f"got report.clips={clips}; expected null or a whole number of at least 1")
+    if clips is not None and clips < 0:
+        raise ValueError(f"got report.clips={clips}; expected null or a whole number of at least 0")
 
 
 @entry_point("evaluate")
 def main(config: DictConfig) -> None:
     """Entry point."""
     settings = check(plain(config))
-    with joined() as ranks:
-        evaluate(settings, Path(settings["out"]), HydraConfig.get().runtime.choices["data"], ranks)
+    out = Path(settings["out"])
+    try:
+        with joined() as ranks:
+            failed = evaluate(settings, out, HydraConfig.get().runtime.choices["data"], ranks)
+    except KeyboardInterrupt:
+        if settings["captions"] is None:
+            print(f"\nthe captions so far are in {out}; the same command goes on from there", file=sys.stderr)
+        raise
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """What `python -m a2i.evaluate` writes and prints."""
 
 import json
-from collections.abc import Callable
+import math
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from a2i.data.captioned import write_scored, write_submission
+from a2i.data.captioned import Captioned, write_scored, write_submission
 from a2i.evaluate.systems import System, busy
+from a2i.whole import write_text
 
 if TYPE_CHECKING:
     from a2i.metrics.intervals import Interval
@@ -14,15 +17,18 @@ if TYPE_CHECKING:
     from a2i.report import ClipRow, Score
 
 T = TypeVar("T")
+SHOWN_ERRORS = 10  # of clips that failed; all are in captions.csv
 SHOWN = ("bertscore_f1", "cider_d", "clip_score", "meteor", "rouge_l")  # of these, the first four a page shows at first
 LOWER_IS_BETTER = ("empty", "repetition", "blame_captioner", "blame_chance")
 
 
-def show(scored: "Scored", name: str) -> None:
-    """Print the scores: a line each, with its interval or why it is missing."""
+def show(scored: "Scored", name: str, failed: Sequence[Captioned] = ()) -> None:
+    """Print the scores: a line each, with its interval or why it is missing; and the clips that failed."""
     from rich.console import Console
 
-    print(f"{name}, {scored.counts.count} clips (value, and where 95 of 100 bootstrap samples lie):")
+    count = scored.counts.count
+    of_all = f"{count} of {count + len(failed)} clips" if failed else f"{count} clips"
+    print(f"{name}, {of_all} (value, and where 95 of 100 bootstrap samples lie):")
     reasons = _reasons(scored)
     for metric, figure in scored.figures.items():
         low, high = _ends(figure.interval)
@@ -33,19 +39,32 @@ def show(scored: "Scored", name: str) -> None:
             print(f"  {metric:<24}{_number(figure.value)}{sure}")
     if said := scored.verdict:
         print(f"who failed: {said['who']}. {said['why']}")
+    if failed:
+        what = "1 clip failed and is" if len(failed) == 1 else f"{len(failed)} clips failed and are"
+        print(f"WARNING: {what} not in these scores:", file=sys.stderr)
+        for clip in failed[:SHOWN_ERRORS]:
+            print(f"  {clip.file_name}: {clip.error}", file=sys.stderr)
+        if len(failed) > SHOWN_ERRORS:
+            print(f"  and {len(failed) - SHOWN_ERRORS} more, in the column 'error' of captions.csv", file=sys.stderr)
     if scored.counts.says_the_same:
         warning = f"WARNING: {says_the_same(scored)}"
         Console(stderr=True).print(warning, style="bold white on red", markup=False, highlight=False, soft_wrap=True)
 
 
 def write(system: System, out: Path) -> None:
-    """Write `scores.json`, `captions.csv` and `submission.csv`."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write `scores.json`, `captions.csv` and `submission.csv`, each whole or not at all.
+
+    Raises:
+        OSError: one can't be written.
+    """
+    listed = system.listed or system.clips
     confident = [clip.confidence for clip in system.clips if clip.confidence is not None]
     columns = {**system.scored.columns(), "confidence": confident if len(confident) == len(system.clips) else None}
-    write_scored(out / "captions.csv", system.clips, columns)
-    write_submission(out / "submission.csv", system.clips)
-    (out / "scores.json").write_text(_json({**system.scored.as_plain(), "about": system.about}), encoding="utf-8")
+    write_scored(out / "captions.csv", listed, columns)
+    write_submission(out / "submission.csv", listed)
+    clips = {"scored": len(system.clips), "failed": len(system.failed)}
+    scores = {**system.scored.as_plain(), "clips": clips, "about": system.about}
+    write_text(out / "scores.json", _json(scores))
 
 
 def write_page(out: Path, title: str, system: System, report: dict[str, Any]) -> None:
@@ -56,6 +75,11 @@ def write_page(out: Path, title: str, system: System, report: dict[str, Any]) ->
     settings = _page(report, rows)
     rows, order = _best_and_worst(rows, [row.values for row in rows], settings["columns"])
     about = system.about | order
+    if failed := system.failed:
+        names = ", ".join(clip.file_name for clip in failed[:SHOWN_ERRORS])
+        names += f" and {len(failed) - SHOWN_ERRORS} more" if len(failed) > SHOWN_ERRORS else ""
+        told = f"{len(failed)} of {len(system.listed)} clips, which are in no score: {names}; captions.csv says why"
+        about = {"failed": told, **about}
     if system.scored.counts.says_the_same:
         about = {"warning": says_the_same(system.scored), **about}
     if said := system.scored.verdict:
@@ -74,11 +98,12 @@ def write_comparison(
     with busy("comparing"):
         compared = compare(first.scored, second.scored, samples)
     about = {
+        "clips": len(first.clips),
         **{"first": first.about, "second": second.about, "difference": "second less first"},
         "p_value": "two-sided paired permutation test over clips; not corrected for the number of metrics",
     }
     values = {name: one.as_plain() for name, one in compared.items()}
-    (out / "comparison.json").write_text(_json({**values, "about": about}), encoding="utf-8")
+    write_text(out / "comparison.json", _json({**values, "about": about}))
     shown = []
     for index, system in enumerate((first, second)):
         figures = system.scored.figures
@@ -202,7 +227,16 @@ def _ends(interval: "Interval | None") -> tuple[float | None, float | None]:
 
 
 def _json(values: dict[str, Any]) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for each number that is none: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def says_the_same(scored: "Scored") -> str:

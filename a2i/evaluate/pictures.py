@@ -1,9 +1,12 @@
 """Pictures of captions: drawn by a picture model, kept, and scored with CLIP and CLAP."""
 
+import os
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from a2i.metrics.scoring import Figure
 
 DEFAULTS = {"clip": "openai/clip-vit-base-patch32", "clap": "laion/clap-htsat-unfused"}
+LONGEST = 220  # bytes of a picture's name, without ending
 POOL = Path(__file__).parents[1] / "metrics" / "pictures" / "pool.txt"
 
 
@@ -81,14 +85,36 @@ def draw(
 
 
 def _stems(clips: Sequence[Captioned]) -> list[str]:
-    """A file name without ending for each clip: its own, with a number behind it where another has that."""
-    taken: dict[str, int] = {}
+    """A file name without ending for each clip: its own, with a number behind it where another has that.
+
+    No two are the same on any file system, for some of which `A` is `a`, and `é` in one character is `é` in two.
+    """
+    own = [_short(PurePosixPath(clip.file_name.replace("\\", "/")).stem) for clip in clips]
+    taken: set[str] = set()
+    wanted = set(map(_folded, own))
     names = []
-    for clip in clips:
-        stem = Path(clip.file_name).stem
-        taken[stem] = taken.get(stem, 0) + 1
-        names.append(stem if taken[stem] == 1 else f"{stem}~{taken[stem]}")
+    for stem in own:
+        name, number = stem, 1
+        while _folded(name) in taken or (number > 1 and _folded(name) in wanted):
+            number += 1
+            name = f"{stem}~{number}"
+        taken.add(_folded(name))
+        names.append(name)
     return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def _short(stem: str) -> str:
+    """A name to which an ending and a number may be added: file systems allow 255 bytes, some of another normal form."""
+    if len(unicodedata.normalize("NFD", stem).encode("utf-8", "replace")) <= LONGEST:
+        return stem
+    digest = sha256(stem.encode("utf-8", "replace")).hexdigest()[:8]
+    while len(unicodedata.normalize("NFD", stem).encode("utf-8", "replace")) > LONGEST - 9:
+        stem = stem[:-1]
+    return f"{stem}~{digest}"
 
 
 def _is_drawn(caption: str, path: Path, seed: int, model: str) -> bool:
@@ -218,7 +244,7 @@ def read_pool(path: str | Path | None) -> tuple[str, ...]:
         FileNotFoundError: there is no such file.
         ValueError: it is not in UTF-8, has fewer than three sentences, or one twice.
     """
-    file = POOL if path is None else Path(path).expanduser()
+    file = POOL if path is None else Path(os.path.expanduser(path))
     try:
         found = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
     except UnicodeDecodeError as error:

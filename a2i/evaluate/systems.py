@@ -1,6 +1,6 @@
 """Whose captions are scored, where they come from, and the scoring itself."""
 
-import sys
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a2i.compose import prepared
-from a2i.data.captioned import Captioned, read_captions
+from a2i.data.captioned import Captioned, read_captions, same_clip
+from a2i.data.folder import told
+from a2i.evaluate.captioning import predict as predict  # where callers look for it
 from a2i.evaluate.pictures import PictureScorer
-from a2i.evaluate.ranks import Ranks
 from a2i.places import AUDIO_LANGUAGE_MODELS
 
 if TYPE_CHECKING:
@@ -22,12 +22,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class System:
-    """A system with its captions and scores, under a short name."""
+    """A system with its captions and scores, under a short name.
+
+    Attributes:
+        name: for headings.
+        clips: those that are scored.
+        scored: their scores.
+        about: where they come from.
+        listed: all clips, in their order, with those that failed among them; empty for `clips`.
+    """
 
     name: str
     clips: Sequence[Captioned]
     scored: "Scored"
     about: dict[str, Any]
+    listed: Sequence[Captioned] = ()
+
+    @property
+    def failed(self) -> list[Captioned]:
+        return [clip for clip in self.listed if clip.error is not None]
 
 
 @dataclass(frozen=True)
@@ -113,43 +126,6 @@ def busy(message: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(message)
 
 
-def predict(captioner_folder: str | Path, settings: dict[str, Any], ranks: Ranks | None = None) -> list[Captioned]:
-    """Caption a data set's split with a captioner folder, the longest clips first, a progress bar over them.
-
-    Several ranks share the batches, and each has all captions in the end; a clip that two have had counts once.
-
-    Args:
-        captioner_folder: as training leaves it; or the name of an audio-language model.
-        settings: `data`, `split`, `batch_size`, `device` and `decoding`.
-        ranks: who caption; None for this process alone.
-
-    Returns:
-        the clips sorted by name, with candidates, confidence and sounds.
-    """
-    from rich.progress import track
-
-    from a2i import audio
-    from a2i.pipeline import find_device, load_captioner
-
-    ranks = ranks or Ranks()
-    device = find_device(ranks.device(settings["device"]))
-    captioner = load_captioner(captioner_folder, device, settings.get("audio_language"))
-    clips = sorted(prepared(settings["data"]).clips(settings["split"]), key=lambda clip: -clip.seconds())
-    size = settings["batch_size"]
-    batches = [clips[first : first + size] for first in range(0, len(clips), size)]
-    rows = []
-    hidden = not ranks.first or not sys.stderr.isatty()
-    for batch in track(ranks.share(batches), description="captioning", disable=hidden):
-        waveforms = [audio.load(clip.path, clip.start, clip.end) for clip in batch]
-        for clip, candidates in zip(batch, captioner.caption(waveforms, **settings["decoding"]), strict=True):
-            texts = tuple(candidate.caption for candidate in candidates)
-            own = {"candidates": texts, "confidence": candidates[0].confidence}
-            where = {"audio": clip.path, "start": clip.start, "end": clip.end}
-            rows.append(Captioned(clip.name, texts[0], tuple(clip.captions), **own, **where))  # type: ignore[arg-type]
-    found = {row.file_name: row for row in ranks.gathered(rows)}
-    return sorted(found.values(), key=lambda row: row.file_name)
-
-
 def read_if_written(source: str) -> list[Captioned] | None:
     """Captions from a CSV, which may have no references, or a folder that evaluate wrote; None for a captioner folder.
 
@@ -159,21 +135,21 @@ def read_if_written(source: str) -> list[Captioned] | None:
     """
     from a2i.captioner_folder import SETTINGS_FILE
 
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if source in AUDIO_LANGUAGE_MODELS or (path / SETTINGS_FILE).is_file():
         return None
     path = path / "captions.csv" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(
-            f"got {source}; expected a captioner folder, a CSV of captions, or a folder with captions.csv"
+            f"got {told(Path(source))}; expected a captioner folder, a CSV of captions, or a folder with captions.csv"
         )
     return read_captions(path, need_references=False)
 
 
 def note_other_references(clips: Sequence[Captioned], others: Sequence[Captioned], source: str) -> None:
     """Say so where two tables have other references for the same clips."""
-    theirs = {clip.file_name: set(clip.references) for clip in others if clip.references}
-    differing = sum(theirs.get(clip.file_name) not in (None, set(clip.references)) for clip in clips)
+    theirs = {same_clip(clip.file_name): set(clip.references) for clip in others if clip.references}
+    differing = sum(theirs.get(same_clip(clip.file_name)) not in (None, set(clip.references)) for clip in clips)
     if differing:
         print(f"{differing} clips have other references in {source}; all are scored with those of the evaluated system")
 
@@ -205,6 +181,6 @@ def short_names(source: str, against: str | None) -> tuple[str, str]:
     """Names for two systems: the last part of their paths that says something, or all where that is the same."""
     short = []
     for path in map(Path, (source, against or "")):
-        resolved = path.expanduser().resolve()
+        resolved = Path(os.path.expanduser(path)).resolve()
         short.append(resolved.parent.name if resolved.stem in ("captioner", "captions") else resolved.stem)
     return (short[0], short[1]) if short[0] != short[1] else (source, str(against))

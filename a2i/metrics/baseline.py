@@ -1,6 +1,7 @@
 """Baselines that spread BERTScore over more of its range: what unrelated sentences score with a model and layer."""
 
 import csv
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def read_baseline(source: str, num_layers: int, path: str | Path | None = None) 
         FileNotFoundError: there is no baseline for this model.
         ValueError: the file is none, or does not have this layer.
     """
-    file = _own(source) if path is None else Path(path).expanduser()
+    file = _own(source) if path is None else Path(os.path.expanduser(path))
     if file is None or not file.is_file():
         raise FileNotFoundError(
             f"got rescale_with_baseline for the model {source!r}, but there is no baseline for it: bert-score has none, "

@@ -53,8 +53,7 @@ def bootstrap(values: ArrayLike, samples: int = 10_000, level: float = 0.95, see
     Raises:
         ValueError: values of another shape, fewer than two, not finite; or a number out of its range.
     """
-    array = _checked(values, samples, level)
-    return _bootstrap(array, np.mean, samples, level, seed, vectorized=True)
+    return _of_mean(_checked(values, samples, level), samples, level, seed)
 
 
 def bootstrap_of(
@@ -105,7 +104,7 @@ def paired(first: ArrayLike, second: ArrayLike, samples: int = 10_000, level: fl
         batch=_batch(differences),
         rng=np.random.default_rng(seed),
     )
-    interval = _bootstrap(differences, np.mean, samples, level, seed, vectorized=True)
+    interval = _of_mean(differences, samples, level, seed)
     return Paired(float(differences.mean()), interval, float(test.pvalue))
 
 
@@ -149,6 +148,13 @@ def swap_test(
     return float(min(1.0, 2 * share))
 
 
+def _of_mean(values: NDArray[np.float64], samples: int, level: float, seed: int) -> Interval:
+    found = _bootstrap(values, np.mean, samples, level, seed, vectorized=True)
+    # A mean lies between its values, but its sum is rounded: three times 0.1 has a mean above 0.1.
+    least, most = float(values.min()), float(values.max())
+    return Interval(min(max(found.low, least), most), min(max(found.high, least), most))
+
+
 def _bootstrap(
     data: NDArray[Any], statistic: Callable[..., Any], samples: int, level: float, seed: int, vectorized: bool
 ) -> Interval:
@@ -162,7 +168,9 @@ def _bootstrap(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Interval(float(found.low), float(found.high))
+    # Between two equal numbers numpy interpolates from either side, and may end a bit above or below them.
+    low, high = sorted((float(found.low), float(found.high)))
+    return Interval(low, high)
 
 
 def _batch(data: Sequence[Any] | NDArray[Any]) -> int:

@@ -32,6 +32,7 @@ PER_CLIP = (
 )
 PICTURES_PER_CLIP = (*CLIP_SCORES, "audio_image_similarity", *BLAME)
 LEVEL = 0.95  # of all intervals
+ROUNDING = 1e-12  # differences of scores that differ by less are alike: 0.3 - 0.2 and 0.2 - 0.1 are not to the last bit
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def _of_clips(one: Sequence[float], other: Sequence[float], samples: int) -> Com
     if len(old) < 2 or not samples:
         return Comparison(*means, means[1] - means[0])
     found = paired(new, old, samples, LEVEL)
-    alike = len(set((new - old).tolist())) < 2  # see `_with_interval`
+    alike = bool(np.ptp(new - old) <= ROUNDING)  # see `_with_interval`
     return Comparison(*means, found.difference, None if alike else found.interval, found.p_value)
 
 
@@ -233,7 +234,7 @@ def _of_tallies(one: Tally, other: Tally, samples: int) -> Comparison:
     if len(one.counts) < 2 or not samples:
         return Comparison(*values, difference)
     interval = bootstrap_of(lambda clips: other.score(clips) - one.score(clips), len(one.counts), samples, LEVEL)
-    alike = interval.low == interval.high
+    alike = interval.high - interval.low <= ROUNDING
     p_value = swap_test(other.counts, one.counts, one.formula, samples)
     return Comparison(*values, difference, None if alike else interval, p_value)
 

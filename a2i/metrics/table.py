@@ -1,9 +1,13 @@
 """Captions with their references and scores as a CSV."""
 
 import csv
+import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from a2i.whole import write_text
 
 
 def write_captions(path: Path, rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> None:
@@ -12,13 +16,17 @@ def write_captions(path: Path, rows: Sequence[dict[str, Any]], metrics: Sequence
     Args:
         path: of the CSV.
         rows: each with `file_name`, `caption_predicted`, `references` and a value for each metric; at least one row.
-        metrics: names of the values.
+        metrics: names of the values; of one that is not a number the cell is empty.
+
+    Raises:
+        OSError: it can't be written.
     """
     count = max(len(row["references"]) for row in rows)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", "caption_predicted", *(f"caption_{i + 1}" for i in range(count)), *metrics])
-        for row in rows:
-            references = [*row["references"], *[""] * (count - len(row["references"]))]
-            values = [f"{row[metric]:.6f}" for metric in metrics]
-            writer.writerow([row["file_name"], row["caption_predicted"], *references, *values])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["file_name", "caption_predicted", *(f"caption_{i + 1}" for i in range(count)), *metrics])
+    for row in rows:
+        references = [*row["references"], *[""] * (count - len(row["references"]))]
+        values = [f"{row[metric]:.6f}" if math.isfinite(row[metric]) else "" for metric in metrics]
+        writer.writerow([row["file_name"], row["caption_predicted"], *references, *values])
+    write_text(path, text.getvalue())

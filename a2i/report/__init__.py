@@ -12,6 +12,7 @@ from typing import Any
 from a2i.report import figures
 from a2i.report.clips import ClipRow, best_and_worst, metric_names, show
 from a2i.report.scores import Difference, Score, System, compared, scored
+from a2i.whole import write_text
 
 __all__ = ["ClipRow", "Difference", "Score", "System", "write_comparison", "write_report"]
 
@@ -159,8 +160,5 @@ def _write(path: str | Path, template: str, **values: Any) -> Path:
     text = page.get_template(template).render(
         **values, script=Markup(script), style=Markup(style), script_hash=script_hash
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    return part.replace(path)
+    write_text(Path(path), text)
+    return Path(path)

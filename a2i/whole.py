@@ -1,0 +1,48 @@
+"""Files that are there whole or not at all: written beside their place, then moved there."""
+
+import os
+import uuid
+from pathlib import Path
+
+PARTIAL = ".partial"
+
+
+def write_whole(path: Path, content: bytes, flush: bool = True) -> None:
+    """Write under another name and rename: the file is there whole or not at all.
+
+    Args:
+        path: of the file; missing folders are made.
+        content: of the file.
+        flush: to the disk before it gets its name, so that this holds for a power failure as well.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if flush:
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8, whole or not at all.
+
+    A character that UTF-8 has no bytes for, as in a file name that is no text, is written as an escape.
+
+    Raises:
+        OSError: it can't be written: the folder may not be written to, another program holds the file, or the disk is full.
+    """
+    try:
+        write_whole(path, text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
+def not_written(path: Path, error: OSError) -> OSError:
+    """An error that says which file can't be written, and what to do."""
+    expected = "expected a folder with room that you may write to, and no other program that holds the file"
+    return OSError(error.errno, f"can't be written ({error.strerror or error}); {expected}", str(path))
