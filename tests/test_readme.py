@@ -19,10 +19,10 @@ README = ROOT / "README.md"
 LACKING = {
     "image=stable_diffusion": "no picture model to be had there",
     "captioner=qwen2_audio": "expected a Hub id",
-    "experiment=ast_gpt2": "Clotho",
-    "experiment=ast_gpt2_as_published": "Clotho",
-    "experiment=act": "Clotho",
-    "experiment=gru": "Clotho",
+    "experiment=ast_gpt2": "clotho",
+    "experiment=ast_gpt2_as_published": "clotho",
+    "experiment=act": "clotho",
+    "experiment=gru": "clotho",
     "data=esc10": "ESC-10",
 }
 # Added to what would take long: the command is the one that is printed, and does less of the same.
