@@ -116,7 +116,7 @@ def test_a_clip_of_one_sample(captioner: AudioLanguageCaptioner) -> None:
 
 
 def test_it_is_a_captioner_like_any_other(captioner: AudioLanguageCaptioner) -> None:
-    result = AudioToImage.load(captioner, image=None)(SOUNDS[0], max_tokens=6)
+    result = AudioToImage.load(captioner, image=None)(SOUNDS[0], sampling_rate=16_000, max_tokens=6)
     assert result.caption == captioner.caption(SOUNDS[:1], max_tokens=6)[0][0].caption
     assert 0 < result.confidence < 1
 
