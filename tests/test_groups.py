@@ -12,6 +12,7 @@ from conftest import tone
 from a2i import AudioToImage
 from a2i.groups import Heard, read, read_groups
 from a2i.infer import infer, write_results
+from a2i.results import Results, Settings
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +80,13 @@ def test_what_was_cut_is_captioned_and_the_result_says_so(
     soundfile.write(whole, noise(seconds), 16_000, subtype="PCM_16")
     content = whole.read_bytes()
     cut.write_bytes(content[: len(content) * 3 // 4])
-    rows = write_results(infer(a2i, [whole, cut], tmp_path, 0, {}), tmp_path / "results.jsonl", 2)
+    with Results(tmp_path / "out") as kept:
+        assert write_results(infer(a2i, [whole, cut], kept, Settings("a", None), 0, {}), kept, 2) == 0
+    rows = [json.loads(line) for line in kept.path.read_text().splitlines()]
     assert [row["error"] for row in rows] == [None, None]
     assert rows[0]["warning"] is None
     assert rows[1]["warning"].startswith("cut short after ")
     assert f"its header says {seconds:.1f} s" in rows[1]["warning"]
-    assert rows == [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     told = capsys.readouterr().out.splitlines()
     assert "warning" not in told[0]
     assert told[1].endswith(f"; warning: {rows[1]['warning']}")
@@ -96,6 +98,7 @@ def test_what_decodes_not_at_all_stays_an_error(a2i: AudioToImage, tmp_path: Pat
     path = tmp_path / "sound.flac"
     soundfile.write(path, noise(1.0), 16_000)
     path.write_bytes(path.read_bytes()[:60])
-    [row] = infer(a2i, [path], tmp_path, 0, {})
+    with Results(tmp_path / "out") as kept:
+        [row] = infer(a2i, [path], kept, Settings("a", None), 0, {})
     assert row["caption"] is None
     assert str(path) in row["error"]
