@@ -250,7 +250,8 @@ def main(config: DictConfig) -> None:
         if settings["captions"] is None:
             print(f"\nthe captions so far are in {out}; the same command goes on from there", file=sys.stderr)
         raise
-    if failed:
+    # The other ranks are done long before the first has scored, and torchrun ends all when one fails.
+    if failed and ranks.first:
         sys.exit(1)
 
 
