@@ -314,7 +314,7 @@ class Results:
         """Take note of the rows that are there; what a kill left of a last line is taken away."""
         if not self._file.exists():
             return
-        unreadable = 0
+        unreadable, line = 0, b"\n"
         with self._file.open("rb") as file:
             for line in file:
                 offset, self._end = self._end, self._end + len(line)

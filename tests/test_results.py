@@ -166,6 +166,16 @@ def test_a_last_line_that_was_cut_off_is_mended(tmp_path: Path, left: int) -> No
     assert file.read_bytes() == b"".join(whole)
 
 
+def test_an_empty_file_is_no_results(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.jsonl").touch()
+    with Results(out) as results:
+        assert not results.notes
+        results.add(row_of(results, sound(tmp_path)))
+    assert len(rows(out)) == 1
+
+
 def test_lines_of_others_stay(tmp_path: Path) -> None:
     path, file = sound(tmp_path / "in"), tmp_path / "out" / "results.jsonl"
     file.parent.mkdir()
