@@ -22,10 +22,10 @@ demo: $(STAMP) ## make sounds, caption and draw them: offline, no account, no GP
 	$(RUN) -m a2i.infer audio=demo/sounds out=demo
 
 test: $(STAMP) ## the default tests
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 test-real: $(STAMP) ## those of them that need real recordings, from the folder A2I_REAL_DATA
-	$(RUN) -m pytest -n 2 -m "real_data and not slow and not gpu and not network and not browser"
+	$(RUN) -m pytest -n 2 --dist worksteal -m "real_data and not slow and not gpu and not network and not browser"
 
 check: $(STAMP) ## linter and type checker
 	$(RUN) -m ruff check .

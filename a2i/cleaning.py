@@ -12,8 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from a2i.text import CaptionTokenizer
+if TYPE_CHECKING:
+    from a2i.text import CaptionTokenizer
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
@@ -37,7 +39,7 @@ class Lexicon:
     fragments: dict[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, captions: Iterable[str], tokenizer: CaptionTokenizer) -> "Lexicon":
+    def of(cls, captions: Iterable[str], tokenizer: "CaptionTokenizer") -> "Lexicon":
         """The lexicon of training captions.
 
         Args:

@@ -105,7 +105,10 @@ class Newcomer:
         if words[0] == "make":
             # What it would run, with the Python that tests, where everything is installed already.
             dry = ["make", "--dry-run", words[1], "STAMP=Makefile", f"RUN={shlex.quote(sys.executable)}"]
-            lines = subprocess.run(dry, cwd=self.folder, capture_output=True, text=True, check=True).stdout.splitlines()
+            asked = subprocess.run(
+                dry, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
+            )
+            lines = asked.stdout.splitlines()
             done = [self.run(shlex.split(line)) for line in lines]
             failed = [one for one in done if one.returncode]
             return failed[0] if failed else done[-1]

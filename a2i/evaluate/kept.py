@@ -8,7 +8,6 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from a2i.captioner_folder import CARD_FILE
 from a2i.data import Clip
 from a2i.metrics.provenance import settings_hash, versions
 from a2i.places import AUDIO_LANGUAGE_MODELS
@@ -114,6 +113,8 @@ def made_by(captioner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _contents(folder: Path) -> str:
     """A hash of a captioner folder's files, but for the card, which changes no caption."""
+    from a2i.captioner_folder import CARD_FILE  # here: --help and a wrong name need not wait for torch
+
     total = sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != CARD_FILE:
