@@ -229,9 +229,34 @@ def test_sounds_and_pictures_are_found(sounds: Path, tmp_path: Path) -> None:
     assert (found[0].image, other) == (tmp_path / "low.png", 0)
     with pytest.raises(ValueError, match="none of these clips"):
         with_pictures(clips[1:2], tmp_path)
-    (tmp_path / "results.jsonl").write_text("{")
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"audio": "half a li')  # as a kill leaves it
+    assert with_pictures([replace(clips[2], audio=sounds / "high.wav")], tmp_path)[0] == found
+    (tmp_path / "low.png").write_bytes((tmp_path / "low.png").read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"low\.png: can't be read as a picture"):
+        with_pictures(clips[:1], tmp_path)
+    (tmp_path / "results.jsonl").write_text("{\n")
     with pytest.raises(ValueError, match=r"results\.jsonl: can't be read"):
         with_pictures(clips, tmp_path)
+
+
+def test_no_clip_has_the_picture_of_another(tmp_path: Path) -> None:
+    """Sounds of several folders have one name: infer draws a.png and a~2.png."""
+    clips = [replace(CLIPS[0], file_name=name) for name in ("a.wav", "b\\a.wav", "c/a.wav")]
+    for name in ("a", "a~2", "a~3"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    with pytest.raises(ValueError, match=r"a\.png may be of 'a\.wav' and of 'b.*expected results\.jsonl"):
+        with_pictures(clips, tmp_path)
+    drawn = {"sounds/a.wav": "a~3.png", "sounds/b/a.wav": "a~2.png", "sounds/c/a.wav": "a.png"}
+    rows = [{"audio": sound, "image": image, "caption": "A dog barks."} for sound, image in drawn.items()]
+    (tmp_path / "results.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found, other = with_pictures(clips[1:], tmp_path)
+    assert [clip.image for clip in found] == [tmp_path / "a~2.png", tmp_path / "a.png"]
+    assert other == 0
+    with pytest.raises(ValueError, match=r"several sounds that 'a\.wav' may mean; expected audio=FOLDER"):
+        with_pictures(clips, tmp_path)
+    (first,), _ = with_pictures([replace(clips[0], audio=Path("sounds/a.wav"))], tmp_path)
+    assert first.image == tmp_path / "a~3.png"
 
 
 # --- Scores

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -184,6 +185,12 @@ def test_clips_without_a_picture_have_no_value(models: tuple[CLIP, CLAP], clips:
 def test_what_is_missing_says_why(models: tuple[CLIP, CLAP], clips: list[Captioned]) -> None:
     clip, clap = models
     bare = [replace(each, audio=None, human_image=None) for each in clips]
+    broken = clips[0].audio
+    assert broken is not None
+    broken.write_bytes(b"no sound at all")
+    similarity = PictureScorer(ALL, clip, clap, read_pool(None)).score(clips)["audio_image_similarity"]
+    assert similarity.settings["clips"] == 3
+    assert math.isnan(similarity.clips[0])  # type: ignore[index]
     found = PictureScorer(ALL, clip, clap, read_pool(None)).score(bare)
     assert "audio=FOLDER" in str(found["audio_image_similarity"].missing)
     assert "image=NAME draws both" in str(found["blame_captioner"].missing)
@@ -242,6 +249,17 @@ def test_what_is_drawn_is_not_drawn_again(painter_folder: Path, clips: list[Capt
     assert [path.name for path in before if before[path] != after[path]] == ["0~2.png"]
     draw(changed, painter, out, {**settings, "seed": 4}, Ranks(), human=False)
     assert all(after[path] != path.stat().st_mtime_ns for path in after)
+    # A painter that was trained anew into the same folder is another.
+    other = Path(shutil.copytree(painter_folder, tmp_path / "painter"))
+    settings["image"] = {**image, "model": str(other)}
+    draw(changed, painter, out, settings, Ranks(), human=False)
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    draw(changed, painter, out, settings, Ranks(), human=False)
+    assert before == {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    index = other / "model_index.json"
+    index.write_text(index.read_text() + "\n")
+    draw(changed, painter, out, settings, Ranks(), human=False)
+    assert all(before[path] != path.stat().st_mtime_ns for path in before)
     with pytest.raises(ValueError, match="got pictures= and image="):
         load_painter({**settings, "pictures": "x"}, "cpu")
     assert load_painter({**settings, "image": {}}, "cpu") is None

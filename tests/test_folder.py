@@ -249,6 +249,8 @@ def test_captions_are_no_evidence_of_a_delimiter(tmp_path: Path) -> None:
         ("file_name,caption\na.wav,x\n".encode("utf-16-le"), "NUL bytes, as UTF-16 without a mark"),
         (b"\xff\xfea", "nor whole UTF-16"),
         (b"PK\x03\x04rest", "a spreadsheet or an archive"),
+        (b"\xd0\xcf\x11\xe0rest", "a spreadsheet or an archive"),
+        (b"file_name,caption,note\na.wav,x\n", "row 2: got 2 cells, expected 3; a missing value is an empty cell"),
         (b'file_name,caption\na.wav,x\nb.wav,"y\nc.wav,z\n', "row 3: not a CSV file .* double quote .* not closed"),
         (b'file_name,caption\na.wav,"x" y\nb.wav,z\n', "row 2: not a CSV file"),
         (b"file_name,caption,caption\na.wav,x,y\n", "more than one column 'caption'; expected each once"),

@@ -9,7 +9,7 @@ import posixpath
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from a2i.cleaning import words
 from a2i.data.folder import MissingRecordingsError, locate, place_in, read_table, told
@@ -179,35 +179,74 @@ def with_sounds(clips: Sequence[Captioned], folder: str | Path) -> list[Captione
 def with_pictures(clips: Sequence[Captioned], folder: str | Path) -> tuple[list[Captioned], int]:
     """The clips with the pictures that `python -m a2i.infer` left in a folder, and how many drew another caption.
 
-    A picture belongs to a clip by its sound's name as `results.jsonl` has it, else by its own: `<stem>.png`.
+    A picture belongs to a clip by its sound's path as `results.jsonl` has it, as far as that is known, else by its sound's
+    name, else by its own: `<stem>.png`.
 
     Raises:
-        ValueError: it is no folder, or has none of them; or `results.jsonl` can't be read.
+        ValueError: it is no folder, or has none of them; `results.jsonl` or a picture can't be read; or a clip could have
+            the picture of another, whose sound has the same name.
     """
     folder = Path(os.path.expanduser(folder))
-    drawn: dict[str | Path, tuple[Path, str]] = {}
-    try:
-        if (results := folder / "results.jsonl").is_file():
-            for line in results.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                if row["image"]:
-                    sound, image = Path(row["audio"]), folder / Path(row["image"]).name
-                    drawn[sound.resolve()] = drawn[sound.name] = image, row["caption"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{results}: can't be read ({error}); expected the one that a2i.infer writes") from error
+    by_path = _drawn(folder)
+    by_name: dict[str, list[Path]] = {}
+    for sound in by_path:
+        by_name.setdefault(unicodedata.normalize("NFC", sound.name), []).append(sound)
     found, other = [], 0
+    owners: dict[Path, str] = {}
     for clip in clips:
-        name = Path(clip.file_name)
-        # Sounds of several folders may have one name: the whole path, where it is known, tells them apart.
-        own = drawn.get(clip.audio.resolve()) if clip.audio else None
-        image, caption = own or drawn.get(name.name) or (folder / f"{name.stem}.png", clip.caption)
-        found.append(replace(clip, image=image if image.is_file() else None))
-        other += image.is_file() and caption != clip.caption
+        path = PurePosixPath(same_clip(clip.file_name))
+        own = [clip.audio.resolve()] if clip.audio and clip.audio.resolve() in by_path else by_name.get(path.name, [])
+        if len(own) > 1:  # sounds of several folders have one name
+            own = [sound for sound in own if sound.as_posix().endswith(f"/{path}")]
+            if len(own) != 1:
+                raise ValueError(
+                    f"got pictures={told(folder)}, with pictures of several sounds that {clip.file_name!r} may mean; "
+                    "expected audio=FOLDER beside it, where these sounds are"
+                )
+        image, caption = by_path[own[0]] if own else (folder / f"{path.stem}.png", clip.caption)
+        if not image.is_file():
+            found.append(replace(clip, image=None))
+            continue
+        if not own and owners.setdefault(image, clip.file_name) != clip.file_name:
+            raise ValueError(
+                f"got pictures={told(folder)}, where {image.name} may be of {owners[image]!r} and of {clip.file_name!r}; "
+                "expected results.jsonl beside it, as a2i.infer writes it"
+            )
+        _check_picture(image)
+        found.append(replace(clip, image=image))
+        other += caption != clip.caption
     if not any(clip.image for clip in found):
         raise ValueError(
             f"got pictures={told(folder)}, which has none of these clips; expected a folder of a2i.infer's"
         )
     return found, other
+
+
+def _drawn(folder: Path) -> dict[Path, tuple[Path, str]]:
+    """A picture and its caption by the path of their sound, from the `results.jsonl` of a folder, if it has one."""
+    file = folder / "results.jsonl"
+    drawn: dict[Path, tuple[Path, str]] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else [""]
+        for line in lines[:-1]:  # the last is empty, or half of one that a kill left
+            row = json.loads(line)
+            if row["image"]:
+                drawn[Path(row["audio"]).resolve()] = folder / Path(row["image"]).name, row["caption"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: can't be read ({error}); expected the one that a2i.infer writes") from error
+    return drawn
+
+
+def _check_picture(path: Path) -> None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path}: can't be read as a picture ({error}); remove it, or draw it again with a2i.infer"
+        ) from error
 
 
 def write_scored(path: Path, clips: Sequence[Captioned], columns: Mapping[str, Sequence[float] | None]) -> None:

@@ -22,6 +22,7 @@ _CAPTION = re.compile(r"caption(_\d+|_predicted)?")
 _READ = re.compile(
     rf"file_name|{_CAPTION.pattern}|split|start|end|error"
 )  # columns that a2i reads, in one table or another
+_QUOTED = "a cell that holds what separates cells (a comma, a semicolon or a tab)"
 # What programs write for a value that is missing. Beside a reference 'nan' such a caption would be a perfect one.
 _MISSING = frozenset({"nan", "none", "null", "na", "<na>", "n/a", "#n/a"})
 
@@ -66,10 +67,8 @@ def read_table(csv_path: Path, columns: Iterable[str]) -> list[tuple[int, dict[s
     table = []
     for number, row in rows[1:]:
         if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
-            raise ValueError(
-                f"{csv_path}, row {number}: got {len(row)} cells, expected {len(header)}; "
-                "put a cell that holds a comma in double quotes"
-            )
+            advice = "a missing value is an empty cell" if len(row) < len(header) else f"put {_QUOTED} in double quotes"
+            raise ValueError(f"{csv_path}, row {number}: got {len(row)} cells, expected {len(header)}; {advice}")
         cells = dict(zip(header, row, strict=False))
         for column, text in cells.items():
             if _CAPTION.fullmatch(column) and text.strip().casefold() in _MISSING:
@@ -91,7 +90,7 @@ def _text(path: Path) -> str:
     content = path.read_bytes()
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     advice = "save it again as CSV in UTF-8"
-    if content.startswith(b"PK\x03\x04"):
+    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b")):  # .xlsx and .ods, .xls, .gz
         raise ValueError(f"{path} is not a CSV file in UTF-8 but a spreadsheet or an archive; {advice}")
     try:
         text = content.decode(encoding)
@@ -165,7 +164,8 @@ def place_in(folder: Path, name: str) -> Path:
         ):  # which a link to the folder makes two
             if Path(path).is_relative_to(root):
                 return Path(path).relative_to(root)
-    if os.path.isabs(path) or PureWindowsPath(path).is_absolute() or Path(path).parts[:1] == (os.pardir,):
+    # A drive's or a root's name alone, as of C:a.wav, is no folder of ours either, where the system knows such.
+    if Path(path).anchor or PureWindowsPath(path).is_absolute() or Path(path).parts[:1] == (os.pardir,):
         raise ValueError(
             f"the file name {name!r} leads out of {told(folder)}; expected one that lies there: put the file into it"
         )

@@ -131,6 +131,9 @@ def _with_media(clips: list[Captioned], settings: dict[str, Any], ranks: Ranks) 
     """The clips with the sounds and pictures of the folders that were named."""
     if settings["audio"]:
         clips = with_sounds(clips, settings["audio"])
+        silent = sum(clip.audio is None for clip in clips)
+        if silent and ranks.first:
+            print(f"{silent} of {len(clips)} clips have no sound in {settings['audio']}")
     if settings["pictures"]:
         clips, other = with_pictures(clips, settings["pictures"])
         if other and ranks.first:

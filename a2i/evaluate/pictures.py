@@ -15,7 +15,7 @@ from a2i import audio
 from a2i.compose import build
 from a2i.data.captioned import Captioned
 from a2i.evaluate.ranks import Ranks
-from a2i.metrics.provenance import settings_hash
+from a2i.results import settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,8 @@ def draw(
 ) -> list[Captioned]:
     """The clips with a picture each: of the predicted caption, or of a person's, which is the first reference.
 
-    A picture that is there already is not drawn again if caption, seed and model are the same.
+    A picture that is there already is not drawn again if caption, seed and model are the same; a model's folder counts by
+    what is in it.
 
     Args:
         clips: the same ones on all ranks, which share the work.
@@ -67,7 +68,7 @@ def draw(
     """
     from rich.progress import track
 
-    seed, model = settings["seed"], settings_hash(settings["image"])
+    seed, model = settings["seed"], settings_of({}, settings["image"]).image or ""
     work = [
         (clip.references[0] if human else clip.caption, folder / f"{stem}.png")
         for clip, stem in zip(clips, _stems(clips), strict=True)
@@ -221,12 +222,13 @@ class PictureScorer:
     def _audio_image(self, clips: Sequence[Captioned]) -> "dict[str, Figure] | str":
         from a2i.metrics.pictures import compare_audio_image, retrieval
 
-        rows = [i for i, clip in enumerate(clips) if clip.image is not None and clip.audio is not None]
         if isinstance(self.clip, str) or isinstance(self.clap, str):
             return self.clip if isinstance(self.clip, str) else str(self.clap)
+        rows = [i for i, clip in enumerate(clips) if clip.image is not None and _is_heard(clip)]
         if len(rows) < 2:
             return (
-                f"{len(rows)} clips have both a sound and a picture; expected at least two (audio=FOLDER finds sounds)"
+                f"{len(rows)} clips have both a sound that can be read and a picture; expected at least two "
+                "(audio=FOLDER finds sounds)"
             )
         images = [image for i in rows if (image := clips[i].image)]
         sounds = _waveforms([clips[i] for i in rows])
@@ -263,6 +265,14 @@ def _load(kind: Any, settings: dict[str, Any], device: Any) -> Any:
         if settings["model"] is not None:
             raise
         return f"{' '.join(str(error).split())}; {name}.model=FOLDER takes one from the disk"
+
+
+def _is_heard(clip: Captioned) -> bool:
+    """Whether there is a sound that can be read: beside another system's captions nobody has heard it yet."""
+    try:
+        return clip.audio is not None and len(audio.load(clip.audio, clip.start, clip.end)) > 0
+    except (OSError, ValueError):
+        return False
 
 
 def _waveforms(clips: Sequence[Captioned]) -> Iterator[np.ndarray]:

@@ -123,7 +123,7 @@ def show(
         if row is not None and row.audio is not None:
             try:
                 clip.sound = embed_sound(row.audio, row.start, row.end, log_mel, with_sound)
-            except (FileNotFoundError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 clip.notes.append(f"No sound: {error}")
         clip.pictures = [_picture(row.image, clip.notes) for row in clip.rows]
         clip.human_picture = _picture(clip.rows[0].human_image, clip.notes)
@@ -135,7 +135,7 @@ def show(
 def _picture(image: Path | Image.Image | None, notes: list[str]) -> str | None:
     try:
         return None if image is None else embed_picture(image)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         notes.append(f"No picture: {error}")
         return None
 
