@@ -32,7 +32,7 @@ check: $(STAMP) ## linter and type checker
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-BENCHMARKS := log_mel.py data_path.py bertscore.py captions.py pictures.py cold_start.py memory.py
+BENCHMARKS := log_mel.py data_path.py bertscore.py captions.py pictures.py cold_start.py memory.py busy.py
 
 bench: $(STAMP) ## what the CPU benchmarks measure; records in experiments/benchmarks/results
 	for name in $(BENCHMARKS); do $(RUN) experiments/benchmarks/$$name || exit 1; done
