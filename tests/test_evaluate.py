@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import SENTENCES
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from a2i.data.captioned import (
     Captioned,
@@ -243,8 +244,11 @@ def test_sounds_and_pictures_are_found(sounds: Path, tmp_path: Path) -> None:
 def test_no_clip_has_the_picture_of_another(tmp_path: Path) -> None:
     """Sounds of several folders have one name: infer draws a.png and a~2.png."""
     clips = [replace(CLIPS[0], file_name=name) for name in ("a.wav", "b\\a.wav", "c/a.wav")]
+    told = PngInfo()
+    told.add_itxt("caption", "A cat.")
     for name in ("a", "a~2", "a~3"):
-        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png", pnginfo=told)
+    assert with_pictures(clips[:1], tmp_path)[1] == 1  # drawn from another caption, by what the picture itself says
     with pytest.raises(ValueError, match=r"a\.png may be of 'a\.wav' and of 'b.*expected results\.jsonl"):
         with_pictures(clips, tmp_path)
     drawn = {"sounds/a.wav": "a~3.png", "sounds/b/a.wav": "a~2.png", "sounds/c/a.wav": "a.png"}

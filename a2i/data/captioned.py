@@ -203,7 +203,7 @@ def with_pictures(clips: Sequence[Captioned], folder: str | Path) -> tuple[list[
                     f"got pictures={told(folder)}, with pictures of several sounds that {clip.file_name!r} may mean; "
                     "expected audio=FOLDER beside it, where these sounds are"
                 )
-        image, caption = by_path[own[0]] if own else (folder / f"{path.stem}.png", clip.caption)
+        image, caption = by_path[own[0]] if own else (folder / f"{path.stem}.png", None)
         if not image.is_file():
             found.append(replace(clip, image=None))
             continue
@@ -212,9 +212,9 @@ def with_pictures(clips: Sequence[Captioned], folder: str | Path) -> tuple[list[
                 f"got pictures={told(folder)}, where {image.name} may be of {owners[image]!r} and of {clip.file_name!r}; "
                 "expected results.jsonl beside it, as a2i.infer writes it"
             )
-        _check_picture(image)
+        told_inside = _caption_in(image)
         found.append(replace(clip, image=image))
-        other += caption != clip.caption
+        other += (caption or told_inside or clip.caption) != clip.caption
     if not any(clip.image for clip in found):
         raise ValueError(
             f"got pictures={told(folder)}, which has none of these clips; expected a folder of a2i.infer's"
@@ -237,12 +237,19 @@ def _drawn(folder: Path) -> dict[Path, tuple[Path, str]]:
     return drawn
 
 
-def _check_picture(path: Path) -> None:
+def _caption_in(path: Path) -> str | None:
+    """The caption that a picture of a2i's holds; None for another.
+
+    Raises:
+        ValueError: it can't be read.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
+            caption = image.info.get("caption")
             image.verify()
+            return caption
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{path}: can't be read as a picture ({error}); remove it, or draw it again with a2i.infer"
