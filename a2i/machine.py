@@ -16,7 +16,9 @@ from typing import Any
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGE = 32 << 20  # bytes; what is larger goes back to the kernel at once, as ever, or holes would be left
 KEPT = 128 << 20  # bytes, of each thread's arena
-SPINS = 1_000  # turns that a thread waits awake; GNU's own 300,000 and 0 were slower, beside a busy program and alone
+SPINS = (
+    1_000  # turns that a thread waits awake; GNU's own 300,000 are slower beside a busy program, none is slower alone
+)
 
 
 def begin_program() -> None:

@@ -3,6 +3,8 @@
 A2I_REAL_DATA=FOLDER python experiments/mini/level.py
 """
 
+The figures in the model card are of an earlier form of it, which was not kept.
+
 import argparse
 import os
 from collections import Counter
