@@ -1,9 +1,9 @@
 """How many sounds the embedded captioner names when they are softer, with `features.level` and without.
 
-A2I_REAL_DATA=FOLDER python experiments/mini/level.py
-"""
+    A2I_REAL_DATA=FOLDER python experiments/mini/level.py
 
 The figures in the model card are of an earlier form of it, which was not kept.
+"""
 
 import argparse
 import os
