@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, one_line, say_error, traceback_wanted
-from a2i.places import AUDIO_LANGUAGE_MODELS, CONF
+from a2i.paths import AUDIO_LANGUAGE_MODELS, CONF
 
 INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
 _OVERRIDE = re.compile(r"(\+{0,2})([\w$./@-]*)=(.*)", re.DOTALL)

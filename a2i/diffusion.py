@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from a2i.places import MINI_PAINTER
+from a2i.paths import MINI_PAINTER
 
 # Of a scheduler: what the model was trained with, so that another one must not leave it out.
 TRAINED_WITH = ("prediction_type", "beta_schedule", "rescale_betas_zero_snr")

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_targets, fitting, one_line, plain
 from a2i.machine import begin_program
-from a2i.places import MINI_CAPTIONER, MINI_PAINTER
+from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, Results, Settings, settings_of
-from a2i.sounds import Skipped, find_sounds, readable, refuse_nothing
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
@@ -188,7 +188,7 @@ def check(settings: dict[str, Any]) -> dict[str, Any]:
     """
     settings = fitting(_check, settings)  # held against its annotations
     _check(**settings)
-    from a2i.decoders import Decoding  # here: --help and what is wrong above need not wait for torch
+    from a2i.captioner.decoders import Decoding  # here: --help and what is wrong above need not wait for torch
 
     check_targets(settings)
     fitting(Decoding, {name: value for name, value in settings["decoding"].items() if value is not None}, "decoding.")

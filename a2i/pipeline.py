@@ -10,16 +10,16 @@ import torch
 import yaml
 
 from a2i.captioner import Captioner
+from a2i.captioner.batching import Heard, Part, Sound, batches_by_length, read_groups
 from a2i.diffusion import Painter
-from a2i.groups import Heard, Part, Sound, batches_by_length, read_groups
 from a2i.machine import release
-from a2i.places import AUDIO_LANGUAGE_MODELS, CONF, MINI_CAPTIONER
+from a2i.paths import AUDIO_LANGUAGE_MODELS, CONF, MINI_CAPTIONER
 from a2i.result import Result
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from a2i.audio_language import AudioLanguageCaptioner
+    from a2i.captioner.audio_language import AudioLanguageCaptioner
 
 
 class AudioToImage:
@@ -88,7 +88,7 @@ class AudioToImage:
 
         Args:
             sound: a sound file, or an array of samples, of any type and with one channel or several; see
-                `a2i.waveforms.from_array`.
+                `a2i.audio.waveforms.from_array`.
             seed: of sampling, where captions are sampled, and of the picture.
             show_progress: a bar over the picture's denoising steps.
             sampling_rate: of an array, in Hz; a file says its own.
@@ -96,7 +96,7 @@ class AudioToImage:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the sound can't be used; see `a2i.audio.load` and `a2i.waveforms.from_array`.
+            ValueError: the sound can't be used; see `a2i.audio.load` and `a2i.audio.waveforms.from_array`.
         """
         if sampling_rate is not None:
             if isinstance(sound, str | os.PathLike):
@@ -251,7 +251,7 @@ def load_captioner(
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}, or one of {', '.join(AUDIO_LANGUAGE_MODELS)}") from error
     # Not before it is asked for: it takes a second of its own to import.
-    from a2i.audio_language import AudioLanguageCaptioner
+    from a2i.captioner.audio_language import AudioLanguageCaptioner
 
     settings = audio_language or yaml.safe_load((CONF / "audio_language" / f"{captioner}.yaml").read_text("utf-8"))
     return AudioLanguageCaptioner(**{key: value for key, value in settings.items() if key != "_target_"}, device=device)

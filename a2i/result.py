@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from a2i.groups import Part
+from a2i.captioner.batching import Part
 
 
 @dataclass(frozen=True)

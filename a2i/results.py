@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote_from_bytes
 
+from a2i.audio.inputs import readable, real_path
 from a2i.machine import name_limit
-from a2i.sounds import readable, real_path
 
 FILE = "results.jsonl"
 LOCK = ".results.lock"

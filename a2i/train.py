@@ -23,9 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from a2i.command_line import INTERRUPTED, arguments, choices, entry_point, quoted
 from a2i.compose import at_home, build, clear_errors, plain, prepared, target_class
-from a2i.data.contents import write_whole
 from a2i.machine import begin_program
-from a2i.places import CONF
+from a2i.paths import CONF
 from a2i.training.run_folder import (
     CHANGES,
     CONFIG_FILE,
@@ -38,6 +37,7 @@ from a2i.training.run_folder import (
     note_start,
     saved_settings,
 )
+from a2i.whole import write_whole
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -16,11 +16,11 @@ import soundfile
 import torch
 
 from a2i.captioner import Captioner
-from a2i.decoders import Decoding
-from a2i.decoders.gpt2 import GPT2Decoder
-from a2i.encoders.ast import ASTEncoder
-from a2i.encoders.cnn import CNNEncoder
-from a2i.text import CaptionTokenizer
+from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoders.gpt2 import GPT2Decoder
+from a2i.captioner.encoders.ast import ASTEncoder
+from a2i.captioner.encoders.cnn import CNNEncoder
+from a2i.captioner.text import CaptionTokenizer
 
 # Several processes test at once; threads of each would only wait for the others'.
 torch.set_num_threads(1)

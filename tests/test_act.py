@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from a2i.encoders.act import ACTEncoder
+from a2i.captioner.encoders.act import ACTEncoder
 
 SMALL = {"layers": 2, "width": 16, "heads": 2, "patch_frames": 4, "positions": 10}
 

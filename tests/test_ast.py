@@ -6,7 +6,7 @@ import torch
 from conftest import TINY_AST
 from transformers import ASTConfig, ASTForAudioClassification
 
-from a2i.encoders.ast import ASTEncoder
+from a2i.captioner.encoders.ast import ASTEncoder
 
 MODES = ["truncate", "window", "interpolate"]
 

@@ -18,13 +18,13 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from a2i.audio_language import AudioLanguageCaptioner
+from a2i.captioner.audio_language import AudioLanguageCaptioner
+from a2i.captioner.text import CaptionTokenizer
 from a2i.command_line import arguments as use_names
 from a2i.compose import plain
 from a2i.evaluate.systems import predict, read_if_written
+from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
-from a2i.places import CONF
-from a2i.text import CaptionTokenizer
 
 SPECIAL = ["<|endoftext|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
 SOUNDS = [tone(300, 1.2), tone(2000, 0.4), np.random.default_rng(0).normal(0, 0.1, 50_000).astype(np.float32)]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2i import audio
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
 from a2i.data.cache import Kept, load_waveform, waveforms
-from a2i.text import CaptionTokenizer
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import Broken, BrokenClipError, ClipDataset, LengthBatchSampler, ResumableLoader, collate
 

@@ -8,8 +8,8 @@ import torch
 from conftest import make_captioner
 
 from a2i.bounds import number, switch
+from a2i.captioner.text import CaptionTokenizer
 from a2i.features import FeatureSettings
-from a2i.text import CaptionTokenizer
 from a2i.training.augment import SpecAugment, WaveformAugment
 from a2i.training.module import CaptionModule
 

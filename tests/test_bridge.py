@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from a2i.bridge import Bridge, Resampler, make_bridge
+from a2i.captioner.bridge import Bridge, Resampler, make_bridge
 
 MASK = torch.ones(2, 3, dtype=torch.bool)
 

@@ -120,7 +120,7 @@ def test_an_entry_that_breaks_after_it_was_seen_is_made_again(sounds: Path, tmp_
 
 
 def test_a_changed_sound_is_not_served_stale(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("a2i.data.contents.RACY", 0.05)
+    monkeypatch.setattr("a2i.data.file_hash.RACY", 0.05)
     time.sleep(0.1)
     path, cache = sounds / "low.wav", waveforms(tmp_path / "cache")
     before, stat = cache(clip(path)), path.stat()

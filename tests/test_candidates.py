@@ -1,4 +1,4 @@
-from a2i.candidates import Candidate, best_first, distinct
+from a2i.captioner.candidates import Candidate, best_first, distinct
 
 
 def test_equal_captions_count_once_where_the_best_stands() -> None:

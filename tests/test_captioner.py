@@ -14,14 +14,13 @@ import pytest
 import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
-from a2i import decoders, encoders
-from a2i.captioner import Captioner
-from a2i.cleaning import Lexicon, words
-from a2i.confidence import Calibration
-from a2i.decoders.gpt2 import GPT2Decoder
-from a2i.encoders.ast import ASTEncoder
-from a2i.encoders.cnn import CNNEncoder
-from a2i.text import CaptionTokenizer
+from a2i.captioner import Captioner, decoders, encoders
+from a2i.captioner.cleaning import Lexicon, words
+from a2i.captioner.confidence import Calibration
+from a2i.captioner.decoders.gpt2 import GPT2Decoder
+from a2i.captioner.encoders.ast import ASTEncoder
+from a2i.captioner.encoders.cnn import CNNEncoder
+from a2i.captioner.text import CaptionTokenizer
 
 SOUNDS = [tone(300, 1.2), tone(2000, 0.4), np.random.default_rng(0).normal(0, 0.1, 12 * 16_000).astype(np.float32)]
 

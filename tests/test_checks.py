@@ -13,10 +13,10 @@ import torch
 from conftest import SENTENCES, make_captioner, tone
 from test_configs import compose
 
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
 from a2i.data.cache import waveforms
 from a2i.features import FeatureSettings
-from a2i.text import CaptionTokenizer
 from a2i.train import train
 from a2i.training import checks
 
@@ -111,7 +111,7 @@ def test_what_a_cache_has_is_not_opened_again(folder: Path, tmp_path: Path, monk
     clips = [Clip(f"{n}.wav", folder / f"{n}.wav", ("A.",)) for n in range(4)]
     for clip in clips:
         os.utime(clip.path, (0, 0))  # what was just written could change within the clock's grain
-    monkeypatch.setattr("a2i.data.contents.RACY", -1.0)
+    monkeypatch.setattr("a2i.data.file_hash.RACY", -1.0)
     cache = waveforms(tmp_path / "cache")
     for clip in clips[:3]:
         cache(clip)

@@ -13,9 +13,9 @@ from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
 from test_configs import compose
 
 from a2i.captioner import Captioner
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
-from a2i.places import CONF
-from a2i.text import CaptionTokenizer
+from a2i.paths import CONF
 from a2i.training.building import build_captioner
 
 ENCODERS, DECODERS = (

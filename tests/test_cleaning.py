@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2i.cleaning import Lexicon, words
-from a2i.text import CaptionTokenizer
+from a2i.captioner.cleaning import Lexicon, words
+from a2i.captioner.text import CaptionTokenizer
 
 KNOWN = Lexicon(
     frozenset(["a", "bells", "birds", "cells", "door", "in", "ring", "sing", "the"]),

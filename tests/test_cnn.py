@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2i.encoders.cnn import CNNEncoder
+from a2i.captioner.encoders.cnn import CNNEncoder
 
 torch.manual_seed(0)
 ENCODER = CNNEncoder(channels=[4, 8, 6])

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from a2i.command_line import arguments, choices, entry_point
 from a2i.compose import plain
-from a2i.places import CONF
+from a2i.paths import CONF
 
 NAMES = [
     "01 A pug struggles to breathe 1_14_2008.wav",

@@ -16,9 +16,9 @@ from cost import count_flops, measure  # noqa: E402
 from order import says_in_order  # noqa: E402
 from show import over_runs, share, write  # noqa: E402
 
+from a2i.captioner.text import CaptionTokenizer  # noqa: E402
 from a2i.data.foley.captions import write_captions  # noqa: E402
 from a2i.data.foley.recipe import Settings, scene_of  # noqa: E402
-from a2i.text import CaptionTokenizer  # noqa: E402
 
 
 def test_order_of_all_that_the_project_itself_writes() -> None:

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from a2i.compose import build, check_out, clear_errors, one_line, plain, prepared
 from a2i.data import Clip
-from a2i.places import CONF, PACKAGE
+from a2i.paths import CONF, PACKAGE
 
 
 def test_only_what_is_allowed_is_built() -> None:
@@ -36,7 +36,7 @@ def test_only_what_is_allowed_is_built() -> None:
 def test_values_are_resolved_once() -> None:
     """What looks like an interpolation after composing is a name, such as a folder's."""
     settings = OmegaConf.create(
-        {"_target_": "a2i.bridge.Bridge", "encoder_width": 4, "decoder_width": 4, "kind": r"\${oc.env:HOME}"}
+        {"_target_": "a2i.captioner.bridge.Bridge", "encoder_width": 4, "decoder_width": 4, "kind": r"\${oc.env:HOME}"}
     )
     with pytest.raises(ValueError, match=r"\$\{oc\.env:HOME\}"):
         build(settings)

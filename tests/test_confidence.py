@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2i.confidence import Calibration, fit
+from a2i.captioner.confidence import Calibration, fit
 
 
 def test_the_fit_finds_what_made_the_data() -> None:

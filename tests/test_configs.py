@@ -10,7 +10,7 @@ import yaml
 
 from a2i.command_line import arguments as use_names
 from a2i.compose import ALLOWED, plain
-from a2i.places import AUDIO_LANGUAGE_MODELS, CONF
+from a2i.paths import AUDIO_LANGUAGE_MODELS, CONF
 
 CHOICES = [
     f"{path.parent.relative_to(CONF)}={path.stem}"
@@ -57,7 +57,7 @@ def test_every_picture_model_has_the_painters_arguments(image: str) -> None:
 def test_every_audio_language_model_has_the_captioners_arguments(name: str) -> None:
     import inspect
 
-    from a2i.audio_language import AudioLanguageCaptioner
+    from a2i.captioner.audio_language import AudioLanguageCaptioner
 
     arguments = set(inspect.signature(AudioLanguageCaptioner).parameters) - {"device"}
     for entry in ("infer", "evaluate"):

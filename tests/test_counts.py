@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2i.cleaning import words
+from a2i.captioner.cleaning import words
 from a2i.metrics.counts import count_captions, lexicon, repeats
 
 TEXT = st.lists(st.sampled_from(["a", "dog", "barks", "Birds", "sing,", "—", "..."]), max_size=6).map(" ".join)

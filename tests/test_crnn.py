@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import torch
 
-from a2i.encoders.crnn import CRNNEncoder, pool_by_fourth_power
+from a2i.captioner.encoders.crnn import CRNNEncoder, pool_by_fourth_power
 
 
 def test_pooling_is_torchs_and_has_a_gradient_in_silence() -> None:

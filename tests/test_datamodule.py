@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from conftest import SENTENCES
 
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data.folder import Folder
-from a2i.text import CaptionTokenizer
 from a2i.training.datamodule import CaptionDataModule, ClothoDataModule
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from a2i import decoders
-from a2i.decoders import Decoding
-from a2i.decoders.transformer import _sinusoids
+from a2i.captioner import decoders
+from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoders.transformer import _sinusoids
 
 VOCABULARY, BOS, EOS = 60, 0, 5
 SMALL = {

@@ -14,12 +14,11 @@ from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from a2i import decoders, encoders
-from a2i.captioner import Captioner
+from a2i.captioner import Captioner, decoders, encoders
+from a2i.captioner.decoders import Decoding
+from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build
-from a2i.decoders import Decoding
 from a2i.features import FeatureSettings
-from a2i.text import CaptionTokenizer
 
 SMALL = {
     "act": {"layers": 2, "width": 16, "heads": 2, "patch_frames": 4, "positions": 20},

@@ -14,7 +14,7 @@ from test_configs import compose
 
 from a2i.captioner import Captioner
 from a2i.evaluate.__main__ import evaluate
-from a2i.evaluate.ranks import Ranks
+from a2i.evaluate.distributed import Ranks
 
 NAMES = ["high.wav", "low.wav", "middle.wav"]
 Run = Callable[..., int]

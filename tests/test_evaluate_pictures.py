@@ -16,9 +16,9 @@ from conftest import SENTENCES, tone
 from PIL import Image
 
 from a2i.data.captioned import Captioned
-from a2i.evaluate.board import wandb_settings
+from a2i.evaluate.distributed import Ranks
 from a2i.evaluate.pictures import PictureScorer, draw, load_painter, read_pool
-from a2i.evaluate.ranks import Ranks
+from a2i.evaluate.wandb_log import wandb_settings
 from a2i.metrics.pictures import CLAP, CLIP, score_pictures
 from a2i.metrics.scoring import BLAME, CLIP_SCORES, compare, score
 

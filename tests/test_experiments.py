@@ -15,7 +15,7 @@ from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
 from test_configs import compose
 
 from a2i.captioner import Captioner
-from a2i.text import CaptionTokenizer
+from a2i.captioner.text import CaptionTokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ("ast_gpt2_as_published", "ast_gpt2", "ast_gpt2_best")

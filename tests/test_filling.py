@@ -129,7 +129,7 @@ def test_nothing_is_made_twice_and_bad_files_stop_no_others(tmp_path: Path, clip
 
 
 def test_known_clips_take_no_time(tmp_path: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("a2i.data.contents.RACY", 0.0)
+    monkeypatch.setattr("a2i.data.file_hash.RACY", 0.0)
     cache = waveforms(tmp_path / "cache")
     assert fill([cache], clips, 0, print) == COUNT
     assert fill([waveforms(tmp_path / "cache")], clips, 0, pytest.fail) == 0

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from safetensors.numpy import load_file
 
-from a2i.places import MINI_CAPTIONER
+from a2i.paths import MINI_CAPTIONER
 
 GOLDEN = Path(__file__).parent / "golden"
 RECORD, FOLDERS = GOLDEN / "golden.json", GOLDEN / "captioners"

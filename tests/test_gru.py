@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from a2i.encoders.gru import GRUEncoder
+from a2i.captioner.encoders.gru import GRUEncoder
 
 
 def test_every_second_state_goes_on() -> None:

@@ -13,15 +13,15 @@ import soundfile
 from conftest import listen_to_ctrl_c, make_captioner, tone
 from PIL import Image
 
-from a2i.candidates import Candidate
+from a2i.captioner.candidates import Candidate
+from a2i.captioner.text import CaptionTokenizer
 from a2i.command_line import arguments
 from a2i.compose import plain
 from a2i.infer import check, infer
 from a2i.infer import run as run_here
+from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
-from a2i.places import CONF
 from a2i.results import Results, Settings
-from a2i.text import CaptionTokenizer
 
 
 def here(*given: str) -> int:

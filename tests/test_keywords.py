@@ -7,8 +7,8 @@ import torch
 from conftest import make_captioner
 
 from a2i.captioner import Captioner
-from a2i.keywords import LEAST, Keywords, LabelHead
-from a2i.text import CaptionTokenizer
+from a2i.captioner.keywords import LEAST, Keywords, LabelHead
+from a2i.captioner.text import CaptionTokenizer
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ import torch
 from conftest import SENTENCES, make_captioner, tone
 from lightning.pytorch import Callback, Trainer
 
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
-from a2i.text import CaptionTokenizer
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.module import CaptionModule
 

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from a2i import audio
-from a2i.mixing import CONTEXT, mix
+from a2i.audio.mixing import CONTEXT, mix
 
 RATE = 44_100
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import SENTENCES, make_captioner, scattered
 
-from a2i.text import CaptionTokenizer
+from a2i.captioner.text import CaptionTokenizer
 from a2i.training.batches import Batch
 from a2i.training.module import CaptionModule
 

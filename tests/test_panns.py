@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from a2i.captioner import Captioner
-from a2i.encoders.panns import PANNsEncoder
+from a2i.captioner.encoders.panns import PANNsEncoder
+from a2i.captioner.text import CaptionTokenizer
 from a2i.features import FeatureSettings
-from a2i.text import CaptionTokenizer
 
 SETTINGS = FeatureSettings(num_mel_bins=64, kind="panns_16k")
 

@@ -12,8 +12,8 @@ from conftest import tone
 from PIL import Image
 
 from a2i import AudioToImage
+from a2i.captioner.batching import Sound
 from a2i.diffusion import Painter
-from a2i.groups import Sound
 from a2i.result import Result
 
 

@@ -13,8 +13,8 @@ import soundfile
 import torch
 from conftest import SENTENCES, make_captioner, tone
 
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
-from a2i.text import CaptionTokenizer
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import Batch, ClipDataset, Prepared, collate
 from a2i.training.datamodule import CaptionDataModule

@@ -168,3 +168,14 @@ def test_a_record_that_is_none(run: Path, file: str, content: str, message: str)
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected resume=RUN, the folder of a training run"):
         saved_settings(tmp_path / "nothing")
+
+
+def test_an_older_run_finds_the_modules_where_they_are_now(run: Path) -> None:
+    parts = {
+        "encoder": {"_target_": "a2i.encoders.ast.ASTEncoder"},
+        "decoder": {"_target_": "a2i.decoders.gru.GRUDecoder"},
+    }
+    (run / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "model": parts}))
+    found = saved_settings(run)["model"]
+    assert found["encoder"]["_target_"] == "a2i.captioner.encoders.ast.ASTEncoder"
+    assert found["decoder"]["_target_"] == "a2i.captioner.decoders.gru.GRUDecoder"

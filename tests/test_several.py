@@ -5,8 +5,8 @@ import soundfile
 import torch
 from conftest import make_captioner, tone
 
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
-from a2i.text import CaptionTokenizer
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.several import learn_several
 

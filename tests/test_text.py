@@ -5,7 +5,7 @@ from conftest import SENTENCES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2i.text import IGNORE, CaptionTokenizer
+from a2i.captioner.text import IGNORE, CaptionTokenizer
 
 
 def test_one_shift_by_hand(real_data: Path) -> None:
@@ -87,7 +87,7 @@ def test_captions_are_tokenised_once(tokenizer: CaptionTokenizer, monkeypatch: p
     monkeypatch.setattr(fresh, "tokenizer", lambda *_, **__: pytest.fail("tokenised again"))
     assert fresh.encode(captions).targets.equal(first.targets)
     monkeypatch.undo()
-    monkeypatch.setattr("a2i.text.REMEMBERED", 1)
+    monkeypatch.setattr("a2i.captioner.text.REMEMBERED", 1)
     assert fresh.encode(captions).targets.equal(first.targets)
     fresh.encode([SENTENCES[2]])
     assert list(fresh._ids) == [SENTENCES[2]]

@@ -20,12 +20,12 @@ from conftest import SENTENCES, make_captioner, tone
 
 import a2i
 from a2i import tracking
+from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import plain
 from a2i.metrics.captions import ALL
 from a2i.metrics.scoring import BERTSCORE, BLAME, CLIP_SCORES, COUNTS
-from a2i.places import CONF
+from a2i.paths import CONF
 from a2i.report import ClipRow
-from a2i.text import CaptionTokenizer
 from a2i.tracking import clip_table
 
 FOLDER = Path(a2i.__file__).parents[1] / "experiments" / "tracking"

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from a2i.captioner import Captioner
 from a2i.metrics.captions import score_captions
-from a2i.places import CONF
+from a2i.paths import CONF
 from a2i.train import start
 from a2i.training.curves import read_metrics
 from a2i.training.run_folder import held, saved_settings

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import tone
 
-from a2i.waveforms import LOUDEST, from_array
+from a2i.audio.waveforms import LOUDEST, from_array
 
 SOUND = tone(440, 0.5)  # float32, half full scale
 

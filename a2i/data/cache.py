@@ -24,8 +24,9 @@ import torch
 
 from a2i import audio
 from a2i.data import Clip
-from a2i.data.contents import Contents, write_whole
+from a2i.data.file_hash import Contents
 from a2i.features import HOP_LENGTH, FeatureSettings, LogMel
+from a2i.whole import write_whole
 
 FORMAT = 4  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
 STEP = np.float32(1 / 32768)  # of 16-bit samples

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from a2i.cleaning import words
+from a2i.captioner.cleaning import words
 from a2i.data.folder import MissingRecordingsError, locate, place_in, read_table, told
 from a2i.whole import write_text
 

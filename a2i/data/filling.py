@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from a2i.data import Clip
 from a2i.data.cache import Cache
-from a2i.data.contents import PARTIAL
 from a2i.data.download import require_space
 from a2i.machine import cores
+from a2i.whole import PARTIAL
 
 ABANDONED = 3_600  # seconds after which nobody is still writing a file
 AHEAD = 4  # clips of each process that wait for it

@@ -24,11 +24,10 @@ from a2i.data.captioned import (
     with_pictures,
     with_sounds,
 )
-from a2i.evaluate.board import log_run, wandb_settings
 from a2i.evaluate.captioning import Captioning, clips_of
+from a2i.evaluate.distributed import Ranks, joined
 from a2i.evaluate.pages import show, write, write_comparison, write_page
 from a2i.evaluate.pictures import draw, load_painter
-from a2i.evaluate.ranks import Ranks, joined
 from a2i.evaluate.systems import (
     Scorer,
     System,
@@ -38,6 +37,7 @@ from a2i.evaluate.systems import (
     read_if_written,
     short_names,
 )
+from a2i.evaluate.wandb_log import log_run, wandb_settings
 from a2i.machine import begin_program
 
 

@@ -11,15 +11,15 @@ from a2i import audio
 from a2i.compose import prepared
 from a2i.data import Clip
 from a2i.data.captioned import Captioned
+from a2i.evaluate.distributed import Ranks
 from a2i.evaluate.kept import Caption, Kept, made_by
-from a2i.evaluate.ranks import Ranks
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from a2i.audio_language import AudioLanguageCaptioner
-    from a2i.candidates import Candidate
     from a2i.captioner import Captioner
+    from a2i.captioner.audio_language import AudioLanguageCaptioner
+    from a2i.captioner.candidates import Candidate
 
 
 def predict(captioner_folder: str | Path, settings: dict[str, Any], ranks: Ranks | None = None) -> list[Captioned]:

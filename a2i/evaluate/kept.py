@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from a2i.data import Clip
 from a2i.metrics.provenance import settings_hash, versions
-from a2i.places import AUDIO_LANGUAGE_MODELS
+from a2i.paths import AUDIO_LANGUAGE_MODELS
 from a2i.whole import not_written
 
 
@@ -113,7 +113,7 @@ def made_by(captioner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _contents(folder: Path) -> str:
     """A hash of a captioner folder's files, but for the card, which changes no caption."""
-    from a2i.captioner_folder import CARD_FILE  # here: --help and a wrong name need not wait for torch
+    from a2i.captioner.folder import CARD_FILE  # here: --help and a wrong name need not wait for torch
 
     total = sha256()
     for path in sorted(folder.rglob("*")):

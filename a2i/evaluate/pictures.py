@@ -14,7 +14,7 @@ import numpy as np
 from a2i import audio
 from a2i.compose import build
 from a2i.data.captioned import Captioned
-from a2i.evaluate.ranks import Ranks
+from a2i.evaluate.distributed import Ranks
 from a2i.results import settings_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from a2i.data.captioned import Captioned, read_captions, same_clip
 from a2i.data.folder import told
 from a2i.evaluate.captioning import predict as predict  # where callers look for it
 from a2i.evaluate.pictures import PictureScorer
-from a2i.places import AUDIO_LANGUAGE_MODELS
+from a2i.paths import AUDIO_LANGUAGE_MODELS
 
 if TYPE_CHECKING:
     from a2i.metrics.bertscore import BERTScore
@@ -133,7 +133,7 @@ def read_if_written(source: str) -> list[Captioned] | None:
         FileNotFoundError: it is none of these.
         ValueError: as `read_captions`.
     """
-    from a2i.captioner_folder import SETTINGS_FILE
+    from a2i.captioner.folder import SETTINGS_FILE
 
     path = Path(os.path.expanduser(source))
     if source in AUDIO_LANGUAGE_MODELS or (path / SETTINGS_FILE).is_file():

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from a2i.cleaning import words
+from a2i.captioner.cleaning import words
 
 SAME_SHARE = 0.5  # one caption for more than this share of the clips, or
 SAME_DISTINCT = 0.02  # fewer distinct captions than this share, is a captioner that always says the same

@@ -22,7 +22,7 @@ METRICS = ("bertscore", *CAPTION_METRICS, *PICTURE_METRICS)
 BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
 # Of pictures: with the caption; that and the caption with the references; with the references.
 CLIP_SCORES = ("clip_score", "ref_clip_score", "clip_score_references")
-# Of pictures of predicted and of people's captions with the references: see `a2i.metrics.pictures.failure`.
+# Of pictures of predicted and of people's captions with the references: see `a2i.metrics.pictures.attribution`.
 BLAME = ("blame_predicted", "blame_human", "blame_chance", "blame_captioner", "blame_conveyed")
 COUNTS = ("distinct", "vocabulary", "mean_words", "empty", "repetition", "first_word_valid")
 # Values of single clips, in the order in which a table has them.

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from a2i.captioner.text import CaptionTokenizer, TokenBatch
 from a2i.data import NAMELESS, Clip
 from a2i.data.cache import Cache, Kept, load_waveform
 from a2i.features import side_by_side
-from a2i.text import CaptionTokenizer, TokenBatch
 from a2i.training.augment import WaveformAugment, join_captions
 from a2i.training.labels import label_shares
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from a2i.captioner import Captioner
-from a2i.cleaning import Lexicon
+from a2i.captioner.cleaning import Lexicon
+from a2i.captioner.decoders import Decoding
+from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build
 from a2i.data import NAMELESS, Clip
-from a2i.decoders import Decoding
 from a2i.features import FeatureSettings
-from a2i.text import CaptionTokenizer
 from a2i.training.labels import label_names
 
 PADDED = 128  # rows of an embedding are padded to a multiple of this, at most
@@ -79,7 +79,7 @@ def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str
 
 
 def _keywords(clips: Sequence[Clip]) -> dict[str, Any] | None:
-    """Settings of `a2i.keywords.Keywords` for the labels of some clips; None where they have none."""
+    """Settings of `a2i.captioner.keywords.Keywords` for the labels of some clips; None where they have none."""
     names = label_names(clips)
     alone = sorted(NAMELESS & set(names))
     return {"names": names, "alone": alone, "unlikely": "unknown" if "unknown" in names else None} if names else None

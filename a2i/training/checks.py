@@ -14,7 +14,7 @@ import torch
 
 from a2i import audio
 from a2i.captioner import Captioner
-from a2i.cleaning import words
+from a2i.captioner.cleaning import words
 from a2i.data import Clip
 from a2i.data.cache import waveforms
 from a2i.data.download import require_space

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import LightningDataModule
 
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip, Source
 from a2i.data.cache import Cache, load_waveform, waveforms
 from a2i.data.clotho import Clotho
-from a2i.text import CaptionTokenizer
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import CaptionChoice, ClipDataset, LengthBatchSampler, Prepared, ResumableLoader, collate
 from a2i.training.labels import label_names

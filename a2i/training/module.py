@@ -13,7 +13,7 @@ from transformers import SchedulerType, get_scheduler
 
 from a2i.bounds import number, switch
 from a2i.captioner import Captioner
-from a2i.keywords import LabelHead
+from a2i.captioner.keywords import LabelHead
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.captions import score_captions
 from a2i.metrics.counts import count_captions, lexicon

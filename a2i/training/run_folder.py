@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 
-from a2i.data.contents import write_whole
+from a2i.whole import write_whole
 
 CONFIG_FILE, OVERRIDES_FILE, RESUMED_FILE, LOCK_FILE = "config.yaml", "overrides.yaml", "resumed.yaml", ".lock"
+# Modules that have moved since the configuration of an older run was written.
+MOVED = {"a2i.encoders.": "a2i.captioner.encoders.", "a2i.decoders.": "a2i.captioner.decoders."}
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # of torchrun, Lightning and SLURM
 # What may change when a run is resumed. All else is what the checkpoint is of: the place in an epoch is counted in batches,
 # the optimiser has its rates, the weights their sizes.
@@ -109,7 +111,20 @@ def saved_settings(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folder / RESUMED_FILE}: expected a list of entries with changes, as a2i.train writes"
         ) from error
-    return config
+    return _where_it_is_now(config)
+
+
+def _where_it_is_now(value: Any) -> Any:
+    """A configuration whose `_target_`s name the modules where they are now."""
+    if isinstance(value, list):
+        return [_where_it_is_now(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _where_it_is_now(item) for key, item in value.items()}
+    if isinstance(target := found.get("_target_"), str):
+        moved = next((old for old in MOVED if target.startswith(old)), None)
+        found["_target_"] = target if moved is None else MOVED[moved] + target.removeprefix(moved)
+    return found
 
 
 def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from a2i.captioner.decoders import Decoding
+from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build, check_targets, fitting, target_class
-from a2i.decoders import Decoding
 from a2i.features import FeatureSettings
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.captions import ALL
-from a2i.text import CaptionTokenizer
 from a2i.training.batches import Prepared
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.finite import FiniteSteps

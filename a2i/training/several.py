@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from a2i.captioner import Captioner
-from a2i.keywords import Keywords
+from a2i.captioner.keywords import Keywords
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.datamodule import CaptionDataModule

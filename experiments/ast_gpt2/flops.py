@@ -56,8 +56,8 @@ def measure(seconds: float, tokens: int) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from a2i.decoders.gpt2 import GPT2Decoder
-    from a2i.encoders.ast import ASTEncoder
+    from a2i.captioner.decoders.gpt2 import GPT2Decoder
+    from a2i.captioner.encoders.ast import ASTEncoder
 
     encoder, decoder = ASTEncoder(config={}), GPT2Decoder(VOCABULARY, config={})
     frames = round(100 * seconds)

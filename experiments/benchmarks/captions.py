@@ -15,8 +15,8 @@ from measure import alternate, arguments, clips, device, models, report
 
 from a2i import audio
 from a2i.captioner import Captioner
-from a2i.groups import batches_by_length, read_groups
-from a2i.places import MINI_CAPTIONER
+from a2i.captioner.batching import batches_by_length, read_groups
+from a2i.paths import MINI_CAPTIONER
 
 TOKENS = 16  # of the longest caption of the base model, whose random weights know no end
 

@@ -8,10 +8,10 @@ from measure import alternate, arguments, clips, report
 from reference import extract
 from transformers import ASTFeatureExtractor
 
+from a2i.captioner.text import CaptionTokenizer
 from a2i.data.cache import log_mels
 from a2i.data.filling import fill
 from a2i.features import FeatureSettings
-from a2i.text import CaptionTokenizer
 from a2i.training.batches import ClipDataset, LengthBatchSampler, ResumableLoader, collate
 
 FRAMES = 1024  # that the extractor gives; ours keeps the rest too

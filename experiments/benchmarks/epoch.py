@@ -19,9 +19,9 @@ from lightning.pytorch import Trainer
 from measure import alternate, arguments, clips, device, models, report
 
 from a2i.captioner import Captioner
-from a2i.decoders.gpt2 import GPT2Decoder
-from a2i.encoders.ast import ASTEncoder
-from a2i.text import CaptionTokenizer
+from a2i.captioner.decoders.gpt2 import GPT2Decoder
+from a2i.captioner.encoders.ast import ASTEncoder
+from a2i.captioner.text import CaptionTokenizer
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.module import CaptionModule
 from a2i.training.prepared import encoded, prepare

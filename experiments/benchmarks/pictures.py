@@ -11,7 +11,7 @@ from measure import alternate, arguments, device, report
 from reference import picture
 
 from a2i.diffusion import Painter
-from a2i.places import CONF, MINI_PAINTER
+from a2i.paths import CONF, MINI_PAINTER
 
 THINGS = ("A dog", "A bird", "Rain", "A clock", "A bell", "A train", "Fire", "A ship")
 

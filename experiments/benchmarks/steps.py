@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from a2i.diffusion import Painter
-from a2i.places import CONF, MINI_PAINTER
+from a2i.paths import CONF, MINI_PAINTER
 
 sys.path.insert(0, str(HERE.parent / "mini"))
 from nearest_emoji import CONCEPTS, KINDS, SCENES, Album, write_sheet

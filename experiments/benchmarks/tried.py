@@ -21,12 +21,12 @@ from rich.table import Table
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from a2i.captioner import Captioner
+from a2i.captioner.encoders import BidirectionalGRU
+from a2i.captioner.encoders.ast import ASTEncoder
 from a2i.data.cache import HEADER, Kept, log_mels
 from a2i.data.filling import fill
-from a2i.encoders import BidirectionalGRU
-from a2i.encoders.ast import ASTEncoder
 from a2i.features import FeatureSettings, side_by_side
-from a2i.places import MINI_CAPTIONER
+from a2i.paths import MINI_CAPTIONER
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "comparison"))
 from cost import loss

@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from a2i import audio
 from a2i.captioner import Captioner
 from a2i.features import LogMel
-from a2i.places import MINI_CAPTIONER
+from a2i.paths import MINI_CAPTIONER
 
 ROWS = 7  # operators shown
 

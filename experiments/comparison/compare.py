@@ -25,7 +25,7 @@ from show import write
 from source_accuracy import Heard, listen
 
 from a2i.captioner import Captioner
-from a2i.captioner_folder import SETTINGS_FILE
+from a2i.captioner.folder import SETTINGS_FILE
 from a2i.data import Clip
 from a2i.data.esc10 import Esc10
 from a2i.data.esc10_captions import LABELS

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from a2i.audio import SAMPLE_RATE
 from a2i.captioner import Captioner
-from a2i.text import TokenBatch
+from a2i.captioner.text import TokenBatch
 
 SECONDS, TOKENS = 5, 12  # of the clip and its caption
 CLIPS, CAPTIONS = 16, 5  # of a training step

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from transformers import ASTConfig, ASTForAudioClassification, GPT2Config, GPT2LMHeadModel
 
-from a2i.bridge import Bridge
-from a2i.decoders.gru import GRUDecoder
-from a2i.decoders.transformer import TransformerDecoder
-from a2i.encoders.act import ACTEncoder
-from a2i.encoders.crnn import CRNNEncoder
-from a2i.encoders.gru import GRUEncoder
-from a2i.encoders.panns import PANNsEncoder
+from a2i.captioner.bridge import Bridge
+from a2i.captioner.decoders.gru import GRUDecoder
+from a2i.captioner.decoders.transformer import TransformerDecoder
+from a2i.captioner.encoders.act import ACTEncoder
+from a2i.captioner.encoders.crnn import CRNNEncoder
+from a2i.captioner.encoders.gru import GRUEncoder
+from a2i.captioner.encoders.panns import PANNsEncoder
 
 AUDIOSET, CLOTHO_WORDS = 527, 4_368  # kinds; words of Clotho in lukewys/dcase_2020_T6
 NOT_READ = "not read: the paper's text was not at hand"

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from matplotlib.figure import Figure
 
-from a2i.cleaning import Lexicon, words
+from a2i.captioner.cleaning import Lexicon, words
 from a2i.metrics.bertscore import BERTScore
 
 WAYS = ("as published", "as published, cleaned", "cured", "cured, cleaned")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from a2i.cleaning import Lexicon, words
-from a2i.text import CaptionTokenizer
+from a2i.captioner.cleaning import Lexicon, words
+from a2i.captioner.text import CaptionTokenizer
 
 SPLITS = ("development", "evaluation")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from a2i.captioner import Captioner
-from a2i.confidence import fit
+from a2i.captioner.confidence import fit
 from a2i.features import LogMel
-from a2i.places import MINI_CAPTIONER
+from a2i.paths import MINI_CAPTIONER
 
 CARD = Path(__file__).parent / "captioner_card.md"
 # dBFS that softer clips are raised to. It has learnt without; nearly all that it has learnt from is louder, so that to it this

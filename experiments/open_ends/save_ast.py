@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from a2i.captioner import Captioner
-from a2i.encoders.ast import ASTEncoder
+from a2i.captioner.encoders.ast import ASTEncoder
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ without its model: `settings` says which. A cosine of picture and sentence does 
 CLIP's space pictures lie apart from all text), so nothing here subtracts one from the other.
 """
 
+from a2i.metrics.pictures.attribution import Blame, Verdict, blame, blame_pictures, verdict
 from a2i.metrics.pictures.clap import CLAP
 from a2i.metrics.pictures.clip import CLIP
 from a2i.metrics.pictures.clipscore import (
@@ -22,7 +23,6 @@ from a2i.metrics.pictures.clipscore import (
     reference_score,
     score_pictures,
 )
-from a2i.metrics.pictures.failure import Blame, Verdict, blame, blame_pictures, verdict
 from a2i.metrics.pictures.ranking import Ranking, Retrieval, retrieval
 from a2i.metrics.pictures.similarity import AudioImage, audio_image_similarity, compare_audio_image, pool_settings
 from a2i.metrics.pictures.towers import Texts

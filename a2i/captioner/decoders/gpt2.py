@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
-from a2i.decoders import Decoding, search
-from a2i.sharing import Sharing, cache
+from a2i.captioner.attention import Sharing, cache
+from a2i.captioner.decoders import Decoding, search
 
 NEW = ("crossattention", "ln_cross_attn")  # parts of the names of the weights that no GPT-2 checkpoint has
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from a2i.encoders import BidirectionalGRU, load_weights
+from a2i.captioner.encoders import BidirectionalGRU, load_weights
 
 
 class GRUEncoder(nn.Module):

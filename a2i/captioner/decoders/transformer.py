@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, TrOCRConfig, TrOCRForCausalLM
 from transformers.activations import ACT2FN
 
-from a2i.decoders import Decoding, search
-from a2i.sharing import Sharing, cache
+from a2i.captioner.attention import Sharing, cache
+from a2i.captioner.decoders import Decoding, search
 
 
 class TransformerDecoder(nn.Module):

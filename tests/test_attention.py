@@ -7,9 +7,9 @@ import torch
 from conftest import TINY_GPT2
 from torch import Tensor
 
-from a2i import decoders
-from a2i.decoders import Decoding
-from a2i.sharing import Sharing
+from a2i.captioner import decoders
+from a2i.captioner.attention import Sharing
+from a2i.captioner.decoders import Decoding
 
 SETTINGS = {
     "gpt2": {"config": TINY_GPT2},

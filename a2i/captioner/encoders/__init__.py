@@ -7,8 +7,8 @@ Every file offers its class under the name `Encoder`: a module with
 * `width`: D, the size of a state;
 * `forward(log_mel (B, T, F), mask (B, T)) -> (states (B, S, D), mask (B, S))`.
 
-To add one, write such a file, `a2i/encoders/mine.py` (`gru.py` is a short one to begin from), and choose it with a file
-`conf/model/encoder/mine.yaml` whose `_target_` names the class: `model/encoder=mine`. Two things are easy to get wrong:
+To add one, write such a file, `a2i/captioner/encoders/mine.py` (`gru.py` is a short one to begin from), and choose it with
+a file `conf/model/encoder/mine.yaml` whose `_target_` names the class: `model/encoder=mine`. Two things are easy to get wrong:
 
 * padding must change nothing: in eval mode a clip has the same states alone and in a batch with longer ones;
 * `settings` must not name `pretrained` weights: a captioner folder has its own. `load_weights` loads those to begin from.

@@ -10,7 +10,7 @@ import soundfile
 from conftest import tone
 
 from a2i import AudioToImage
-from a2i.groups import Heard, read, read_groups
+from a2i.captioner.batching import Heard, read, read_groups
 from a2i.infer import infer, write_results
 from a2i.results import Results, Settings
 

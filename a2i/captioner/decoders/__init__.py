@@ -52,7 +52,7 @@ class Decoding:
         max_tokens: tokens of the longest caption.
         length_penalty: of beam search; above 0 favours longer captions.
         no_repeat_ngram_size: so many tokens in a row are never said twice; 0 for no limit.
-        cleaning: what is done to a caption's words afterwards: `none`, or `published` (see `a2i.cleaning`).
+        cleaning: what is done to a caption's words afterwards: `none`, or `published` (see `a2i.captioner.cleaning`).
         precision: `float32`, or `bfloat16` for products and convolutions, faster on some processors, slower on others;
             where two captions are all but equally likely it may find the other.
     """

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2i.data.contents import RACY, Contents, write_whole
+from a2i.data.file_hash import RACY, Contents
+from a2i.whole import write_whole
 
 
 def settled(path: Path, content: bytes) -> Path:
@@ -20,7 +21,7 @@ def settled(path: Path, content: bytes) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No wait of three seconds for the clock; the grain of this file system's is well below."""
-    monkeypatch.setattr("a2i.data.contents.RACY", 0.05)
+    monkeypatch.setattr("a2i.data.file_hash.RACY", 0.05)
 
 
 def test_a_settled_file_is_read_once_by_all(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:

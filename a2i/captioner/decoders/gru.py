@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import Cache, GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
-from a2i.decoders import Decoding, search
+from a2i.captioner.decoders import Decoding, search
 
 
 class GRUDecoder(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from a2i.encoders import load_weights
+from a2i.captioner.encoders import load_weights
 
 
 class ACTEncoder(nn.Module):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from a2i.headers import Stream, Window, mpeg_frame_size, streams
+from a2i.audio.headers import Stream, Window, mpeg_frame_size, streams
 
 if TYPE_CHECKING:
     import av

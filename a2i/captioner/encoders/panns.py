@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, dropout, pad, relu
 
-from a2i.encoders import load_weights, read_weights, zero_padding
+from a2i.captioner.encoders import load_weights, read_weights, zero_padding
 from a2i.features import FeatureKind, FeatureSettings
 
 # The front end, which is `LogMel`'s here, and the classifier.

@@ -16,7 +16,7 @@ class Calibration:
     it was not trained on.
 
     Attributes:
-        scale: of the evidence, a natural logarithm; see `a2i.candidates.Candidate`.
+        scale: of the evidence, a natural logarithm; see `a2i.captioner.candidates.Candidate`.
         offset: the result's log-odds where that logarithm is 0.
     """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import SENTENCES
 
-from a2i.evaluate.ranks import Ranks, joined
+from a2i.evaluate.distributed import Ranks, joined
 
 
 def test_two_ranks_find_what_one_finds(

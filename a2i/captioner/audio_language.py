@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from a2i.audio import SAMPLE_RATE
-from a2i.candidates import Candidate, best_first, distinct
-from a2i.decoders import Decoding
-from a2i.waveforms import check
+from a2i.audio.waveforms import check
+from a2i.captioner.candidates import Candidate, best_first, distinct
+from a2i.captioner.decoders import Decoding
 
 MODEL_TYPE = "qwen2_audio"
 SHORTEST = (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, max_pool2d, relu
 
-from a2i.encoders import zero_padding
+from a2i.captioner.encoders import zero_padding
 
 
 class CNNEncoder(nn.Module):

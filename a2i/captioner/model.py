@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from a2i.bridge import Bridge, BridgeKind, Resampler, make_bridge
-from a2i.candidates import Candidate, best_first, distinct
-from a2i.captioner_folder import WEIGHTS_FILE, check_finite, read, standing, write
-from a2i.cleaning import Lexicon
-from a2i.confidence import Calibration
-from a2i.decoders import Decoding
+from a2i.audio.waveforms import check
+from a2i.captioner.bridge import Bridge, BridgeKind, Resampler, make_bridge
+from a2i.captioner.candidates import Candidate, best_first, distinct
+from a2i.captioner.cleaning import Lexicon
+from a2i.captioner.confidence import Calibration
+from a2i.captioner.decoders import Decoding
+from a2i.captioner.folder import WEIGHTS_FILE, check_finite, read, standing, write
+from a2i.captioner.keywords import Keywords
+from a2i.captioner.text import IGNORE, CaptionTokenizer, TokenBatch
 from a2i.features import FeatureSettings, LogMel, side_by_side
-from a2i.keywords import Keywords
-from a2i.text import IGNORE, CaptionTokenizer, TokenBatch
-from a2i.waveforms import check
 
 LEAST = math.log(torch.finfo(torch.float32).tiny)  # of evidence: what underflows to 0 has no logarithm
 
@@ -41,13 +41,13 @@ class Captioner(nn.Module):
         """Put a captioner together.
 
         Args:
-            encoder: see `a2i.encoders`.
-            decoder: see `a2i.decoders`.
+            encoder: see `a2i.captioner.encoders`.
+            decoder: see `a2i.captioner.decoders`.
             tokenizer: whose vocabulary the decoder has.
-            bridge: see `a2i.bridge`.
+            bridge: see `a2i.captioner.bridge`.
             features: of the log-mel spectrogram.
             decoding: how captions are found unless a call says otherwise.
-            keywords: `a2i.keywords.Keywords`' names and settings; None for a decoder that is told none.
+            keywords: `a2i.captioner.keywords.Keywords`' names and settings; None for a decoder that is told none.
 
         Raises:
             ValueError: the bridge does not fit.
@@ -136,7 +136,8 @@ class Captioner(nn.Module):
         """Captions of a batch of clips.
 
         Args:
-            waveforms: each (samples,) float32 in [-1, 1] at 16 kHz; `a2i.waveforms.from_array` makes them of other arrays.
+            waveforms: each (samples,) float32 in [-1, 1] at 16 kHz; of other arrays `a2i.audio.waveforms.from_array`
+                makes them.
             **changes: of the decoding settings, by name.
 
         Returns:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from a2i import audio
-from a2i.candidates import Candidate
+from a2i.audio.waveforms import from_array
+from a2i.captioner.candidates import Candidate
 from a2i.diffusion import Drawing
-from a2i.waveforms import from_array
 
-# A sound file, or an array of samples with its sampling rate in Hz; see `a2i.waveforms.from_array`.
+# A sound file, or an array of samples with its sampling rate in Hz; see `a2i.audio.waveforms.from_array`.
 Sound = str | os.PathLike[str] | tuple[Any, float]
 
 PART = 60.0  # seconds

@@ -11,8 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from a2i.whole import PARTIAL as PARTIAL
-from a2i.whole import write_whole as write_whole
+from a2i.whole import write_whole
 
 RACY = 3.0  # seconds; FAT's clock has a grain of two
 

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from a2i import decoders, encoders
-from a2i.cleaning import Lexicon
-from a2i.confidence import Calibration
-from a2i.decoders import Decoding
+from a2i.captioner import decoders, encoders
+from a2i.captioner.cleaning import Lexicon
+from a2i.captioner.confidence import Calibration
+from a2i.captioner.decoders import Decoding
+from a2i.captioner.text import CaptionTokenizer
 from a2i.features import FeatureSettings
-from a2i.text import CaptionTokenizer
 
 FORMAT = 1
 SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
@@ -257,5 +257,5 @@ def _version(package: str) -> str | None:
 
 
 def _file_name(part: nn.Module) -> str:
-    """`ast` for `a2i.encoders.ast.ASTEncoder`."""
+    """`ast` for `a2i.captioner.encoders.ast.ASTEncoder`."""
     return type(part).__module__.rsplit(".", 1)[-1]

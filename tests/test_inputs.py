@@ -6,7 +6,7 @@ import soundfile
 from conftest import tone
 
 from a2i import audio
-from a2i.sounds import Skipped, find_sounds, readable
+from a2i.audio.inputs import Skipped, find_sounds, readable
 
 
 def names(found: list[Path]) -> list[str]:

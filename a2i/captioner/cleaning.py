@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from a2i.text import CaptionTokenizer
+    from a2i.captioner.text import CaptionTokenizer
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 

@@ -1,7 +1,7 @@
 """Any sound file → mono float32 waveform in [-1, 1] at 16 kHz, or at another rate that is asked for.
 
-A file is heard as far as it decodes, whatever its header says of its length (`a2i.sound_files`); channels are mixed so that no
-sound is lost (`a2i.mixing`). It goes through in blocks: an hour takes no more memory than a minute.
+A file is heard as far as it decodes, whatever its header says of its length (`a2i.audio.files`); channels are mixed so that no
+sound is lost (`a2i.audio.mixing`). It goes through in blocks: an hour takes no more memory than a minute.
 """
 
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from a2i.mixing import CONTEXT, mix
-from a2i.sound_files import BLOCK, Block, Notes, decode, measure, opened
-from a2i.sound_files import AudioError as AudioError
+from a2i.audio.files import BLOCK, Block, Notes, decode, measure, opened
+from a2i.audio.files import AudioError as AudioError
+from a2i.audio.mixing import CONTEXT, mix
 
 SAMPLE_RATE = 16_000  # Hz, what AST was trained on
 RATES = (1_000, 1_000_000)  # Hz, of files that are taken for sound
@@ -130,7 +130,7 @@ def load(path: str | Path, start: float | None = None, end: float | None = None,
 
     Returns:
         (samples,) float32 in [-1, 1] at `rate`, at least one sample. Channels are averaged, but for what that would
-        silence; see `a2i.mixing`. Samples of floating-point files beyond full scale are clipped, as a sound card would.
+        silence; see `a2i.audio.mixing`. Samples of floating-point files beyond full scale are clipped, as a sound card would.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -140,7 +140,7 @@ def load(path: str | Path, start: float | None = None, end: float | None = None,
 
 
 def mix_down(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Several channels → one, with no sound lost, as `load` does it; see `a2i.mixing`.
+    """Several channels → one, with no sound lost, as `load` does it; see `a2i.audio.mixing`.
 
     Args:
         samples: (samples, channels) float32 in [-1, 1].

@@ -66,7 +66,7 @@ def check(waveforms: Sequence[np.ndarray]) -> None:
             given += f" up to {peak:g}"
         raise ValueError(
             f"got {given}; expected (samples,) float32 in [-1, 1], finite, at 16 kHz, at least one sample: see"
-            " a2i.waveforms.from_array"
+            " a2i.audio.waveforms.from_array"
         )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, dropout, leaky_relu, pad
 
-from a2i.encoders import BidirectionalGRU, load_weights, zero_padding
+from a2i.captioner.encoders import BidirectionalGRU, load_weights, zero_padding
 
 
 class CRNNEncoder(nn.Module):
