@@ -29,7 +29,9 @@ import numpy as np
 import soundfile
 
 RATE = 16_000
-SAID = re.compile(r"^=|sure\)|error|warning|skipped|heard|done|waiting|before it|can't be reached|left out|exit status")
+SAID = re.compile(
+    r"^=|sure\)|error|warning|skipped|heard|done|waiting|before it|can't be reached|offline|left out|exit status"
+)
 QUICK = ("1 length", "1 cut", "1 pipe", "2", "3", "4", "5", "6 second", "11", "13", "15 bare", "15 out", "25 beams")
 
 
@@ -186,8 +188,9 @@ def main() -> None:
     prelude, lines = read_lines()
     chosen = [
         line
+        for want in wanted or QUICK
         for line in lines
-        if wanted == ["all"] or any(re.match(rf"{re.escape(want)}\b", line[0]) for want in wanted or QUICK)
+        if want == "all" or re.match(rf"{re.escape(want)}\b", line[0])
     ]
     code = os.environ.get("PYTHONPATH") or str(Path(__file__).resolve().parents[2])
     environment = {
