@@ -2,7 +2,7 @@
 
     A2I_REAL_DATA=FOLDER python experiments/mini/level.py
 
-The figures in the model card are of an earlier form of it, which was not kept.
+The figures in the model card and in this folder's README are its.
 """
 
 import argparse
