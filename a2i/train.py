@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from a2i import plugins
 from a2i.command_line import INTERRUPTED, arguments, choices, entry_point, quoted
 from a2i.compose import at_home, build, clear_errors, plain, prepared, target_class
 from a2i.machine import begin_program
@@ -361,6 +362,9 @@ def main(config: DictConfig) -> float | None:
                     " python -m a2i.train resume=FOLDER"
                 )
             settings = plain(config)
+            if used := plugins.names():  # for the record: a run that goes on is told which it needs
+                settings["plugins"] = used
+                overrides.append(f"plugins=[{','.join(map(quoted, used))}]")
             from a2i.training.settings import check  # here: --help and a wrong name need not wait for torch
 
             check(settings)
@@ -402,6 +406,7 @@ def _go_on(argv: list[str]) -> None:
     """
     with ExitStack() as until_done:
         with clear_errors():
+            argv = plugins.take(argv)
             given = [item.partition("=")[2] for item in argv if item.startswith("resume=")]
             folder = Path(at_home(given[-1].strip("'\""))).resolve()
             if flags := [item for item in argv if item.startswith("-")]:
@@ -409,6 +414,7 @@ def _go_on(argv: list[str]) -> None:
                     f"got {flags[0]} beside resume=; expected resume=FOLDER and changes, one run at a time"
                 )
             settings = saved_settings(folder)
+            plugins.check_again(settings.get("plugins", []))
             until_done.enter_context(held(folder))
             settings = saved_settings(folder)  # as the process left it that held the folder before
             changes = _changes([item for item in argv if not item.startswith("resume=")], settings)

@@ -13,6 +13,7 @@ ROOT = Path(a2i.__file__).parent
 # What flows, in its order; a module may import from those before it.
 ORDER = [
     "paths",
+    "plugins",
     "machine",
     "bounds",
     "whole",
@@ -38,12 +39,13 @@ ORDER = [
 # Rooms that know nothing of others but these.
 ONLY: dict[str, set[str]] = {
     "paths": set(),
+    "plugins": {"paths"},
     "machine": set(),
     "bounds": set(),
     "whole": set(),
     "audio": set(),
     "features": {"audio", "bounds", "machine"},
-    "captioner": {"audio", "bounds", "diffusion", "features", "machine"},
+    "captioner": {"audio", "bounds", "diffusion", "features", "machine", "plugins"},
     "diffusion": {"paths"},
     "metrics": {"captioner", "whole"},  # what a word is
     "report": {"audio", "features", "whole"},
