@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
 from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, one_line, say_error, traceback_wanted
+from a2i.extras import require
 from a2i.paths import AUDIO_LANGUAGE_MODELS, CONF
 
 INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
@@ -92,6 +93,7 @@ def _full_errors(value: str | None) -> Iterator[None]:
 
 
 def _checked(task: Callable[[DictConfig], Any], name: str, config: DictConfig) -> Any:
+    require(name)
     for group, choice in _defaults(name).items():
         if choice is not None and config.get(group) is None:  # such as ~data
             raise ValueError(f"got no {group}; expected {group}={'|'.join(choices(group))}")

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from a2i import plugins
 from a2i.command_line import INTERRUPTED, arguments, choices, entry_point, quoted
 from a2i.compose import at_home, build, clear_errors, plain, prepared, target_class
+from a2i.extras import require
 from a2i.machine import begin_program
 from a2i.paths import CONF
 from a2i.training.run_folder import (
@@ -406,6 +407,7 @@ def _go_on(argv: list[str]) -> None:
     """
     with ExitStack() as until_done:
         with clear_errors():
+            require("train")
             argv = plugins.take(argv)
             given = [item.partition("=")[2] for item in argv if item.startswith("resume=")]
             folder = Path(at_home(given[-1].strip("'\""))).resolve()

@@ -13,6 +13,7 @@ ROOT = Path(a2i.__file__).parent
 # What flows, in its order; a module may import from those before it.
 ORDER = [
     "paths",
+    "extras",
     "plugins",
     "machine",
     "bounds",
@@ -39,6 +40,7 @@ ORDER = [
 # Rooms that know nothing of others but these.
 ONLY: dict[str, set[str]] = {
     "paths": set(),
+    "extras": set(),
     "plugins": {"paths"},
     "machine": set(),
     "bounds": set(),
