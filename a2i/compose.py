@@ -271,6 +271,8 @@ def target_class(target: Any) -> Callable[..., Any]:
         ValueError: it is no class, or was not defined below one of `ALLOWED` or in a plug-in that the user allows, wherever it
             can be reached.
     """
+    if (part := plugins.part(target)) is not None:
+        return part
     allowed = (*ALLOWED, *plugins.prefixes())
     if not isinstance(target, str) or not target.startswith(allowed):
         raise ValueError(
@@ -280,8 +282,8 @@ def target_class(target: Any) -> Callable[..., Any]:
         found = get_object(target)
     except (ImportError, ValueError, HydraException) as error:
         raise ValueError(f"got _target_ {target!r}, which can't be found: {error}") from error
-    if not isinstance(found, type) or not f"{found.__module__}.".startswith(allowed):
-        raise ValueError(f"got _target_ {target!r}; expected a class that is defined below {', '.join(allowed)}")
+    if not isinstance(found, type) or not f"{found.__module__}.".startswith(ALLOWED):
+        raise ValueError(f"got _target_ {target!r}; expected a class that is defined below {', '.join(ALLOWED)}")
     return found
 
 

@@ -276,10 +276,9 @@ def _painter(image: str | Path | dict[str, Any] | Painter | None, device: torch.
     if image is None or image == "none" or isinstance(image, Painter):
         return None if image == "none" else image  # type: ignore[return-value]
     if isinstance(image, dict):
-        from a2i.compose import build  # here: it brings Hydra, which a painter that is there already does not need
-
-        painter: Painter = build({"_target_": "a2i.diffusion.Painter", **image}, device=device)
-        return painter
+        settings = dict(image)
+        made: Any = plugins.part(settings.pop("_target_", None)) or Painter
+        return made(**settings, device=device)
     named = None if isinstance(image, Path) or "/" in image else plugins.chosen("image", image)
     if named is not None:
         settings = yaml.safe_load(named.read_text(encoding="utf-8"))

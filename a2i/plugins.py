@@ -102,6 +102,24 @@ def prefixes() -> tuple[str, ...]:
     return tuple(f"{module.__name__}." for module in _allowed.values())
 
 
+def part(target: object) -> type | None:
+    """The class that a `_target_` names, where an allowed plug-in defines it; None where it is not below a plug-in.
+
+    Raises:
+        ValueError: it is below a plug-in, which defines no such class.
+    """
+    if not isinstance(target, str) or not target.startswith(prefixes()):
+        return None
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"got _target_ {target!r}, which can't be found: {error}") from error
+    if not isinstance(found, type) or origin(found) is None:  # what it imports could be anything
+        raise ValueError(f"got _target_ {target!r}; expected a class that the plug-in defines")
+    return found
+
+
 def configurations() -> list[Path]:
     """The `conf` folders, a2i's own first."""
     load()

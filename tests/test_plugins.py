@@ -1,5 +1,6 @@
 """Parts from outside the tree: a small package, built on disk from the how-to, is allowed, learns, captions, draws."""
 
+import importlib
 import json
 import os
 import re
@@ -8,12 +9,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hydra
 import pytest
 import soundfile
+import torch
 from conftest import tone
 
 from a2i import infer, plugins, train
-from a2i.compose import target_class
+from a2i.captioner import decoders, encoders
+from a2i.compose import build, target_class
+from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
 
 HOW_TO = Path(__file__).parents[1] / "experiments" / "plugins" / "README.md"
@@ -51,6 +56,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No plug-in is allowed before a test, nor after it."""
     monkeypatch.setenv(plugins.VARIABLE, "")
     monkeypatch.setattr(plugins, "_allowed", {})
+    for kind in (encoders, decoders):
+        monkeypatch.setattr(kind, "_registered", {})
     known = set(sys.modules)
     yield
     for name in set(sys.modules) - known:
@@ -147,3 +154,84 @@ def test_a_captioner_folder_allows_nothing(site: Path, work: Path, monkeypatch: 
     with pytest.raises(ValueError, match=re.escape(expected)):
         AudioToImage.load(folder, image=None)
     assert "my_package" not in sys.modules
+
+
+def test_the_environment_allows_a_package(site: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv(plugins.VARIABLE, "my_package")
+    a2i = AudioToImage.load(work / "run" / "captioner", image="colours")
+    result = a2i(work / "sounds" / "val" / "a_high_tone.wav")
+    assert [result.caption, result.image_model] == json.loads((work / "said.json").read_text())[:2]
+    assert plugins.origin(type(a2i.captioner.encoder)) == "my_package"
+    with pytest.raises(ValueError, match="got a second encoder with the name 'frames'"):
+        encoders.register(type(a2i.captioner.encoder))
+
+
+def test_an_encoder_that_is_added_does_not_hear_padding(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(site)
+    plugins.use("my_package")
+    encoder = encoders.build("frames", {"width": 8}).eval()
+    log_mel, mask = torch.randn(2, 60, 64), torch.arange(60) < torch.tensor([[60], [23]])
+    states, states_mask = encoder(log_mel, mask)
+    alone, _ = encoder(log_mel[1:, :23], mask[1:, :23])
+    assert torch.allclose(states[1][states_mask[1]], alone[0], atol=1e-6)
+
+
+def test_a_saved_run_allows_nothing(
+    site: Path, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run says which plug-ins it needs; they are allowed on the command line again, by a name or another folder."""
+    monkeypatch.syspath_prepend(site)
+    resume = [f"resume={work / 'run'}"]
+    line = stopped(lambda: train.start(resume), capsys=capsys)
+    expected = "this run uses the plug-ins my_package; where you trust them allow them again: plugins=my_package"
+    assert line == f"error: {expected}"
+    assert "my_package" not in sys.modules
+    train.start([*resume, f"plugins={site / 'my_package'}"])
+    assert "nothing left to train" in capsys.readouterr().out
+
+
+def test_a_folder_is_a_package(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing beside it can be imported, a2i's own choices stay what they are, and files in it can be."""
+    folder = tmp_path / "beside" / "another"
+    (folder / "conf" / "data").mkdir(parents=True)
+    (folder / "__init__.py").write_text("from another.sounds import Silent")
+    (folder / "sounds.py").write_text("from subprocess import Popen\nclass Silent:\n    def __init__(self): ...\n")
+    (folder / "conf" / "data" / "silent.yaml").write_text("_target_: another.sounds.Silent\n")
+    (folder / "conf" / "data" / "clotho.yaml").write_text("_target_: another.sounds.Silent\n")
+    (tmp_path / "beside" / "neighbour.py").touch()
+    assert plugins.take([f"plugins={folder}", "data=silent"]) == ["data=silent"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        assert type(build(hydra.compose("train", ["data=silent"]).data)).__name__ == "Silent"
+        assert hydra.compose("train", ["data=clotho"]).data._target_ == "a2i.data.clotho.Clotho"
+    assert plugins.names() == [str(folder)]
+    assert os.environ[plugins.VARIABLE] == str(folder), "for processes that this one starts"
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("neighbour")
+    for target in ("another.sounds.Popen", "another.sounds.os.getcwd", "another.Nothing"):
+        with pytest.raises(ValueError, match=f"got _target_ '{target}'"):
+            target_class(target)
+    monkeypatch.chdir(tmp_path / "beside")
+    plugins.use("./another", "another")  # the same
+
+
+def test_what_can_not_be_a_plug_in(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(site)
+    for name in ("empty", "broken", "json"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken" / "__init__.py").write_text("1 / 0")
+    (tmp_path / "json" / "__init__.py").touch()
+    wrong = {
+        "my_pakage": r"got plugins=my_pakage; expected a package .* did you mean my_package\?",
+        str(tmp_path / "empty"): "holds no __init__.py; expected the folder of a Python package",
+        str(tmp_path / "nowhere"): "holds no __init__.py",
+        str(tmp_path / "broken"): r"can't be imported \(ZeroDivisionError: division by zero\)",
+        str(tmp_path / "json"): r"json is another package .*; expected another name",
+        "[my_package": r"expected a name, a folder, or a list such as plugins=\[my_package,folder\]",
+    }
+    for value, expected in wrong.items():
+        with pytest.raises(ValueError, match=expected):
+            plugins.take([f"plugins={value}"])
+    assert plugins.names() == []
+    assert plugins.take(["plugins=[my_package]", "plugins=null", "x=1"]) == ["x=1"]
+    assert plugins.names() == ["my_package"]
