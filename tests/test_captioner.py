@@ -15,8 +15,8 @@ import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
 from a2i.captioner import Captioner, decoders, encoders
+from a2i.captioner.candidates import Calibration
 from a2i.captioner.cleaning import Lexicon, words
-from a2i.captioner.confidence import Calibration
 from a2i.captioner.decoders.gpt2 import GPT2Decoder
 from a2i.captioner.encoders.ast import ASTEncoder
 from a2i.captioner.encoders.cnn import CNNEncoder

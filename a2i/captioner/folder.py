@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from a2i.captioner import decoders, encoders
+from a2i.captioner.candidates import Calibration
 from a2i.captioner.cleaning import Lexicon
-from a2i.captioner.confidence import Calibration
 from a2i.captioner.decoders import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.features import FeatureSettings

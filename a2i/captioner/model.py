@@ -13,9 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from a2i.audio.waveforms import check
 from a2i.captioner.bridge import Bridge, BridgeKind, Resampler, make_bridge
-from a2i.captioner.candidates import Candidate, best_first, distinct
+from a2i.captioner.candidates import Calibration, Candidate, best_first, distinct
 from a2i.captioner.cleaning import Lexicon
-from a2i.captioner.confidence import Calibration
 from a2i.captioner.decoders import Decoding
 from a2i.captioner.folder import WEIGHTS_FILE, check_finite, read, standing, write
 from a2i.captioner.keywords import Keywords
@@ -60,6 +59,8 @@ class Captioner(nn.Module):
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.decoding = decoding or Decoding()
+        self.name = "captioner"  # `load` gives it the folder's
+        self.licence: str | None = None
         self.calibration: Calibration | None = None
         self.lexicon: Lexicon | None = None
 
@@ -231,13 +232,13 @@ class Captioner(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import load_model
 
-        folder = standing(folder)
+        name, folder = str(folder), standing(folder)
         parts, calibration, lexicon = read(folder)
         try:
             captioner = cls(**parts)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{folder}: {error}. Expected a captioner folder as a2i writes it") from error
-        captioner.calibration, captioner.lexicon = calibration, lexicon
+        captioner.name, captioner.calibration, captioner.lexicon = name, calibration, lexicon
         try:
             load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
