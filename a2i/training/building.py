@@ -32,10 +32,9 @@ def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
         encoder=build(model["encoder"]),
         decoder=build(model["decoder"], vocab_size=len(tokenizer)),
         tokenizer=tokenizer,
-        bridge=model["bridge"],
+        bridge=_bridge(model, clips),
         features=FeatureSettings(**model["features"]),
         decoding=Decoding(**model["decoding"]),
-        keywords=_keywords(clips) if model["keywords"] else None,
     )
     captioner.lexicon = Lexicon.of(captions, tokenizer)
     return captioner
@@ -78,8 +77,15 @@ def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str
     return own.tokenizer.get_vocab() == tokenizer.tokenizer.get_vocab()
 
 
-def _keywords(clips: Sequence[Clip]) -> dict[str, Any] | None:
-    """Settings of `a2i.captioner.keywords.Keywords` for the labels of some clips; None where they have none."""
+def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
+    """The bridge's settings: where the model asks for keywords and the clips have labels, these are its keywords."""
     names = label_names(clips)
-    alone = sorted(NAMELESS & set(names))
-    return {"names": names, "alone": alone, "unlikely": "unknown" if "unknown" in names else None} if names else None
+    if not (model["keywords"] and names):
+        return model["bridge"]
+    return {
+        "kind": "keywords",
+        "inner": model["bridge"],
+        "names": names,
+        "alone": sorted(NAMELESS & set(names)),
+        "unlikely": "unknown" if "unknown" in names else None,
+    }
