@@ -35,6 +35,8 @@ class Registry:
             raise ValueError(
                 f"got {made.__qualname__} without a name; expected a {self.kind} with name = '…' in its class"
             )
+        if name in self._files() and made.__module__ != f"{self.package}.{name}":
+            import_module(f"{self.package}.{name}")  # so that no class from elsewhere is there before
         if (other := self._classes.get(name, made)) is not made:
             raise ValueError(
                 f"got {self.kind} {name!r} of {made.__module__}.{made.__qualname__}; expected another name:"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from a2i.captioner import Captioner
+from a2i.captioner import Captioner, decoders, encoders
 from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.decoders import Decoding
 from a2i.captioner.text import CaptionTokenizer
@@ -28,9 +28,11 @@ def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
     """
     captions = [caption for clip in clips for caption in clip.captions]
     tokenizer = _tokenizer(model["tokenizer"], model["decoder"], captions)
+    encoder, decoder = build(model["encoder"]), build(model["decoder"], vocab_size=len(tokenizer))
+    encoders.name_of(encoder), decoders.name_of(decoder)  # refuses now what could not be loaded after training
     captioner = Captioner(
-        encoder=build(model["encoder"]),
-        decoder=build(model["decoder"], vocab_size=len(tokenizer)),
+        encoder=encoder,
+        decoder=decoder,
         tokenizer=tokenizer,
         bridge=_bridge(model, clips),
         features=FeatureSettings(**model["features"]),
