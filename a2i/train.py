@@ -293,6 +293,7 @@ def _finish(
     """Write the captioner folder from the best checkpoint, the values and the curves."""
     from a2i.training.checkpoints import BEST, FOLDER, read
     from a2i.training.finite import NotFiniteError, not_finite
+    from a2i.training.several import learn_several
 
     best = folder / FOLDER / BEST
     weights = "last"
@@ -303,12 +304,8 @@ def _finish(
         except ValueError as error:
             print(f"{error}. The captioner gets the weights of the last step instead", file=sys.stderr)
     captioner = module.captioner.float().cpu()
-    if captioner.keywords is not None:
-        from a2i.training.several import learn_several
-
-        captioner.to(trainer.strategy.root_device)
-        learn_several(captioner, trainer.datamodule, module.augment, config["seed"])  # type: ignore[attr-defined]
-        captioner.cpu()
+    datamodule, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
+    learnt_last = learn_several(captioner, datamodule, module.augment, config["seed"], device)
     if bad := not_finite(captioner.state_dict()):
         raise NotFiniteError(f"{folder}: no captioner is written, because of weights that are not finite: {bad[0]} …")
     scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("best/"))
@@ -318,7 +315,7 @@ def _finish(
         f" of its run.\n\n- data: `{config['data']['_target_']}`\n- epochs: {trainer.current_epoch}\n"
         f"- best validation: {scores or 'none'}\n- weights: of the {weights} checkpoint by `{monitored(config)[0]}`\n"
     )
-    if captioner.keywords is not None:
+    if learnt_last:
         card += "- it was validated before it learnt to tell two sources, with one keyword a clip\n"
     captioner.save(folder / "captioner", card)
     if values:  # none where a run had its epochs, but was interrupted before its captioner was written

@@ -76,20 +76,19 @@ def test_labels_are_learnt_beside_the_captions_and_are_no_part_of_the_captioner(
 
 def test_keywords_learn_to_be_told_and_the_decoder_learns_from_true_ones(tokenizer: CaptionTokenizer) -> None:
     captioner = make_captioner(tokenizer, keywords=["bell", "dog", "rain"])
-    assert captioner.keywords is not None
     learner = CaptionModule(captioner, ADAM, labels=3, label_loss=0.5, new_layers_rate=5e-3)
     groups = {group["name"]: group for group in learner.parameter_groups()}
-    assert groups["labels"]["params"] == [captioner.keywords.head.linear.weight]
-    assert any(weight is captioner.keywords.embedding.weight for weight in groups["new"]["params"])
+    assert groups["labels"]["params"] == [captioner.bridge.label_head.linear.weight]
+    assert any(weight is captioner.bridge.embedding.weight for weight in groups["new"]["params"])
     learner.log = lambda *_, **__: None  # type: ignore[assignment, method-assign]
     learner.optimizers = lambda: SimpleNamespace(param_groups=[])  # type: ignore[assignment, method-assign]
     data = batch(tokenizer)
     data.labels = torch.tensor([[0.0, 0, 1, 0], [0, 0, 1, 0]])
     learner.training_step(data, 0).backward()
-    grad = captioner.keywords.embedding.weight.grad
+    grad = captioner.bridge.embedding.weight.grad
     assert grad is not None
     assert (grad != 0).any(dim=0).tolist() == [False, False, True, False]
-    assert captioner.keywords.head.linear.weight.grad is not None
+    assert captioner.bridge.label_head.linear.weight.grad is not None
     frozen = {"labels": 3, "label_loss": 0.5, "freeze_encoder": True}
     for wrong in ({"labels": 3}, {"labels": 2, "label_loss": 0.5}, frozen):
         with pytest.raises(ValueError, match="keywords are learnt from as many labels"):

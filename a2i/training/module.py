@@ -13,7 +13,7 @@ from transformers import SchedulerType, get_scheduler
 
 from a2i.bounds import number, switch
 from a2i.captioner import Captioner
-from a2i.captioner.keywords import LabelHead
+from a2i.captioner.bridge import LabelHead
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.captions import score_captions
 from a2i.metrics.counts import count_captions, lexicon
@@ -102,19 +102,15 @@ class CaptionModule(LightningModule):
             raise ValueError(
                 f"got labels_first={labels_first}; expected label_loss above 0 and freeze_encoder=false with it, or 0"
             )
-        if captioner.keywords is not None and (
-            freeze_encoder or not (label_loss and labels == len(captioner.keywords.names))
-        ):
+        own = captioner.bridge.label_head
+        if own is not None and (freeze_encoder or not (label_loss and labels == own.labels)):
             raise ValueError(
-                f"got {len(captioner.keywords.names)} keywords, {labels} labels, label_loss={label_loss} and freeze_encoder="
-                f"{freeze_encoder}; keywords are learnt from as many labels, with label_loss above 0 and an encoder that"
-                " learns: set training.label_loss=1, or model.keywords=false"
+                f"got {own.labels} keywords, {labels} labels, label_loss={label_loss} and freeze_encoder={freeze_encoder};"
+                " keywords are learnt from as many labels, with label_loss above 0 and an encoder that learns: set"
+                " training.label_loss=1, or model.keywords=false"
             )
-        if captioner.keywords is not None:
-            captioner.keywords.several.requires_grad_(False)  # learns at the end, see `a2i.training.several`
-        self.labels = None  # what tells them, where the captioner itself does not
-        if label_loss and captioner.keywords is None:
-            self.labels = LabelHead(captioner.encoder.width, labels)  # type: ignore[arg-type]
+        # Where the bridge has no use for labels, what learns them is no part of the captioner.
+        self.labels = LabelHead(captioner.encoder.width, labels) if label_loss and own is None else None
         self.label_loss, self.labels_first = label_loss, labels_first
         self._first_steps = 0  # in which the encoder learns from labels alone
         self.augment = augment
@@ -149,16 +145,16 @@ class CaptionModule(LightningModule):
         states, states_mask = encoded(self.captioner, batch, self.augment)
         loss = states.new_zeros(())
         if self.label_loss and not self.freeze_encoder:
-            head = self.labels if self.captioner.keywords is None else self.captioner.keywords.head
+            head = self.labels or self.captioner.bridge.label_head
             assert head is not None
             assert batch.labels is not None
             value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing)
             self.log("train/label_loss", value, prog_bar=True, batch_size=len(batch.names))
             loss = loss + self.label_loss * value
         if not self._only_labels():
-            attended = self.captioner.attended(states, states_mask, batch.labels)
+            bridged = self.captioner.bridge(states, states_mask, batch.labels)
             caption_loss, _ = self.captioner.loss_from_states(
-                *attended, batch.tokens, batch.clip_index, self.label_smoothing
+                bridged.states, bridged.mask, batch.tokens, batch.clip_index, self.label_smoothing
             )
             self.log("train/loss", caption_loss, prog_bar=True, batch_size=len(batch.names))
             loss = loss + caption_loss
@@ -171,8 +167,8 @@ class CaptionModule(LightningModule):
         # As precisely as captions are found in evaluation, not as training computes: by these the checkpoint is chosen.
         with whole_float32(), self.captioner._precision(self.decoding):
             states, states_mask = encoded(self.captioner, batch)
-            attended = self.captioner.attended(states, states_mask)
-            loss, tokens = self.captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
+            bridged = self.captioner.bridge(states, states_mask)
+            loss, tokens = self.captioner.loss_from_states(bridged.states, bridged.mask, batch.tokens, batch.clip_index)
             captions = self.captioner.caption_states(states, states_mask, self.decoding)
         self._heard += [
             {
@@ -283,15 +279,15 @@ class CaptionModule(LightningModule):
 
         Biases and norms are spared weight decay.
         """
-        new = {f"decoder.{name}" for name in self.captioner.decoder.new_parameters()}  # type: ignore[operator]
+        new = {f"decoder.{name}" for name in self.captioner.decoder.new_parameters()}
         groups: dict[str, list[nn.Parameter]] = {}
         labels = self.labels.named_parameters(prefix="labels") if self.labels is not None else ()
         for name, parameter in [*self.captioner.named_parameters(), *labels]:
             if parameter.requires_grad:
                 part = name.split(".", 1)[0]
-                if name.startswith("keywords.head."):
+                if name.startswith("bridge.label_head."):
                     part = "labels"
-                elif name in new or part in ("bridge", "keywords"):
+                elif name in new or part == "bridge":
                     part = "new"
                 groups.setdefault(part if parameter.ndim > 1 else f"{part}_undecayed", []).append(parameter)
         result = []
