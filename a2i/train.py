@@ -163,10 +163,10 @@ def monitored(config: dict[str, Any]) -> tuple[str, str]:
     Raises:
         ValueError: nothing of that name is logged at validation.
     """
-    modes = {"val/loss": "min", "val/distinct_captions": "max", "val/first_word_valid": "max"}
-    if config["bertscore"] is not None:
-        modes |= {f"val/bertscore_{name}": "max" for name in ("precision", "recall", "f1")}
-    modes |= {f"val/{metric}": "max" for metric in config["training"]["metrics"] or ()}
+    from a2i.metrics.registry import monitors
+
+    asked = [*(["bertscore"] if config["bertscore"] is not None else []), *(config["training"]["metrics"] or ())]
+    modes = {"val/loss": "min", "val/distinct_captions": "max"} | monitors(asked)
     name = config["monitor"] or ("val/loss" if config["bertscore"] is None else "val/bertscore_f1")
     if name not in modes:
         raise ValueError(f"got monitor={name}; expected one of {', '.join(modes)}")
@@ -280,7 +280,8 @@ def _trainer(
     trainer = build({**config["trainer"], **root}, logger=kept or False, callbacks=callbacks, plugins=plugins)
     if trainer.is_global_zero:
         begin_runs(kept, folder)
-    found = module.bertscore.settings if module.bertscore else None
+    bertscore = module.validation.bertscore
+    found = bertscore.settings if bertscore else None
     scored_with = found and {**found, "settings_hash": settings_hash(found)}
     for logger in kept:
         logger.log_hyperparams({**config, "bertscore": scored_with})

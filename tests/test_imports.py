@@ -49,8 +49,8 @@ ONLY: dict[str, set[str]] = {
     "features": {"audio", "bounds", "machine"},
     "captioner": {"audio", "bounds", "diffusion", "features", "machine", "plugins"},
     "diffusion": {"paths"},
-    "metrics": {"captioner", "whole"},  # what a word is
-    "report": {"audio", "features", "whole"},
+    "metrics": {"audio", "captioner", "whole"},  # audio: of picture metrics; captioner: what a word is
+    "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "captioner", "features", "machine", "whole"},  # captioner: what a word is
     "results": {"audio", "machine"},

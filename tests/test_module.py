@@ -167,7 +167,6 @@ def test_schedules_that_make_no_sense(tokenizer: CaptionTokenizer) -> None:
 def test_validation_scores_each_clip_once(tokenizer: CaptionTokenizer) -> None:
     """Loss weighted by tokens equals that of one big batch; a clip that two ranks had counts once."""
     learner = module(tokenizer, decoding={"num_beams": 1, "num_candidates": 1}).eval()
-    learner.trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
     logged: dict[str, float] = {}
     learner.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign, assignment]
     whole = batch(tokenizer)
@@ -195,11 +194,8 @@ def test_validation_scores_each_clip_once(tokenizer: CaptionTokenizer) -> None:
 def test_broken_first_words_are_counted_at_validation(tokenizer: CaptionTokenizer) -> None:
     learner = module(tokenizer)
     rows = [("a", "irds sing."), ("b", "Birds are singing"), ("c", ""), ("d", "a forest")]
-    learner.validation_rows = [
-        {"file_name": name, "caption_predicted": caption, "references": SENTENCES, "loss": 1.0, "tokens": 2.0}
-        for name, caption in rows
-    ]
-    assert learner._scores()["val/first_word_valid"] == 2 / 4
+    learner.validation.update([caption for _, caption in rows], [SENTENCES] * 4, [name for name, _ in rows])
+    assert learner.validation.compute()["first_word_valid"] == 2 / 4
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -223,13 +219,14 @@ def test_validation_says_under_mixed_precision_what_the_captioner_says(
     with torch.no_grad():
         loss, _ = captioner.loss(log_mel, mask, data.tokens, data.clip_index)
         for surrounding in (torch.bfloat16, None):
-            learner._heard = []
+            learner.validation.reset()
             with torch.autocast("cpu", surrounding, enabled=surrounding is not None):
                 learner.validation_step(data, 0)
-            assert [row["caption_predicted"] for row in learner._heard] == [one[0].caption for one in expected]
-            assert [row["confidence"] for row in learner._heard] == [one[0].confidence for one in expected]
+            rows = learner.validation.rows()
+            assert [row["caption_predicted"] for row in rows] == [one[0].caption for one in expected]
+            assert [row["confidence"] for row in rows] == [one[0].confidence for one in expected]
             if precision == "float32":
-                assert learner._heard[0]["loss"] == pytest.approx(float(loss), rel=1e-6)
+                assert rows[0]["loss"] == pytest.approx(float(loss), rel=1e-6)
     assert torch.get_float32_matmul_precision() == before
 
 

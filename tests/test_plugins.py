@@ -78,6 +78,10 @@ from a2i import AudioToImage
 a2i = AudioToImage.load(work / "run" / "captioner", image="colours")
 result = a2i(work / "sounds" / "val" / "a_high_tone.wav")
 result.save(work / "tone.png")
+from a2i.metrics import Inputs
+from a2i.metrics.registry import compute
+words = compute("words", Inputs([result.caption], [["A tone."]]))["words"].value
+assert words == len(result.caption.split())
 print(json.dumps([result.caption, result.image_model, type(a2i.captioner.encoder).__name__, result.image.getpixel((0, 0))]))
 """
 
