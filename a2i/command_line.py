@@ -22,7 +22,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from a2i import plugins
 from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, one_line, say_error, traceback_wanted
+from a2i.extras import require
 from a2i.paths import AUDIO_LANGUAGE_MODELS, CONF
 
 INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
@@ -58,7 +60,7 @@ def entry_point(name: str, bare: str | None = None) -> Callable[[Callable[[DictC
 
             try:
                 with clear_errors(explain):
-                    sys.argv[1:] = arguments(sys.argv[1:], name, bare)
+                    sys.argv[1:] = arguments(plugins.take(sys.argv[1:]), name, bare)
                     # Hydra prints a wall, or half a traceback, unless it is told to let errors through.
                     with _full_errors("1"):
                         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
@@ -91,6 +93,7 @@ def _full_errors(value: str | None) -> Iterator[None]:
 
 
 def _checked(task: Callable[[DictConfig], Any], name: str, config: DictConfig) -> Any:
+    require(name)
     for group, choice in _defaults(name).items():
         if choice is not None and config.get(group) is None:  # such as ~data
             raise ValueError(f"got no {group}; expected {group}={'|'.join(choices(group))}")
@@ -253,7 +256,7 @@ def quoted(value: str) -> str:
 
 def choices(group: str) -> list[str]:
     """The names that a group's key takes, such as `mini` and `none` of `image`; none where there is no such group."""
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+    return plugins.choices(group)
 
 
 @cache
@@ -307,7 +310,7 @@ def explained(error: BaseException, name: str) -> str:
         several = "; for several, a sweep: -m" if "," in choice else ""
         offered = ", ".join(error.options or choices(group)) + (", or a folder that exists" if group == "image" else "")
         near = _near(choice, error.options or choices(group))
-        return f"got {group}={choice}; expected one of {offered}{near}{several}"
+        return f"got {group}={choice}; expected one of {offered}{near}{plugins.offer(group, choice)}{several}"
     if found := re.match(r"Could not (override|delete|append) [^']*'([^']+)'", message):
         key = found[2]
         if found[1] == "append":
@@ -337,7 +340,12 @@ def _alike_at_the_end(word: str, known: Sequence[str]) -> list[str]:
 def _known_keys(name: str) -> list[str]:
     """All settings and groups that there are with the groups that were chosen."""
     chosen = [item for item in sys.argv[1:] if (found := _OVERRIDE.fullmatch(item)) and choices(found[2])]
-    groups = [str(folder.relative_to(CONF).as_posix()) for folder in CONF.rglob("*") if folder.is_dir()]
+    groups = [
+        folder.relative_to(conf).as_posix()
+        for conf in plugins.configurations()
+        for folder in conf.rglob("*")
+        if folder.is_dir()
+    ]
     for overrides in (chosen, []):
         try:
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):

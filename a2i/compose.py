@@ -14,16 +14,32 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from a2i import plugins
 from a2i.data import Source
 
-ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build
+ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build, beside the user's plug-ins
+
+
+class PluginConfigurations(SearchPathPlugin):
+    """Has Hydra find the `conf` folders of the plug-ins, however it composes."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add them behind a2i's own, which none of them can replace."""
+        for folder in plugins.configurations()[1:]:
+            search_path.append("a2i-plugin", folder.as_uri())
+
+
+Plugins.instance().register(PluginConfigurations)
 
 
 def plain(config: Any) -> Any:
@@ -252,10 +268,16 @@ def target_class(target: Any) -> Callable[..., Any]:
     """The class that a `_target_` names.
 
     Raises:
-        ValueError: it is no class, or was not defined below one of `ALLOWED`, wherever it can be reached.
+        ValueError: it is no class, or was not defined below one of `ALLOWED` or in a plug-in that the user allows, wherever it
+            can be reached.
     """
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        raise ValueError(f"got _target_ {target!r}; expected one that begins with {', '.join(ALLOWED)}")
+    if (part := plugins.part(target)) is not None:
+        return part
+    allowed = (*ALLOWED, *plugins.prefixes())
+    if not isinstance(target, str) or not target.startswith(allowed):
+        raise ValueError(
+            f"got _target_ {target!r}; expected one that begins with {', '.join(allowed)}{plugins.not_allowed(str(target))}"
+        )
     try:
         found = get_object(target)
     except (ImportError, ValueError, HydraException) as error:

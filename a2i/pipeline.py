@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
+from a2i import plugins
 from a2i.captioner import Captioner
 from a2i.captioner.batching import Heard, Part, Sound, batches_by_length, read_groups
 from a2i.diffusion import Painter
@@ -275,9 +276,11 @@ def _painter(image: str | Path | dict[str, Any] | Painter | None, device: torch.
     if image is None or image == "none" or isinstance(image, Painter):
         return None if image == "none" else image  # type: ignore[return-value]
     if isinstance(image, dict):
-        return Painter(**{key: value for key, value in image.items() if key != "_target_"}, device=device)
-    named = CONF / "image" / f"{image}.yaml"
-    if not isinstance(image, Path) and "/" not in image and named.is_file():
+        settings = dict(image)
+        made: Any = plugins.part(settings.pop("_target_", None)) or Painter
+        return made(**settings, device=device)
+    named = None if isinstance(image, Path) or "/" in image else plugins.chosen("image", image)
+    if named is not None:
         settings = yaml.safe_load(named.read_text(encoding="utf-8"))
         return _painter(settings, device)
     return Painter(str(image), device=device)

@@ -21,8 +21,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from a2i import plugins
 from a2i.command_line import INTERRUPTED, arguments, choices, entry_point, quoted
 from a2i.compose import at_home, build, clear_errors, plain, prepared, target_class
+from a2i.extras import require
 from a2i.machine import begin_program
 from a2i.paths import CONF
 from a2i.training.run_folder import (
@@ -161,10 +163,10 @@ def monitored(config: dict[str, Any]) -> tuple[str, str]:
     Raises:
         ValueError: nothing of that name is logged at validation.
     """
-    modes = {"val/loss": "min", "val/distinct_captions": "max", "val/first_word_valid": "max"}
-    if config["bertscore"] is not None:
-        modes |= {f"val/bertscore_{name}": "max" for name in ("precision", "recall", "f1")}
-    modes |= {f"val/{metric}": "max" for metric in config["training"]["metrics"] or ()}
+    from a2i.metrics.registry import monitors
+
+    asked = [*(["bertscore"] if config["bertscore"] is not None else []), *(config["training"]["metrics"] or ())]
+    modes = {"val/loss": "min", "val/distinct_captions": "max"} | monitors(asked)
     name = config["monitor"] or ("val/loss" if config["bertscore"] is None else "val/bertscore_f1")
     if name not in modes:
         raise ValueError(f"got monitor={name}; expected one of {', '.join(modes)}")
@@ -278,7 +280,8 @@ def _trainer(
     trainer = build({**config["trainer"], **root}, logger=kept or False, callbacks=callbacks, plugins=plugins)
     if trainer.is_global_zero:
         begin_runs(kept, folder)
-    found = module.bertscore.settings if module.bertscore else None
+    bertscore = module.validation.bertscore
+    found = bertscore.settings if bertscore else None
     scored_with = found and {**found, "settings_hash": settings_hash(found)}
     for logger in kept:
         logger.log_hyperparams({**config, "bertscore": scored_with})
@@ -291,6 +294,7 @@ def _finish(
     """Write the captioner folder from the best checkpoint, the values and the curves."""
     from a2i.training.checkpoints import BEST, FOLDER, read
     from a2i.training.finite import NotFiniteError, not_finite
+    from a2i.training.several import learn_several
 
     best = folder / FOLDER / BEST
     weights = "last"
@@ -301,12 +305,8 @@ def _finish(
         except ValueError as error:
             print(f"{error}. The captioner gets the weights of the last step instead", file=sys.stderr)
     captioner = module.captioner.float().cpu()
-    if captioner.keywords is not None:
-        from a2i.training.several import learn_several
-
-        captioner.to(trainer.strategy.root_device)
-        learn_several(captioner, trainer.datamodule, module.augment, config["seed"])  # type: ignore[attr-defined]
-        captioner.cpu()
+    datamodule, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
+    learnt_last = learn_several(captioner, datamodule, module.augment, config["seed"], device)
     if bad := not_finite(captioner.state_dict()):
         raise NotFiniteError(f"{folder}: no captioner is written, because of weights that are not finite: {bad[0]} …")
     scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("best/"))
@@ -316,7 +316,7 @@ def _finish(
         f" of its run.\n\n- data: `{config['data']['_target_']}`\n- epochs: {trainer.current_epoch}\n"
         f"- best validation: {scores or 'none'}\n- weights: of the {weights} checkpoint by `{monitored(config)[0]}`\n"
     )
-    if captioner.keywords is not None:
+    if learnt_last:
         card += "- it was validated before it learnt to tell two sources, with one keyword a clip\n"
     captioner.save(folder / "captioner", card)
     if values:  # none where a run had its epochs, but was interrupted before its captioner was written
@@ -361,6 +361,9 @@ def main(config: DictConfig) -> float | None:
                     " python -m a2i.train resume=FOLDER"
                 )
             settings = plain(config)
+            if used := plugins.names():  # for the record: a run that goes on is told which it needs
+                settings["plugins"] = used
+                overrides.append(f"plugins=[{','.join(map(quoted, used))}]")
             from a2i.training.settings import check  # here: --help and a wrong name need not wait for torch
 
             check(settings)
@@ -402,6 +405,8 @@ def _go_on(argv: list[str]) -> None:
     """
     with ExitStack() as until_done:
         with clear_errors():
+            require("train")
+            argv = plugins.take(argv)
             given = [item.partition("=")[2] for item in argv if item.startswith("resume=")]
             folder = Path(at_home(given[-1].strip("'\""))).resolve()
             if flags := [item for item in argv if item.startswith("-")]:
@@ -409,6 +414,7 @@ def _go_on(argv: list[str]) -> None:
                     f"got {flags[0]} beside resume=; expected resume=FOLDER and changes, one run at a time"
                 )
             settings = saved_settings(folder)
+            plugins.check_again(settings.get("plugins", []))
             until_done.enter_context(held(folder))
             settings = saved_settings(folder)  # as the process left it that held the folder before
             changes = _changes([item for item in argv if not item.startswith("resume=")], settings)

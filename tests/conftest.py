@@ -69,8 +69,8 @@ def make_captioner(
     sound = ASTEncoder(config=TINY_AST) if encoder == "ast" else CNNEncoder(channels=[4, 8])
     decoder = GPT2Decoder(len(tokenizer), config=TINY_GPT2)
     decoding = Decoding(num_beams=2, num_candidates=2, max_tokens=8)
-    told = {"names": list(keywords)} if keywords else None
-    return Captioner(sound, decoder, tokenizer, decoding=decoding, keywords=told).eval()
+    bridge = {"kind": "keywords", "names": list(keywords)} if keywords else "auto"
+    return Captioner(sound, decoder, tokenizer, bridge, decoding=decoding).eval()
 
 
 @pytest.fixture(params=["ast", "cnn"])

@@ -1,5 +1,6 @@
 """Sharing what the states are projected to changes nothing but the time it takes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -114,3 +115,24 @@ def test_gradient_checkpointing_sees_the_same_captions(name: str, off: dict[str,
         gradients.append([weight.grad for weight in each.parameters() if weight.requires_grad])
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_gradients_are_computed_in_any_thread() -> None:
+    """PyTorch runs checkpointed layers again in a thread of its own, where the device is a GPU."""
+    torch.manual_seed(0)
+    decoder = decoders.build("transformer", 40, {**SETTINGS["transformer"], "gradient_checkpointing": True}).train()
+    states, mask = sound(decoder, masked=True)
+    inputs = torch.randint(0, 40, (7, 5))
+    gradients = []
+    for threads in (False, True):
+        decoder.zero_grad()
+        torch.manual_seed(1)
+        loss = decoder(inputs, torch.ones_like(inputs, dtype=torch.bool), states, mask, CLIP_INDEX).pow(2).mean()
+        if threads:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(loss.backward).result()
+        else:
+            loss.backward()
+        gradients.append([weight.grad for weight in decoder.parameters() if weight.requires_grad])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)

@@ -10,7 +10,7 @@ MASK = torch.ones(2, 3, dtype=torch.bool)
 
 def test_identity_passes_states_through() -> None:
     states = torch.randn(2, 3, 8)
-    bridged, mask = Bridge(8, 8, "identity")(states, MASK)
+    bridged, mask, _ = Bridge(8, 8, "identity")(states, MASK)
     assert torch.equal(bridged, states)
     assert torch.equal(mask, MASK)
     assert Bridge(8, 8).kind == "identity"
@@ -25,7 +25,7 @@ def test_projection_fits_sizes() -> None:
 def test_a_resampler_gives_as_many_states_for_any_length() -> None:
     resampler = Resampler(8, 12, queries=5, width=16, layers=2, heads=2).eval()
     for length in (1, 3, 40):
-        states, mask = resampler(torch.randn(2, length, 8), torch.ones(2, length, dtype=torch.bool))
+        states, mask, _ = resampler(torch.randn(2, length, 8), torch.ones(2, length, dtype=torch.bool))
         assert states.shape == (2, 5, 12)
         assert mask.shape == (2, 5)
         assert mask.all()
@@ -35,10 +35,10 @@ def test_a_resampler_sees_real_states_and_no_others() -> None:
     torch.manual_seed(0)
     resampler = Resampler(8, 12, queries=5, width=16, heads=2).eval()
     states, mask = torch.randn(2, 6, 8), torch.arange(6) < torch.tensor([[6], [3]])
-    expected, _ = resampler(states, mask)
-    padding_changed, _ = resampler(states.masked_fill(~mask[:, :, None], 9.0), mask)
+    expected = resampler(states, mask).states
+    padding_changed = resampler(states.masked_fill(~mask[:, :, None], 9.0), mask).states
     assert torch.allclose(padding_changed, expected, atol=1e-6)
-    alone, _ = resampler(states[1:, :3], mask[1:, :3])
+    alone = resampler(states[1:, :3], mask[1:, :3]).states
     assert torch.allclose(alone, expected[1:], atol=1e-6)
     for index in range(3):
         changed = states.clone()

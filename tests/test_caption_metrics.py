@@ -14,10 +14,12 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel
 
-from a2i.metrics.captions import ALL, BLEU, Score, _score, score_captions, tokenize_without_java
+from a2i.metrics import Inputs, Score
+from a2i.metrics.captions import score_captions, tokenize_without_java
 from a2i.metrics.fense import FLUENCY_FILE
 from a2i.metrics.java import coco_folder, start_java
 from a2i.metrics.parts import MissingError, Parts, Tokens
+from a2i.metrics.registry import compute
 
 PREDICTED = [
     "A dog barks loudly, while rain falls on the roof.",
@@ -38,6 +40,8 @@ REFERENCES = [
     ["café music"],
 ]
 NO_JAVA = Parts(java="no-such-java")
+BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
+ALL = (*BLEU, "rouge_l", "cider_d", "meteor", "spice", "spider", "spider_fl", "fense")
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java 8 or newer on the PATH")
 
 
@@ -103,11 +107,11 @@ def test_same_as_pycocoevalcap(captions: tuple[list[str], list[list[str]]], scor
         got = scores[name]
         assert got.missing is None, name
         assert got.settings["tokenizer"] == "ptb"
-        assert got.corpus == pytest.approx(corpus, abs=1e-12), name
+        assert got.value == pytest.approx(corpus, abs=1e-12), name
         assert got.clips == pytest.approx(list(clips), abs=1e-12), name
         assert got.clips[1] == 0  # the empty caption
     assert scores["meteor"].clips[6] == 1
-    assert scores["meteor"].corpus != pytest.approx(np.mean(scores["meteor"].clips), abs=1e-3)
+    assert scores["meteor"].value != pytest.approx(np.mean(scores["meteor"].clips), abs=1e-3)
 
 
 def test_by_hand() -> None:
@@ -120,31 +124,31 @@ def test_by_hand() -> None:
     # Of 3 words 3 are right, of 4 three, of 1 one; the references closest in length have 4, 5 and 2 words.
     short = [math.exp(1 - 4 / 3), math.exp(1 - 5 / 4), math.exp(1 - 2 / 1)]
     assert got["bleu_1"].clips == pytest.approx((short[0], 3 / 4 * short[1], short[2]), abs=1e-6)
-    assert got["bleu_1"].corpus == pytest.approx(7 / 8 * math.exp(1 - 11 / 8), abs=1e-6)
-    assert got["bleu_2"].corpus == pytest.approx(math.sqrt(7 / 8 * 2 / 5) * math.exp(1 - 11 / 8), abs=1e-6)
-    assert got["bleu_2"].corpus != pytest.approx(np.mean(got["bleu_2"].clips), abs=0.01)
+    assert got["bleu_1"].value == pytest.approx(7 / 8 * math.exp(1 - 11 / 8), abs=1e-6)
+    assert got["bleu_2"].value == pytest.approx(math.sqrt(7 / 8 * 2 / 5) * math.exp(1 - 11 / 8), abs=1e-6)
+    assert got["bleu_2"].value != pytest.approx(np.mean(got["bleu_2"].clips), abs=0.01)
 
     def f_score(precision: float, recall: float) -> float:
         return (1 + 1.2**2) * precision * recall / (recall + 1.2**2 * precision)
 
     want = (f_score(3 / 3, 3 / 4), f_score(3 / 4, 3 / 5), f_score(1 / 1, 1 / 2))
     assert got["rouge_l"].clips == pytest.approx(want)
-    assert got["rouge_l"].corpus == pytest.approx(np.mean(want))
+    assert got["rouge_l"].value == pytest.approx(np.mean(want))
 
 
 def test_cider_d_by_hand() -> None:
     """One caption is its reference, one shares nothing; words are in one clip each, so each weighs log 2."""
     got = score_captions(["rain falls on roofs", "wind"], [["rain falls on roofs"], ["a dog"]], ["cider_d"], NO_JAVA)
     assert got["cider_d"].clips == pytest.approx((10, 0))
-    assert got["cider_d"].corpus == pytest.approx(5)
+    assert got["cider_d"].value == pytest.approx(5)
 
 
 def test_one_clip_has_no_cider_d() -> None:
     got = score_captions(["rain"], [["rain"]], ["cider_d", "spider", "bleu_1"], NO_JAVA)
     for name in ("cider_d", "spider"):
-        assert got[name].corpus is None
+        assert got[name].value is None
         assert "at least two clips" in str(got[name].missing)
-    assert got["bleu_1"].corpus == pytest.approx(1)
+    assert got["bleu_1"].value == pytest.approx(1)
 
 
 def test_a_clip_does_not_depend_on_the_others() -> None:
@@ -192,11 +196,11 @@ def test_the_rule_in_place_of_the_treebank_tokenizer(sentence: str, tokens: str)
 
 @needs_java
 def test_the_rule_equals_the_treebank_tokenizer_on_clotho(real_data: Path) -> None:
-    from a2i.metrics.captions import _tokenize
+    from a2i.metrics.captions import tokenize
 
     with (real_data / "clotho" / "clotho_captions_evaluation.csv").open(newline="", encoding="utf-8") as file:
         captions = [row[f"caption_{n}"] for row in csv.DictReader(file) for n in range(1, 6)]
-    tokens = _tokenize(captions, [["-", "a"]] * len(captions), Parts())
+    tokens = tokenize(captions, [["-", "a"]] * len(captions), Parts())
     assert tokens.settings == {"tokenizer": "ptb"}
     assert len(captions) == 5225
     assert tokens.predicted == [tokenize_without_java(caption) for caption in captions]
@@ -224,7 +228,7 @@ def test_what_cannot_be_computed_is_missing_and_never_zero(tmp_path: Path, monke
     }
     for name, score in got.items():
         assert (score.missing is None) == (name not in reasons)
-        assert (score.corpus is None) == (score.clips is None) == (name in reasons)
+        assert (score.value is None) == (score.clips is None) == (name in reasons)
         assert reasons.get(name, "") in (score.missing or "")
         assert "\n" not in (score.missing or "")
         assert score.settings["tokenizer"] == "fallback"
@@ -237,7 +241,7 @@ def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     got = score_captions(["a dog"], [["a cat"]], ["bleu_1", "meteor", "spice", "rouge_l"])
     assert got["bleu_1"].missing == 'aac_metrics is not installed: pip install "a2i[eval]"'
     assert got["meteor"].missing == got["spice"].missing == 'pycocoevalcap is not installed: pip install "a2i[eval]"'
-    assert got["rouge_l"].corpus is not None
+    assert got["rouge_l"].value is not None
 
 
 def test_a_java_that_hangs_or_fails(tmp_path: Path) -> None:
@@ -279,7 +283,7 @@ def test_spice_that_fails_says_why(tmp_path: Path) -> None:
     for name in ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"):
         (tmp_path / "lib" / name).touch()
     got = score_captions(["a dog"], [["a cat"]], ["spice"], Parts(spice_folder=tmp_path))["spice"]
-    assert got.corpus is None
+    assert got.value is None
     assert "NoClassDefFoundError: edu/stanford/nlp" in str(got.missing)
 
 
@@ -318,7 +322,7 @@ def test_fense(tmp_path: Path, error_logit: float, share: float) -> None:
     for score, caption, group in zip(got.clips, ["a dog barks", "rain", ""], references, strict=True):
         cosines = model.encode(group, normalize_embeddings=True) @ model.encode(caption, normalize_embeddings=True)
         assert score == pytest.approx(share * cosines.mean(), abs=1e-6)
-    assert got.corpus == pytest.approx(np.mean(got.clips))
+    assert got.value == pytest.approx(np.mean(got.clips))
 
 
 def test_models_that_cannot_be_read(tmp_path: Path) -> None:
@@ -332,7 +336,7 @@ def test_models_that_cannot_be_read(tmp_path: Path) -> None:
     ):
         got = score_captions(["a dog"], [["a cat"]], ["fense"], other)
         assert "cannot be read" in str(got["fense"].missing)
-        assert got["fense"].corpus is None
+        assert got["fense"].value is None
 
 
 @needs_java
@@ -343,25 +347,27 @@ def test_added_counts_give_the_corpus_score() -> None:
     got = score_captions(predicted, references, ["meteor", "bleu_4"])
     for score in got.values():
         assert score.tally is not None
-        assert score.tally.score() == pytest.approx(score.corpus, abs=1e-12)
+        assert score.tally.score() == pytest.approx(score.value, abs=1e-12)
     meteor = got["meteor"]
     assert meteor.tally.formula(meteor.tally.counts) == pytest.approx(meteor.clips, abs=1e-12)
-    some = score_captions(predicted[3:], references[3:], ["meteor"])["meteor"].corpus
+    some = score_captions(predicted[3:], references[3:], ["meteor"])["meteor"].value
     assert meteor.tally.score(np.arange(3, len(predicted))) == pytest.approx(some, abs=1e-12)
 
 
 def test_spider_is_made_of_its_parts() -> None:
     tokens = Tokens(["a", "b"], [["a"], ["b"]], {"tokenizer": "ptb"})
     known = {
-        "cider_d": Score(0.75, (1.0, 0.5), None, {"n": 4}),
+        "cider_d": Score(0.75, (1.0, 0.5), None, {"tokenizer": "ptb", "n": 4}),
         "spice": Score(0.3, (0.4, 0.2), None, {"spice": "1.0"}),
         "fluency_error": Score(0.5, (0.0, 1.0), None, {"penalty": 0.9}),
     }
-    got = _score("spider_fl", tokens, NO_JAVA, dict(known))
+    inputs = Inputs(["a", "b"], [["a"], ["b"]], NO_JAVA, scores=known)
+    inputs.tokens = tokens
+    got = compute("spider_fl", inputs)["spider_fl"]
     assert got.clips == pytest.approx((0.7, 0.035))
-    assert got.corpus == pytest.approx(0.3675)
+    assert got.value == pytest.approx(0.3675)
     assert got.settings == {"tokenizer": "ptb", "n": 4, "spice": "1.0", "penalty": 0.9}
-    assert _score("spider", tokens, NO_JAVA, dict(known)).corpus == pytest.approx(0.525)
+    assert compute("spider", inputs)["spider"].value == pytest.approx(0.525)
 
 
 @pytest.mark.parametrize(

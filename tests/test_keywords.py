@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -5,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_captioner
+from safetensors.torch import load_file, save_file
 
 from a2i.captioner import Captioner
-from a2i.captioner.keywords import LEAST, Keywords, LabelHead
+from a2i.captioner.bridge import KeywordBridge, LabelHead
 from a2i.captioner.text import CaptionTokenizer
+from a2i.training.module import CaptionModule
 
 
 @torch.no_grad()
@@ -28,10 +31,10 @@ NAMES = ["bell", "dog", "rain", "siren", "waves", "wind"]
 
 def told(*probabilities: float, several: bool = False, **settings: Any) -> tuple[list[float], float]:
     """What is told, and how likely it is, where the head finds these probabilities; the last one is for nothing."""
-    keywords = Keywords(4, 6, NAMES[: len(probabilities) - 1], **settings)
+    keywords = KeywordBridge(4, 6, NAMES[: len(probabilities) - 1], **settings)
     with torch.no_grad():
-        keywords.head.linear.weight.zero_()
-        keywords.head.linear.bias.copy_(torch.tensor(probabilities).log())
+        keywords.label_head.linear.weight.zero_()
+        keywords.label_head.linear.bias.copy_(torch.tensor(probabilities).log())
         if several:
             keywords.several[-1].bias.fill_(10.0)
         shares, evidence = keywords.estimate(torch.randn(1, 3, 4), torch.ones(1, 3, dtype=torch.bool))
@@ -56,41 +59,115 @@ def test_where_none_is_likely_that_is_told() -> None:
     assert told(*spread)[0] == [1, 0, 0, 0, 0, 0, 0]
     assert told(*spread, unlikely="rain") == ([0, 0, 1, 0, 0, 0, 0], pytest.approx(0.15))
     assert told(*spread, several=True, unlikely="rain")[0] == [0.5, 0.5, 0, 0, 0, 0, 0]  # together they are likely
-    assert told(LEAST + 0.05, 0.25, 0.2, 0.25, unlikely="rain")[0] == [1, 0, 0, 0]
+    assert told(0.3, 0.25, 0.2, 0.25, unlikely="rain")[0] == [1, 0, 0, 0]
 
 
 def test_names_are_there_once() -> None:
     for names in ([], ["dog", "dog"]):
         with pytest.raises(ValueError, match="each once"):
-            Keywords(4, 6, names)
+            KeywordBridge(4, 6, names)
     for wrong in ({"alone": ["cat"]}, {"unlikely": "cat"}):
         with pytest.raises(ValueError, match="none of the keywords"):
-            Keywords(4, 6, ["dog"], **wrong)
+            KeywordBridge(4, 6, ["dog"], **wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"min_probability": 2.0}, {"min_probability_of_two": -0.1}, {"hidden": 0}, {"ranks": 0}]
+)
+def test_numbers_that_do_not_fit(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected at least 1 of both, and probabilities"):
+        KeywordBridge(4, 6, ["dog"], **wrong)
+
+
+def test_the_minimum_probabilities_are_settings() -> None:
+    assert told(0.5, 0.01, 0.45, 0.04, min_probability=0.6, unlikely="dog")[0] == [0, 1, 0, 0]
+    assert told(0.5, 0.01, 0.45, 0.04, several=True, min_probability_of_two=1.0)[0] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("inner", ["auto", {"kind": "resampler", "queries": 3}])
 @torch.no_grad()
-def test_the_decoder_attends_to_one_more_state(tokenizer: CaptionTokenizer) -> None:
-    plain = make_captioner(tokenizer)
-    captioner = make_captioner(tokenizer, keywords=["bell", "dog"])
-    states, mask = torch.randn(2, 5, plain.encoder.width), torch.tensor([[True] * 5, [True] * 2 + [False] * 3])  # type: ignore[arg-type]
-    attended, attended_mask = captioner.attended(states, mask)
-    assert torch.equal(attended[:, :5], captioner.bridge(states, mask)[0])
-    assert torch.equal(attended_mask, torch.cat((mask, torch.ones(2, 1, dtype=torch.bool)), dim=1))
-    assert captioner.keywords is not None
-    assert torch.equal(attended[:, 5:], captioner.keywords(captioner.keywords.estimate(states, mask)[0]))
+def test_the_decoder_attends_to_one_more_state(inner: Any) -> None:
+    torch.manual_seed(0)
+    bridge = KeywordBridge(8, 12, ["bell", "dog"], inner=inner)
+    states, mask = torch.randn(2, 5, 8), torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
+    bridged, expected = bridge(states, mask), bridge.inner(states, mask)
+    assert torch.equal(bridged.states[:, :-1], expected.states)
+    assert torch.equal(bridged.mask, torch.cat((expected.mask, torch.ones(2, 1, dtype=torch.bool)), dim=1))
+    shares, evidence = bridge.estimate(states, mask)
+    assert torch.equal(bridged.states[:, -1], bridge.embedding(shares))
+    assert torch.equal(bridged.evidence, evidence)
+    assert expected.evidence is None
     # True labels are told where they are known.
-    labels = torch.tensor([[0, 1.0, 0], [0, 0, 0]])
-    learnt, _ = captioner.attended(states, mask, labels)
-    assert torch.equal(learnt[0, 5], captioner.keywords.embedding.weight[:, 1])
-    assert torch.equal(learnt[1], attended[1])
-    assert plain.attended(states, mask)[0].shape[1] == 5
+    learnt = bridge(states, mask, torch.tensor([[0, 1.0, 0], [0, 0, 0]]))
+    assert torch.equal(learnt.states[0, -1], bridge.embedding.weight[:, 1])
+    assert torch.equal(learnt.states[1], bridged.states[1])
+    assert learnt.evidence is None
+
+
+def test_a_caption_estimates_its_keywords_once(tokenizer: CaptionTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    captioner = make_captioner(tokenizer, keywords=["bell", "dog"])
+    estimate, calls = captioner.bridge.estimate, []
+    monkeypatch.setattr(captioner.bridge, "estimate", lambda *given: calls.append(given) or estimate(*given))
+    (candidates,) = captioner.caption(SOUND)
+    assert len(calls) == 1
+    evidence = estimate(*calls[0])[1].item()
+    assert [one.evidence for one in candidates] == [pytest.approx(evidence)] * len(candidates)
+    assert candidates[0].log_probability != candidates[0].evidence
+
+
+SOUND = [np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)]
 
 
 def test_keywords_are_saved(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
     captioner = make_captioner(tokenizer, keywords=["bell", "dog"])
-    assert captioner.keywords is not None
     loaded = Captioner.load(captioner.save(tmp_path / "captioner"))
-    assert loaded.keywords is not None
-    assert loaded.keywords.settings == {"names": ["bell", "dog"], "alone": [], "unlikely": None}
-    sound = [np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)]
-    assert loaded.caption(sound) == captioner.caption(sound)
+    assert isinstance(loaded.bridge, KeywordBridge)
+    assert loaded.bridge.settings == {
+        **{"kind": "keywords", "inner": "projection", "names": ["bell", "dog"], "alone": [], "unlikely": None},
+        **{"min_probability": 0.25, "min_probability_of_two": 0.98, "hidden": 64, "ranks": 4},
+    }
+    assert loaded.caption(SOUND) == captioner.caption(SOUND)
+
+
+def old_names(weights: dict[str, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
+    """As they were when the keywords stood beside the bridge."""
+    inner, bridge, head = f"{prefix}bridge.inner.", f"{prefix}bridge.", f"{prefix}keywords.label_head."
+    names = {name: name.replace(inner, "INNER").replace(bridge, f"{prefix}keywords.") for name in weights}
+    return {
+        names[name].replace("INNER", bridge).replace(head, f"{prefix}keywords.head."): weights[name] for name in weights
+    }
+
+
+def test_a_folder_of_before_loads(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    """With the keywords beside the bridge, in settings and weights, and without minimum probabilities."""
+    captioner = make_captioner(tokenizer, keywords=["bell", "dog"])
+    folder = captioner.save(tmp_path / "captioner")
+    settings = json.loads((folder / "captioner.json").read_text())
+    bridge = settings["bridge"]
+    settings |= {"bridge": bridge["inner"], "keywords": {key: bridge[key] for key in ("names", "alone", "unlikely")}}
+    (folder / "captioner.json").write_text(json.dumps(settings))
+    weights = old_names(load_file(folder / "model.safetensors"))
+    assert {"keywords.head.linear.weight", "keywords.several.0.bias", "bridge.projection.weight"} <= weights.keys()
+    save_file(weights, folder / "model.safetensors")
+    loaded = Captioner.load(folder)
+    assert loaded.bridge.settings == captioner.bridge.settings
+    assert loaded.caption(SOUND) == captioner.caption(SOUND)
+
+
+def test_a_checkpoint_of_before_is_read(tokenizer: CaptionTokenizer) -> None:
+    """Every weight, and the optimiser's state still stands in the same order."""
+    made = {"labels": 2, "label_loss": 0.5}
+    first, second = (
+        CaptionModule(make_captioner(tokenizer, seed=seed, keywords=["bell", "dog"]), torch.optim.Adam, **made)
+        for seed in (0, 1)
+    )
+    weights = first.state_dict()
+    second.load_state_dict(old_names(weights, "captioner."))
+    assert all(torch.equal(value, weights[name]) for name, value in second.state_dict().items())
+    assert [group["name"] for group in first.parameter_groups()] == [
+        *("encoder_undecayed", "encoder", "new", "new_undecayed", "labels", "labels_undecayed"),
+        *("decoder", "decoder_undecayed"),
+    ]
+    new = next(group["params"] for group in first.parameter_groups() if group["name"] == "new")
+    assert new[0] is first.captioner.bridge.inner.projection.weight
+    assert new[1] is first.captioner.bridge.embedding.weight

@@ -76,20 +76,19 @@ def test_labels_are_learnt_beside_the_captions_and_are_no_part_of_the_captioner(
 
 def test_keywords_learn_to_be_told_and_the_decoder_learns_from_true_ones(tokenizer: CaptionTokenizer) -> None:
     captioner = make_captioner(tokenizer, keywords=["bell", "dog", "rain"])
-    assert captioner.keywords is not None
     learner = CaptionModule(captioner, ADAM, labels=3, label_loss=0.5, new_layers_rate=5e-3)
     groups = {group["name"]: group for group in learner.parameter_groups()}
-    assert groups["labels"]["params"] == [captioner.keywords.head.linear.weight]
-    assert any(weight is captioner.keywords.embedding.weight for weight in groups["new"]["params"])
+    assert groups["labels"]["params"] == [captioner.bridge.label_head.linear.weight]
+    assert any(weight is captioner.bridge.embedding.weight for weight in groups["new"]["params"])
     learner.log = lambda *_, **__: None  # type: ignore[assignment, method-assign]
     learner.optimizers = lambda: SimpleNamespace(param_groups=[])  # type: ignore[assignment, method-assign]
     data = batch(tokenizer)
     data.labels = torch.tensor([[0.0, 0, 1, 0], [0, 0, 1, 0]])
     learner.training_step(data, 0).backward()
-    grad = captioner.keywords.embedding.weight.grad
+    grad = captioner.bridge.embedding.weight.grad
     assert grad is not None
     assert (grad != 0).any(dim=0).tolist() == [False, False, True, False]
-    assert captioner.keywords.head.linear.weight.grad is not None
+    assert captioner.bridge.label_head.linear.weight.grad is not None
     frozen = {"labels": 3, "label_loss": 0.5, "freeze_encoder": True}
     for wrong in ({"labels": 3}, {"labels": 2, "label_loss": 0.5}, frozen):
         with pytest.raises(ValueError, match="keywords are learnt from as many labels"):
@@ -168,7 +167,6 @@ def test_schedules_that_make_no_sense(tokenizer: CaptionTokenizer) -> None:
 def test_validation_scores_each_clip_once(tokenizer: CaptionTokenizer) -> None:
     """Loss weighted by tokens equals that of one big batch; a clip that two ranks had counts once."""
     learner = module(tokenizer, decoding={"num_beams": 1, "num_candidates": 1}).eval()
-    learner.trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
     logged: dict[str, float] = {}
     learner.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign, assignment]
     whole = batch(tokenizer)
@@ -196,11 +194,8 @@ def test_validation_scores_each_clip_once(tokenizer: CaptionTokenizer) -> None:
 def test_broken_first_words_are_counted_at_validation(tokenizer: CaptionTokenizer) -> None:
     learner = module(tokenizer)
     rows = [("a", "irds sing."), ("b", "Birds are singing"), ("c", ""), ("d", "a forest")]
-    learner.validation_rows = [
-        {"file_name": name, "caption_predicted": caption, "references": SENTENCES, "loss": 1.0, "tokens": 2.0}
-        for name, caption in rows
-    ]
-    assert learner._scores()["val/first_word_valid"] == 2 / 4
+    learner.validation.update([caption for _, caption in rows], [SENTENCES] * 4, [name for name, _ in rows])
+    assert learner.validation.compute()["first_word_valid"] == 2 / 4
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -224,13 +219,14 @@ def test_validation_says_under_mixed_precision_what_the_captioner_says(
     with torch.no_grad():
         loss, _ = captioner.loss(log_mel, mask, data.tokens, data.clip_index)
         for surrounding in (torch.bfloat16, None):
-            learner._heard = []
+            learner.validation.reset()
             with torch.autocast("cpu", surrounding, enabled=surrounding is not None):
                 learner.validation_step(data, 0)
-            assert [row["caption_predicted"] for row in learner._heard] == [one[0].caption for one in expected]
-            assert [row["confidence"] for row in learner._heard] == [one[0].confidence for one in expected]
+            rows = learner.validation.rows()
+            assert [row["caption_predicted"] for row in rows] == [one[0].caption for one in expected]
+            assert [row["confidence"] for row in rows] == [one[0].confidence for one in expected]
             if precision == "float32":
-                assert learner._heard[0]["loss"] == pytest.approx(float(loss), rel=1e-6)
+                assert rows[0]["loss"] == pytest.approx(float(loss), rel=1e-6)
     assert torch.get_float32_matmul_precision() == before
 
 

@@ -53,8 +53,8 @@ def test_all_that_clips_come_as_give_the_same(
         loss = module.training_step(batch, 0)
         with torch.no_grad():
             module.validation_step(batch, 0)
-        found[kind] = (loss.item(), [row["caption_predicted"] for row in module._heard], batch)
-        module._heard = []
+        found[kind] = (loss.item(), [row["caption_predicted"] for row in module.validation.rows()], batch)
+        module.validation.reset()
     for kind in ("log_mels", "states"):
         assert found[kind][0] == pytest.approx(found["waveforms"][0], abs=1e-4)
         assert found[kind][1] == found["waveforms"][1]

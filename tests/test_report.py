@@ -17,7 +17,7 @@ from conftest import tone
 from PIL import Image
 
 from a2i.features import LogMel
-from a2i.report import ClipRow, Difference, Score, System, figures, media, write_comparison, write_report
+from a2i.report import ClipRow, DifferenceRow, ScoreRow, SystemScores, figures, media, write_comparison, write_report
 from a2i.report.clips import best_and_worst
 
 EVIL = '<script>window.stolen = 1</script> & "quoted" <img src=x onerror="window.stolen = 2">'
@@ -92,10 +92,10 @@ def rows(tmp_path: Path) -> list[ClipRow]:
 
 
 SCORES = [
-    Score("cider_d", 1.9, 1.2, 2.6, None, {"library": "aac-metrics 0.5.4", "n": 4}),
-    Score("bertscore_f1", 0.84, 0.8, 0.88, None, {"model": "small", "idf": False}),
-    Score("spice", None, missing="needs a download that is not here"),
-    Score("vocabulary", 1234),
+    ScoreRow("cider_d", 1.9, 1.2, 2.6, None, {"library": "aac-metrics 0.5.4", "n": 4}),
+    ScoreRow("bertscore_f1", 0.84, 0.8, 0.88, None, {"model": "small", "idf": False}),
+    ScoreRow("spice", None, missing="needs a download that is not here"),
+    ScoreRow("vocabulary", 1234),
 ]
 
 
@@ -251,9 +251,14 @@ def comparison(rows: list[ClipRow], path: Path, **settings: Any) -> Path:
         pairs.append(
             (row, ClipRow(row.file_name, "Another " + row.caption, [], row.references, scores, image=row.image))
         )
-    second = System("second", [Score("cider_d", 2.0, 1.4, 2.6), Score("bertscore_f1", math.nan)], {"seed": 2})
-    differences = [Difference("cider_d", 0.1, 0.05, 0.2, 0.0004), Difference("bertscore_f1", None, missing="no pairs")]
-    first = System("first & oldest", SCORES, {"seed": 1})
+    second = SystemScores(
+        "second", [ScoreRow("cider_d", 2.0, 1.4, 2.6), ScoreRow("bertscore_f1", math.nan)], {"seed": 2}
+    )
+    differences = [
+        DifferenceRow("cider_d", 0.1, 0.05, 0.2, 0.0004),
+        DifferenceRow("bertscore_f1", None, missing="no pairs"),
+    ]
+    first = SystemScores("first & oldest", SCORES, {"seed": 1})
     return write_comparison(path, "Two", first, second, differences, pairs, **settings)
 
 
@@ -288,7 +293,7 @@ def test_what_does_not_fit_is_refused(rows: list[ClipRow], tmp_path: Path) -> No
         write_report(tmp_path / "r.html", "Title", SCORES, [], {})
     with pytest.raises(ValueError, match=r"got columns fluency; expected .* cider_d, bertscore_f1, confidence"):
         write_report(tmp_path / "r.html", "Title", SCORES, rows, {}, columns=["fluency"])
-    systems = System("a", []), System("b", [])
+    systems = SystemScores("a", []), SystemScores("b", [])
     with pytest.raises(ValueError, match=r"got clip 0\.wav beside clip 1\.wav"):
         write_comparison(tmp_path / "c.html", "Title", *systems, [], [(rows[0], rows[1])])
     assert not list(tmp_path.glob("*.html"))

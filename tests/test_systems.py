@@ -78,7 +78,7 @@ def test_any_pair_from_the_command_line(encoder: str, decoder: str) -> None:
     config = compose("train", f"experiment={system}", f"model/encoder={encoder}", f"model/decoder={decoder}")
     with torch.device("meta"):
         captioner = build_captioner(config["model"], CLIPS)
-    names = [type(part).__module__.rsplit(".", 1)[-1] for part in (captioner.encoder, captioner.decoder)]
+    names = [captioner.encoder.name, captioner.decoder.name]
     assert names == [ENCODERS[encoder], DECODERS[decoder]]
     fits = captioner.encoder.width == captioner.decoder.width
     assert captioner.bridge.kind == ("identity" if fits else "projection")

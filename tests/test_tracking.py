@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import hydra
 import pytest
@@ -22,8 +22,7 @@ import a2i
 from a2i import tracking
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import plain
-from a2i.metrics.captions import ALL
-from a2i.metrics.scoring import BERTSCORE, BLAME, CLIP_SCORES, COUNTS
+from a2i.metrics.registry import values
 from a2i.paths import CONF
 from a2i.report import ClipRow
 from a2i.tracking import clip_table
@@ -40,15 +39,14 @@ def validated(tokenizer: CaptionTokenizer) -> set[str]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         metrics = plain(hydra.compose("train", ["experiment=mini"]))["training"]["metrics"]
     learner = CaptionModule(make_captioner(tokenizer), None, metrics=metrics)  # type: ignore[arg-type]
-    learner.trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
     logged: set[str] = set()
     learner.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign, assignment]
-    learner._heard = [
-        {"file_name": str(i), "caption_predicted": text, "references": [text], "loss": 1.0, "tokens": 2.0}
-        for i, text in enumerate(SENTENCES)
-    ]
+    count, names = len(SENTENCES), list(map(str, range(len(SENTENCES))))
+    learner.validation.update(
+        SENTENCES, [[text] for text in SENTENCES], names, loss=[1.0] * count, tokens=[2.0] * count
+    )
     learner.on_validation_epoch_end()
-    return logged | {f"val/{name}" for name in BERTSCORE}
+    return logged | {f"val/{name}" for name in values() if name.startswith("bertscore_")}
 
 
 def load_dashboard() -> ModuleType:
@@ -69,7 +67,7 @@ def test_the_workspace_shows_what_runs_log(validated: set[str]) -> None:
     assert [section["name"] for section in sections] == ["Evaluation", "Validation", "Training", "Clips", "Scores"]
     assert all(section["panels"] for section in sections)
     shown = set(re.findall(r'"((?:train|val|test|compare)/\w+)"', json.dumps(found)))
-    evaluated = {f"test/{name}" for name in (*BERTSCORE, *ALL, *COUNTS, *CLIP_SCORES, *BLAME)}
+    evaluated = {f"test/{name}" for name in values()}
     tables = {"test/clips", "test/scores", "test/intervals", "val/captions", "compare/differences"}
     trained = {"train/loss", "train/label_loss", *(f"train/rate_{name}" for name in ("encoder", "decoder", "new"))}
     assert len(shown) > 25

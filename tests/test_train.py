@@ -337,16 +337,16 @@ def test_a_captioner_that_was_not_written_is_written_when_resuming(tmp_path: Pat
         f"hydra.run.dir={folder}",
     )
     written = json.loads((folder / "captioner" / "captioner.json").read_text())
-    assert len(written["keywords"]["names"]) == 12
+    assert len(written["bridge"]["names"]) == 12
     whole = load_file(folder / "captioner" / "model.safetensors")
-    assert whole["keywords.several.3.bias"].item() != -10  # it has learnt
+    assert whole["bridge.several.3.bias"].item() != -10  # it has learnt
     shutil.rmtree(folder / "captioner")
     train(f"resume={folder}")
     again = load_file(folder / "captioner" / "model.safetensors")
-    torch.testing.assert_close(again["keywords.mean"], whole["keywords.mean"], atol=1e-5, rtol=1e-5)
-    assert again["keywords.several.3.bias"].item() != -10
+    torch.testing.assert_close(again["bridge.mean"], whole["bridge.mean"], atol=1e-5, rtol=1e-5)
+    assert again["bridge.several.3.bias"].item() != -10
     # What it learns after the last epoch starts from sums whose last bits may differ.
-    after = ("keywords.mean", "keywords.std", "keywords.several.")
+    after = ("bridge.mean", "bridge.std", "bridge.several.")
     assert all(torch.equal(again[name], weight) for name, weight in whole.items() if not name.startswith(after))
 
 
@@ -517,7 +517,7 @@ def test_two_ranks_learn_and_validate_each_clip_once(recordings: Path, tmp_path:
     captions = [row["caption_predicted"] for row in rows]
     found = score_captions(captions, [[row["caption_1"], row["caption_2"]] for row in rows], ["bleu_4", "cider_d"])
     for name, score in found.items():
-        assert logged[f"val/{name}"] == pytest.approx(score.corpus, abs=1e-6)
+        assert logged[f"val/{name}"] == pytest.approx(score.value, abs=1e-6)
     # 18 clips in 9 batches are 5 steps an epoch for two ranks.
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5 * 2
     losses = [value for _, value in read_metrics(folder)["val/loss"]]

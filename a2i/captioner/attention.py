@@ -5,8 +5,10 @@ projects every row. Here the states are projected a clip at a time. Of a base mo
 that saves two thirds of the decoder's arithmetic, and of its beams' memory three quarters (experiments/benchmarks).
 """
 
+import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +19,29 @@ from transformers.masking_utils import sdpa_mask
 GROUPED = "a2i_grouped_sdpa"
 
 
-class Sharing:
-    """Stands before and behind the layers that project states to keys and values.
+class _Call(NamedTuple):
+    """Which rows of states a decoder's call projects, and which rows of keys and values it returns; see `Sharing`."""
 
-    It is told of each call before it comes: a decoder serves one call at a time, and where activations are checkpointed,
-    gradients are computed before the next call.
+    clip_index: Tensor | None = None
+    rows: int = 1
+
+
+class _ThreadCalls(threading.local):
+    """The call that each decoder is in, of this thread."""
+
+    def __init__(self) -> None:
+        self.of: WeakKeyDictionary[Sharing, _Call] = WeakKeyDictionary()
+
+
+_calls = _ThreadCalls()
+
+
+class Sharing:
+    """Hooks before and behind the layers that project states to keys and values.
+
+    A decoder announces each call by `captions` or `beams`. Every thread has a call of its own, so that threads can share a
+    decoder. Training is the exception: with checkpointed activations, PyTorch runs the layers again in threads of its own, as
+    the last call with gradients did; so gradients must be computed before the next such call.
     """
 
     def __init__(self, model: PreTrainedModel, projections: Iterable[nn.Module]) -> None:
@@ -34,50 +54,60 @@ class Sharing:
         self.grouped = model.config._attn_implementation == "sdpa"
         if self.grouped:
             model.set_attn_implementation(GROUPED)
-        self.clip_index: Tensor | None = None
-        self.rows = 1
+        self._last_with_gradients = _Call()
         for projection in projections:
             projection.register_forward_pre_hook(self._gather)
             projection.register_forward_hook(self._hand_out)
 
     def captions(self, inputs: Tensor, states: Tensor, states_mask: Tensor, clip_index: Tensor | None) -> Tensor | None:
-        """From now on the states are (B, S, D), and caption i attends to those of clip `clip_index[i]`.
+        """Begin a call with states (B, S, D), in which caption i attends to those of clip `clip_index[i]`.
 
         Args:
             inputs: (C, L) token ids.
             states: (B, S, D).
             states_mask: (B, S) bool.
-            clip_index: (C,); None where the states have a row for each caption already.
+            clip_index: (C,); None where each caption has a row of states.
 
         Returns:
             the `encoder_attention_mask` to go with them; None where no state is masked, for which attention is faster.
         """
-        self.clip_index, self.rows = clip_index, 1
         if clip_index is None:
+            self._begin(_Call())
             return states_mask.to(states.dtype)
         clip_index = clip_index.to(states.device)
         each = torch.arange(len(states), device=states.device).repeat_interleave(max(1, len(inputs) // len(states)))
-        if self.grouped and torch.equal(clip_index, each):
-            self.clip_index = None
+        grouped = self.grouped and torch.equal(clip_index, each)
+        self._begin(_Call() if grouped else _Call(clip_index))
         if bool(states_mask.all()):
             return None
         # `transformers` takes a mask as it is if it has four dimensions: (B, 1, 1, S), or added to energies (C, 1, L, S).
-        if self.clip_index is None:
+        if grouped:
             return states_mask[:, None, None]
         silent = ~states_mask[clip_index][:, None, None].expand(-1, 1, inputs.shape[1], -1)
         return states.new_zeros(silent.shape).masked_fill(silent, torch.finfo(states.dtype).min)
 
     def beams(self, rows: int) -> None:
-        """From now on so many rows of states in a row are alike."""
-        self.clip_index, self.rows = None, rows
+        """Begin a call in which each clip's row of states stands `rows` times in succession."""
+        self._begin(_Call(rows=rows))
+
+    def _begin(self, call: _Call) -> None:
+        _calls.of[self] = call
+        if torch.is_grad_enabled():
+            self._last_with_gradients = call
+
+    @property
+    def _call(self) -> _Call:
+        return _calls.of.get(self, self._last_with_gradients)
 
     def _gather(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return arguments if self.rows == 1 else (arguments[0][:: self.rows].contiguous(), *arguments[1:])
+        rows = self._call.rows
+        return arguments if rows == 1 else (arguments[0][::rows].contiguous(), *arguments[1:])
 
     def _hand_out(self, _: nn.Module, __: tuple[Tensor, ...], projected: Tensor) -> Tensor:
-        if self.clip_index is not None:
-            return projected[self.clip_index]
-        return projected if self.rows == 1 or self.grouped else projected.repeat_interleave(self.rows, dim=0)
+        clip_index, rows = self._call
+        if clip_index is not None:
+            return projected[clip_index]
+        return projected if rows == 1 or self.grouped else projected.repeat_interleave(rows, dim=0)
 
 
 def _attend(

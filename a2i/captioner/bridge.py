@@ -1,20 +1,43 @@
-"""Encoder states → what the decoder attends to."""
+"""Encoder states → what the decoder attends to.
 
-from typing import Any, Literal, get_args
+There are three: `Bridge` passes each state on, `Resampler` sums all of them up in a few, and `KeywordBridge` wraps either and
+adds one state for the sources that it recognises.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-BridgeKind = Literal["auto", "identity", "projection", "resampler"]
+BridgeKind = Literal["auto", "identity", "projection", "resampler", "keywords"]
 
 
-def make_bridge(encoder_width: int, decoder_width: int, bridge: BridgeKind | dict[str, Any]) -> "Bridge | Resampler":
+class Bridged(NamedTuple):
+    """What the decoder attends to.
+
+    Attributes:
+        states: (B, S, D_decoder).
+        mask: (B, S) bool, True for real states.
+        evidence: (B,) log-probability of the keywords that were estimated; None where none were.
+    """
+
+    states: Tensor
+    mask: Tensor
+    evidence: Tensor | None = None
+
+
+def make_bridge(
+    encoder_width: int, decoder_width: int, bridge: BridgeKind | dict[str, Any]
+) -> "Bridge | Resampler | KeywordBridge":
     """The bridge of a kind, or of a kind with settings of its own: `{"kind": "resampler", "queries": 64}`.
 
     Args:
         encoder_width: size of an encoder state.
         decoder_width: size that the decoder attends to.
-        bridge: `identity`, `projection`, `auto` (see `Bridge`), or `resampler` (see `Resampler`).
+        bridge: `identity`, `projection`, `auto` (see `Bridge`), `resampler` (see `Resampler`), or `keywords` with `inner` and
+            `names` (see `KeywordBridge`).
 
     Raises:
         ValueError: an unknown kind or setting, or one that does not fit.
@@ -25,6 +48,8 @@ def make_bridge(encoder_width: int, decoder_width: int, bridge: BridgeKind | dic
     try:
         if settings["kind"] == "resampler":
             return Resampler(encoder_width, decoder_width, **{**settings, "kind": "resampler"})
+        if settings["kind"] == "keywords":
+            return KeywordBridge(encoder_width, decoder_width, **{**settings, "kind": "keywords"})
         return Bridge(encoder_width, decoder_width, **settings)
     except TypeError as error:
         raise ValueError(f"got bridge {bridge!r}: {error}") from error
@@ -32,6 +57,8 @@ def make_bridge(encoder_width: int, decoder_width: int, bridge: BridgeKind | dic
 
 class Bridge(nn.Module):
     """Fits the encoder's states (B, S, D_encoder) to the decoder's cross-attention (B, S, D_decoder), each by itself."""
+
+    label_head = None  # it learns nothing from labels
 
     def __init__(self, encoder_width: int, decoder_width: int, kind: str = "auto") -> None:
         """Choose how.
@@ -62,9 +89,9 @@ class Bridge(nn.Module):
     def settings(self) -> str:
         return self.kind
 
-    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """States (B, S, D_encoder) and mask (B, S) → (B, S, D_decoder) and the same mask."""
-        return self.projection(states), mask
+    def forward(self, states: Tensor, mask: Tensor, labels: Tensor | None = None) -> Bridged:
+        """States (B, S, D_encoder) and mask (B, S) → (B, S, D_decoder) and the same mask; labels are not used."""
+        return Bridged(self.projection(states), mask)
 
 
 class Resampler(nn.Module):
@@ -74,6 +101,8 @@ class Resampler(nn.Module):
     attend to the states and to themselves, then a feed-forward network; each with a residual and a norm before it. Unlike
     there, the states bring their own sense of time, from the encoder.
     """
+
+    label_head = None  # it learns nothing from labels
 
     def __init__(
         self,
@@ -114,14 +143,17 @@ class Resampler(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.outward = nn.Linear(width, decoder_width)
 
-    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """States (B, S, D_encoder) and mask (B, S), at least one real state a clip → (B, Q, D_decoder) and mask (B, Q)."""
+    def forward(self, states: Tensor, mask: Tensor, labels: Tensor | None = None) -> Bridged:
+        """States (B, S, D_encoder) and mask (B, S), at least one real state per clip → (B, Q, D_decoder) and mask (B, Q).
+
+        Labels are not used.
+        """
         states = self.inward(states)
         queries = self.queries.expand(len(states), -1, -1)
         seen = torch.cat((mask, mask.new_ones(queries.shape[:2])), dim=1)
         for layer in self.layers:
             queries = layer(queries, states, seen)
-        return self.outward(self.norm(queries)), seen[:, states.shape[1] :]
+        return Bridged(self.outward(self.norm(queries)), seen[:, states.shape[1] :])
 
 
 class _ResamplerLayer(nn.Module):
@@ -141,3 +173,172 @@ class _ResamplerLayer(nn.Module):
         queries = queries + attended
         after: Tensor = queries + self.feed_forward(queries)
         return after
+
+
+class KeywordBridge(nn.Module):
+    """Recognises the sources in a clip, one or two, and passes them to the decoder as one more state after an inner bridge's.
+
+    After Koizumi et al. 2020, "A Transformer-based audio captioning model with keyword estimation". There keywords are words of
+    the captions; here they are the labels of a data set. A decoder that reads states alone weighs the probability of a wording
+    together with that of a source, and so prefers the source with few wordings where two sound alike. With keywords, it has
+    only to find the words.
+
+    Which sources are likely and whether there are two are two questions, answered by `label_head` and `several`: either of two
+    sources that sound alike may be the only one, and a loud source may be heard together with a soft one.
+    """
+
+    single: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        encoder_width: int,
+        decoder_width: int,
+        names: Sequence[str],
+        kind: str = "keywords",
+        inner: BridgeKind | dict[str, Any] = "auto",
+        alone: Sequence[str] = (),
+        unlikely: str | None = None,
+        min_probability: float = 0.25,
+        min_probability_of_two: float = 0.98,
+        hidden: int = 64,
+        ranks: int = 4,
+    ) -> None:
+        """Set up with random weights.
+
+        Args:
+            encoder_width: size of an encoder state.
+            decoder_width: size that the decoder attends to.
+            names: of the labels.
+            kind: its name in the settings.
+            inner: the bridge for the states, see `make_bridge`.
+            alone: labels that never stand beside another, such as silence.
+            unlikely: the label for clips whose keywords have less than `min_probability`; None to keep the likeliest.
+            min_probability: minimum probability of the keywords together.
+            min_probability_of_two: minimum probability that there are two sources, for two keywords. High, because in
+                training clips are mixed, and two sources far more common.
+            hidden: units of the network that finds whether there are two sources.
+            ranks: number of the largest label probabilities that this network reads.
+
+        Raises:
+            ValueError: there are no names, or one twice; `alone` and `unlikely` are not among them; or the inner bridge does
+                not fit.
+        """
+        super().__init__()
+        self.names = list(names)
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError(f"got keywords {self.names}; expected the names of a data set's labels, each once")
+        if foreign := {*alone, *([] if unlikely is None else [unlikely])} - set(self.names):
+            raise ValueError(f"got {sorted(foreign)}, which are none of the keywords {self.names}")
+        if hidden < 1 or ranks < 1 or not (0 <= min_probability <= 1 and 0 <= min_probability_of_two <= 1):
+            raise ValueError(
+                f"got hidden={hidden}, ranks={ranks}, min_probability={min_probability}, min_probability_of_two="
+                f"{min_probability_of_two}; expected at least 1 of both, and probabilities from 0 to 1"
+            )
+        self.inner = make_bridge(encoder_width, decoder_width, inner)
+        self.settings: dict[str, Any] = {
+            **{"kind": kind, "inner": self.inner.settings},
+            **{"names": self.names, "alone": list(alone), "unlikely": unlikely},
+            **{"min_probability": min_probability, "min_probability_of_two": min_probability_of_two},
+            **{"hidden": hidden, "ranks": ranks},
+        }
+        self.label_head = LabelHead(encoder_width, len(self.names))
+        self.embedding = nn.Linear(len(self.names) + 1, decoder_width, bias=False)
+        nn.init.normal_(self.embedding.weight)
+        single = torch.tensor([*(self.names.index(name) for name in alone), len(self.names)])
+        self.register_buffer("single", single, persistent=False)  # "none of them" stands alone too
+        inputs = 2 * encoder_width + min(ranks, len(self.names) + 1)
+        self.register_buffer("mean", torch.zeros(inputs))  # of what `several` reads, over its training clips
+        self.register_buffer("std", torch.ones(inputs))
+        last = nn.Linear(hidden, 1)
+        # One keyword, until it has learnt when there are two.
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, -10.0)
+        self.several = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(0.3), last)
+        self.several.requires_grad_(False)  # it learns after all else, see `a2i.training.several`
+
+    def forward(self, states: Tensor, mask: Tensor, labels: Tensor | None = None) -> Bridged:
+        """Bridge the states and add the keywords' state.
+
+        Args:
+            states: (B, S, D_encoder).
+            mask: (B, S) bool.
+            labels: (B, labels + 1) shares of the true labels, to learn from; None to estimate them. Where a clip's are all 0,
+                they are not known and are estimated.
+
+        Returns:
+            states (B, S + 1, D_decoder), mask, and where labels is None the evidence.
+        """
+        bridged, evidence = self.inner(states, mask), None
+        if labels is None:
+            labels, evidence = self.estimate(states, mask)
+        elif not bool((known := labels.sum(dim=1, keepdim=True) > 0).all()):
+            labels = torch.where(known, labels, self.estimate(states, mask)[0])
+        state = self.embedding(labels)[:, None].to(bridged.states.dtype)
+        return Bridged(torch.cat((bridged.states, state), dim=1), pad(bridged.mask, (0, 1), value=True), evidence)
+
+    def estimate(self, states: Tensor, states_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimate the keywords: the likeliest label, or the two likeliest.
+
+        Args:
+            states: (B, S, D_encoder).
+            states_mask: (B, S) bool.
+
+        Returns:
+            shares (B, labels + 1), as training takes them from the labels: equal for each keyword, with a sum of 1, the last
+            for "none of them"; and (B,) finite log-probability that `label_head` gives to the keywords together.
+        """
+        probabilities = self.label_head(states, states_mask).exp()
+        best = probabilities.topk(2, dim=1)
+        inputs = (self.several_inputs(states, states_mask) - self.mean) / self.std
+        several = self.several(inputs)[:, 0].sigmoid() > self.settings["min_probability_of_two"]
+        second = several & ~torch.isin(best.indices, self.single).any(dim=1)
+        keywords = torch.zeros_like(probabilities).scatter(
+            1, best.indices, torch.stack((torch.ones_like(second), second), 1).float()
+        )
+        if self.settings["unlikely"] is not None:
+            unlikely = torch.zeros_like(keywords[0])
+            unlikely[self.names.index(self.settings["unlikely"])] = 1
+            together = (probabilities * keywords).sum(dim=1, keepdim=True)
+            keywords = torch.where(together >= self.settings["min_probability"], keywords, unlikely)
+        # What underflows to 0 has no logarithm.
+        evidence = (probabilities * keywords).sum(dim=1).clamp_min(torch.finfo(torch.float32).tiny).log()
+        return keywords / keywords.sum(dim=1, keepdim=True), evidence
+
+    def several_inputs(self, states: Tensor, states_mask: Tensor) -> Tensor:
+        """States (B, S, D_encoder) and mask (B, S) → (B, inputs), which `several` reads once it is standardised.
+
+        These are the states' mean and maximum, and the largest log-probabilities of labels.
+        """
+        log_probabilities = self.label_head(states, states_mask)
+        ranks = min(self.settings["ranks"], log_probabilities.shape[1])
+        return torch.cat((pooled(states, states_mask).float(), log_probabilities.topk(ranks, dim=1).values), dim=1)
+
+
+def pooled(states: Tensor, states_mask: Tensor) -> Tensor:
+    """States (B, S, D) and mask (B, S) → mean and maximum over the real ones (B, 2 D)."""
+    real = states_mask[:, :, None]
+    mean = (states * real).sum(dim=1) / real.sum(dim=1)
+    maximum = states.masked_fill(~real, float("-inf")).amax(dim=1)
+    return torch.cat((mean, maximum), dim=1)
+
+
+class LabelHead(nn.Module):
+    """A linear head on the mean and the maximum of the states over time."""
+
+    def __init__(self, width: int, labels: int) -> None:
+        """Set up.
+
+        Args:
+            width: D, of the states.
+            labels: number of labels; one more output stands for "none of them".
+        """
+        super().__init__()
+        self.labels = labels
+        self.linear = nn.Linear(2 * width, labels + 1)
+
+    def forward(self, states: Tensor, states_mask: Tensor) -> Tensor:
+        """States (B, S, D) and mask (B, S) → log-probabilities (B, labels + 1)."""
+        log_probabilities: Tensor = self.linear(pooled(states, states_mask)).float().log_softmax(dim=1)
+        return log_probabilities

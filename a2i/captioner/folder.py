@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from a2i import plugins
 from a2i.captioner import decoders, encoders
+from a2i.captioner.candidates import Calibration
 from a2i.captioner.cleaning import Lexicon
-from a2i.captioner.confidence import Calibration
 from a2i.captioner.decoders import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.features import FeatureSettings
@@ -40,7 +41,6 @@ REACHING = frozenset(
     {"attn_implementation", "experts_implementation", "pretrained", "revision", "auto_map", "custom_pipelines"}
     | {"trust_remote_code", "quantization_config", "use_kernels", "kernel_config", "code_revision", "adapter_kwargs"}
 )
-CONFIGS = {"ast": "ASTConfig", "gpt2": "GPT2Config"}  # parts whose `config` is one of transformers'
 ABANDONED = 3_600  # seconds after which a new folder that no one has finished is swept away
 
 
@@ -120,11 +120,10 @@ def _write(captioner: Any, folder: Path, card: str, dtype: torch.dtype) -> None:
     settings = {
         "format": FORMAT,
         "features": asdict(captioner.log_mel.settings),
-        "encoder": {"name": _file_name(captioner.encoder), "settings": captioner.encoder.settings},
+        "encoder": {**_named(captioner.encoder, encoders), "settings": captioner.encoder.settings},
         "bridge": captioner.bridge.settings,
-        "keywords": captioner.keywords.settings if captioner.keywords else None,
         "decoder": {
-            "name": _file_name(captioner.decoder),
+            **_named(captioner.decoder, decoders),
             "vocab_size": captioner.decoder.vocab_size,
             "settings": captioner.decoder.settings,
         },
@@ -166,6 +165,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
         FileNotFoundError: there is no captioner there.
         ValueError: it was written by a newer version, or its settings can't be read.
     """
+    plugins.load()
     folder = Path(folder)
     for file in (SETTINGS_FILE, WEIGHTS_FILE):
         if not (folder / file).is_file():
@@ -180,20 +180,25 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
         if settings["format"] != FORMAT:
             raise ValueError(f"captioner format {settings['format']}; this version of a2i reads {FORMAT}")
         _check_tokenizer(folder / TOKENIZER_FOLDER)
-        encoder, decoder = _local(settings["encoder"]), _local(settings["decoder"])
+        encoder, decoder = settings["encoder"], settings["decoder"]
+        _check_known(encoder, "encoder", encoders)
+        _check_known(decoder, "decoder", decoders)
         parts = {
-            "encoder": encoders.build(encoder["name"], encoder["settings"]),
-            "decoder": decoders.build(decoder["name"], decoder["vocab_size"], decoder["settings"]),
+            "encoder": encoders.build(encoder["name"], _local(encoder["settings"], encoders.find(encoder["name"]))),
+            "decoder": decoders.build(
+                decoder["name"],
+                decoder["vocab_size"],
+                _local(decoder["settings"], decoders.find(decoder["name"])),
+            ),
             "tokenizer": CaptionTokenizer.load(
                 # Absolute: a relative path with one slash could be the name of a repository.
                 (folder / TOKENIZER_FOLDER).resolve(),
                 settings["max_tokens"],
                 settings.get("bos", True),
             ),
-            "bridge": settings["bridge"],
+            "bridge": _bridge(settings),
             "features": FeatureSettings(**settings["features"]),
             "decoding": Decoding(**settings["decoding"]),
-            "keywords": settings.get("keywords"),
         }
         calibration = Calibration(**settings["calibration"]) if settings.get("calibration") else None
         lexicon = Lexicon.load(folder / LEXICON_FILE) if (folder / LEXICON_FILE).is_file() else None
@@ -210,24 +215,30 @@ def _number(text: str) -> float:
     return value
 
 
-def _local(part: dict[str, Any]) -> dict[str, Any]:
-    """An encoder's or decoder's name and settings, without what transformers' own configuration does not declare.
+def _bridge(settings: dict[str, Any]) -> Any:
+    """The bridge's settings; older folders have the keywords beside it."""
+    if keywords := settings.get("keywords"):
+        return {"kind": "keywords", "inner": settings["bridge"], **keywords}
+    return settings["bridge"]
+
+
+def _local(settings: dict[str, Any], part: type[Any]) -> dict[str, Any]:
+    """The settings of an encoder or decoder class, without what its `config_class` of transformers does not declare.
 
     Of that, a checkpoint's leftovers are of no use, and a stranger's additions would be obeyed.
 
     Raises:
         ValueError: one names code, kernels or other weights.
     """
-    if foreign := sorted(_reaching(part["settings"])):
+    if foreign := sorted(_reaching(settings)):
         raise ValueError(f"names {foreign[0]!r}; expected settings that need no code and no other weights than its own")
-    settings = part["settings"]
-    if (config := settings.get("config")) is None:
-        return part
-    import transformers
+    declares = getattr(part, "config_class", None)
+    if declares is None or (config := settings.get("config")) is None:
+        return settings
+    from transformers import PreTrainedConfig
 
-    declares: Any = getattr(transformers, CONFIGS[part["name"]])
-    known = declares().to_dict().keys() - transformers.PreTrainedConfig().to_dict().keys()
-    return {**part, "settings": {**settings, "config": {key: config[key] for key in config if key in known}}}
+    known = declares().to_dict().keys() - PreTrainedConfig().to_dict().keys()
+    return {**settings, "config": {key: config[key] for key in config if key in known}}
 
 
 def _reaching(settings: Any) -> set[str]:
@@ -256,6 +267,15 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _file_name(part: nn.Module) -> str:
-    """`ast` for `a2i.captioner.encoders.ast.ASTEncoder`."""
-    return type(part).__module__.rsplit(".", 1)[-1]
+def _check_known(part: dict[str, Any], kind: str, room: Any) -> None:
+    """Raise a ValueError where there is no part of that name: its plug-in may not be allowed, or the name is wrong."""
+    try:
+        room.find(part["name"])
+    except ValueError as error:
+        raise ValueError(plugins.refusal(kind, part["name"], part.get("plugin"), room.names())) from error
+
+
+def _named(part: nn.Module, room: Any) -> dict[str, str]:
+    """The name of a part; of a plug-in's also whose it is, for those who lack the plug-in."""
+    plugin = plugins.origin(type(part))
+    return {"name": room.name_of(part), **({} if plugin is None else {"plugin": plugin})}

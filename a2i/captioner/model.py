@@ -12,17 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from a2i.audio.waveforms import check
-from a2i.captioner.bridge import Bridge, BridgeKind, Resampler, make_bridge
-from a2i.captioner.candidates import Candidate, best_first, distinct
+from a2i.captioner.bridge import Bridged, BridgeKind, make_bridge
+from a2i.captioner.candidates import Calibration, Candidate, best_first, distinct
 from a2i.captioner.cleaning import Lexicon
-from a2i.captioner.confidence import Calibration
 from a2i.captioner.decoders import Decoding
 from a2i.captioner.folder import WEIGHTS_FILE, check_finite, read, standing, write
-from a2i.captioner.keywords import Keywords
+from a2i.captioner.protocols import Decoder, Encoder
 from a2i.captioner.text import IGNORE, CaptionTokenizer, TokenBatch
 from a2i.features import FeatureSettings, LogMel, side_by_side
-
-LEAST = math.log(torch.finfo(torch.float32).tiny)  # of evidence: what underflows to 0 has no logarithm
 
 
 class Captioner(nn.Module):
@@ -30,64 +27,47 @@ class Captioner(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
-        decoder: nn.Module,
+        encoder: Encoder,
+        decoder: Decoder,
         tokenizer: CaptionTokenizer,
         bridge: BridgeKind | dict[str, Any] = "auto",
         features: FeatureSettings | None = None,
         decoding: Decoding | None = None,
-        keywords: dict[str, Any] | None = None,
     ) -> None:
         """Put a captioner together.
 
         Args:
-            encoder: see `a2i.captioner.encoders`.
-            decoder: see `a2i.captioner.decoders`.
+            encoder: see `a2i.captioner.protocols`.
+            decoder: see `a2i.captioner.protocols`.
             tokenizer: whose vocabulary the decoder has.
             bridge: see `a2i.captioner.bridge`.
             features: of the log-mel spectrogram.
             decoding: how captions are found unless a call says otherwise.
-            keywords: `a2i.captioner.keywords.Keywords`' names and settings; None for a decoder that is told none.
 
         Raises:
             ValueError: the bridge does not fit.
         """
         super().__init__()
         self.log_mel = LogMel(features)
-        self.encoder = encoder
-        self.bridge: Bridge | Resampler = make_bridge(encoder.width, decoder.width, bridge)  # type: ignore[arg-type]
-        self.keywords = Keywords(encoder.width, decoder.width, **keywords) if keywords else None  # type: ignore[arg-type]
-        self.decoder = decoder
+        self.encoder: Encoder = encoder
+        self.bridge = make_bridge(encoder.width, decoder.width, bridge)
+        self.decoder: Decoder = decoder
         self.tokenizer = tokenizer
         self.decoding = decoding or Decoding()
+        self.name = "captioner"  # `load` gives it the folder's
+        self.licence: str | None = None
         self.calibration: Calibration | None = None
         self.lexicon: Lexicon | None = None
+        self.register_load_state_dict_pre_hook(_rename_keywords)
 
     @property
     def device(self) -> torch.device:
         return self.log_mel.window.device
 
-    def encode(self, log_mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """log-mel (B, T, F) and mask (B, T) → what the decoder attends to, states (B, S, D) and mask (B, S)."""
-        return self.attended(*self.encoder(log_mel, mask))
-
-    def attended(self, states: Tensor, states_mask: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The encoder's states → what the decoder attends to: bridged, and the keywords after them if there are any.
-
-        Args:
-            states: (B, S, D_encoder).
-            states_mask: (B, S) bool.
-            labels: (B, keywords + 1) shares of the true ones, to learn from; None to estimate them. All 0 where a clip's
-                are not known: these are estimated.
-        """
-        bridged, bridged_mask = self.bridge(states, states_mask)
-        if self.keywords is None:
-            return bridged, bridged_mask
-        if labels is None or not bool((known := labels.sum(dim=1, keepdim=True) > 0).all()):
-            shares, _ = self.keywords.estimate(states, states_mask)
-            labels = shares if labels is None else torch.where(known, labels, shares)
-        keyword_state = self.keywords(labels).to(bridged.dtype)
-        return torch.cat((bridged, keyword_state), dim=1), nn.functional.pad(bridged_mask, (0, 1), value=True)
+    def encode(self, log_mel: Tensor, mask: Tensor) -> Bridged:
+        """log-mel (B, T, F) and mask (B, T) → what the decoder attends to."""
+        bridged: Bridged = self.bridge(*self.encoder(log_mel, mask))
+        return bridged
 
     def loss(
         self, log_mel: Tensor, mask: Tensor, tokens: TokenBatch, clip_index: Tensor, label_smoothing: float = 0.0
@@ -104,12 +84,13 @@ class Captioner(nn.Module):
         Returns:
             mean over all target tokens, in nats, and the number of those tokens.
         """
-        return self.loss_from_states(*self.encode(log_mel, mask), tokens, clip_index, label_smoothing)
+        bridged = self.encode(log_mel, mask)
+        return self.loss_from_states(bridged.states, bridged.mask, tokens, clip_index, label_smoothing)
 
     def loss_from_states(
         self, states: Tensor, states_mask: Tensor, tokens: TokenBatch, clip_index: Tensor, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """`loss` of clips that are encoded already: states (B, S, D) and mask (B, S)."""
+        """`loss` from what the decoder attends to: states (B, S, D) and mask (B, S)."""
         logits = self.decoder(tokens.inputs, tokens.mask, states, states_mask, clip_index)
         targets = tokens.targets.flatten()
         loss = cross_entropy(
@@ -157,38 +138,40 @@ class Captioner(nn.Module):
             return self.caption_states(states, states_mask, decoding)
 
     @torch.no_grad()
-    def caption_states(self, heard: Tensor, heard_mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
-        """Captions of a batch of encoded clips, the encoder's own states (B, S, D) and mask (B, S); see `caption`."""
-        count = decoding.num_candidates
+    def caption_states(self, encoded: Tensor, encoded_mask: Tensor, decoding: Decoding) -> list[list[Candidate]]:
+        """Caption a batch of encoder states (B, S, D_encoder) with their mask (B, S); see `caption`."""
         with self._precision(decoding):
-            heard = heard.to(self.log_mel.window.dtype)  # in mixed precision encoders give lower ones
-            states, states_mask = self.attended(heard, heard_mask)
-            # Known before words are searched: neither beams nor a draw would know what to do.
-            _check_finite(states.masked_fill(~states_mask[:, :, None], 0.0), "what the captioner hears")
-            try:
-                ids = self.decoder.generate(  # type: ignore[operator]
-                    states, states_mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding
-                )
-            except RuntimeError as error:  # torch's, of a draw
-                if "probability tensor" in str(error):
-                    _check_finite(states.new_tensor(math.nan), "the words' probabilities")
-                raise
-            evidence = scores = self._log_probabilities(ids, states, states_mask)
-            if self.keywords is not None:
-                evidence = self.keywords.estimate(heard, heard_mask)[1].clamp_min(LEAST).repeat_interleave(count)
+            # In mixed precision the encoder returns lower precision.
+            bridged = self.bridge(encoded.to(self.log_mel.window.dtype), encoded_mask)
+            ids, scores = self._search(bridged, decoding)
+        count = decoding.num_candidates
+        evidence = scores if bridged.evidence is None else bridged.evidence.repeat_interleave(count)
         _check_finite(torch.stack((evidence, scores)), "the captions' probabilities")
-        sure = self.calibration.confidence if self.calibration else math.exp
         captions = [self.tokenizer.decode(row) for row in ids.tolist()]
         if decoding.cleaning == "published" and self.lexicon is not None:
             captions = [self.lexicon.clean(caption) for caption in captions]
+        confidence = self.calibration.confidence if self.calibration else math.exp
         found = [
-            Candidate(caption, score, sure(seen), seen)
-            for caption, score, seen in zip(captions, scores.tolist(), evidence.tolist(), strict=True)
+            Candidate(caption, score, confidence(sure), sure)
+            for caption, score, sure in zip(captions, scores.tolist(), evidence.tolist(), strict=True)
         ]
         clips = [found[first : first + count] for first in range(0, len(found), count)]
         if decoding.do_sample:
             clips = [best_first(clip) for clip in clips]
         return [distinct(clip) for clip in clips]
+
+    def _search(self, bridged: Bridged, decoding: Decoding) -> tuple[Tensor, Tensor]:
+        """Token ids (B × n, L) and their mean log-probabilities (B × n,)."""
+        states, mask, _ = bridged
+        # Checked before the search: beam search and sampling fail in their own ways on NaN.
+        _check_finite(states.masked_fill(~mask[:, :, None], 0.0), "the states that the decoder attends to")
+        try:
+            ids = self.decoder.generate(states, mask, self.tokenizer.bos_id, self.tokenizer.eos_id, decoding)
+        except RuntimeError as error:  # torch's, when it samples
+            if "probability tensor" in str(error):
+                _check_finite(states.new_tensor(math.nan), "the tokens' probabilities")
+            raise
+        return ids, self._log_probabilities(ids, states, mask)
 
     def _precision(self, decoding: Decoding) -> AbstractContextManager[Any]:
         """Kept within mixed precision too, as training has it around validation."""
@@ -231,13 +214,13 @@ class Captioner(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import load_model
 
-        folder = standing(folder)
+        name, folder = str(folder), standing(folder)
         parts, calibration, lexicon = read(folder)
         try:
             captioner = cls(**parts)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{folder}: {error}. Expected a captioner folder as a2i writes it") from error
-        captioner.calibration, captioner.lexicon = calibration, lexicon
+        captioner.name, captioner.calibration, captioner.lexicon = name, calibration, lexicon
         try:
             load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
@@ -247,6 +230,21 @@ class Captioner(nn.Module):
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
         return captioner.to(device).eval()
+
+
+def _rename_keywords(_: nn.Module, weights: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Weights that were saved when the keywords stood beside the bridge, and not around it, get today's names."""
+    old = f"{prefix}keywords."
+    if not any(name.startswith(old) for name in weights):
+        return
+    for name in list(weights):
+        if name.startswith(f"{prefix}bridge."):
+            weights[f"{prefix}bridge.inner.{name.removeprefix(f'{prefix}bridge.')}"] = weights.pop(name)
+    for name in list(weights):
+        if name.startswith(old):
+            own = name.removeprefix(old)
+            own = f"label_{own}" if own.startswith("head.") else own
+            weights[f"{prefix}bridge.{own}"] = weights.pop(name)
 
 
 def _check_finite(values: Tensor, what: str) -> None:

@@ -4,12 +4,13 @@ Or `captions=FILE.csv` for any system's captions; `against=` for a comparison wi
 """
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from a2i.command_line import entry_point
 from a2i.compose import check_out, check_targets, fitting, plain
@@ -39,6 +40,11 @@ from a2i.evaluate.systems import (
 )
 from a2i.evaluate.wandb_log import log_run, wandb_settings
 from a2i.machine import begin_program
+from a2i.metrics.registry import choices
+
+OmegaConf.register_new_resolver(
+    "a2i.metrics", lambda: textwrap.fill(", ".join(choices()), 110), replace=True
+)  # for --help
 
 
 def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> int:

@@ -14,12 +14,10 @@ from a2i.whole import write_text
 if TYPE_CHECKING:
     from a2i.metrics.intervals import Interval
     from a2i.metrics.scoring import Comparison, Scored
-    from a2i.report import ClipRow, Score
+    from a2i.report import ClipRow, ScoreRow
 
 T = TypeVar("T")
 SHOWN_ERRORS = 10  # of clips that failed; all are in captions.csv
-SHOWN = ("bertscore_f1", "cider_d", "clip_score", "meteor", "rouge_l")  # of these, the first four a page shows at first
-LOWER_IS_BETTER = ("empty", "repetition", "blame_captioner", "blame_chance")
 
 
 def show(scored: "Scored", name: str, failed: Sequence[Captioned] = ()) -> None:
@@ -30,13 +28,13 @@ def show(scored: "Scored", name: str, failed: Sequence[Captioned] = ()) -> None:
     of_all = f"{count} of {count + len(failed)} clips" if failed else f"{count} clips"
     print(f"{name}, {of_all} (value, and where 95 of 100 bootstrap samples lie):")
     reasons = _reasons(scored)
-    for metric, figure in scored.figures.items():
-        low, high = _ends(figure.interval)
+    for metric, score in scored.scores.items():
+        low, high = _ends(score.interval)
         sure = "" if low is None or high is None else f"  {low:.4f} to {high:.4f}"
-        if figure.missing:
+        if score.missing:
             print(f"  {metric:<24} missing: {reasons[metric]}")
         else:
-            print(f"  {metric:<24}{_number(figure.value)}{sure}")
+            print(f"  {metric:<24}{_number(score.value)}{sure}")
     if said := scored.verdict:
         print(f"who failed: {said['who']}. {said['why']}")
     if failed:
@@ -84,7 +82,7 @@ def write_page(out: Path, title: str, system: System, report: dict[str, Any]) ->
         about = {"warning": says_the_same(system.scored), **about}
     if said := system.scored.verdict:
         about = {**about, "who failed": f"{said['who']}. {said['why']}"}
-    scores = [_figure(name, system.scored) for name in system.scored.figures]
+    scores = [_score_row(name, system.scored) for name in system.scored.scores]
     write_report(out / "report.html", title, scores, rows, about, **settings)
 
 
@@ -93,6 +91,7 @@ def write_comparison(
 ) -> dict[str, "Comparison"]:
     """Compare a second system with a first on the same clips: write `comparison.json` and `comparison.html`."""
     from a2i import report as pages
+    from a2i.metrics.registry import heading
     from a2i.metrics.scoring import compare
 
     with busy("comparing"):
@@ -106,19 +105,18 @@ def write_comparison(
     write_text(out / "comparison.json", _json({**values, "about": about}))
     shown = []
     for index, system in enumerate((first, second)):
-        figures = system.scored.figures
         scores = [
             # A reason in each of a table's columns would leave no room for the numbers; the reports have it.
-            _figure(name, system.scored)._replace(missing=None)
-            if name in figures
-            else pages.Score(label(name), (one.first, one.second)[index])
+            _score_row(name, system.scored)._replace(missing=None)
+            if name in system.scored.scores
+            else pages.ScoreRow(heading(name), (one.first, one.second)[index])
             for name, one in compared.items()
         ]
-        shown.append(pages.System(system.name, scores, system.about))
+        shown.append(pages.SystemScores(system.name, scores, system.about))
     differences = []
     for name, one in compared.items():
         why = "the reason is in comparison.json" if one.missing else None
-        differences.append(pages.Difference(label(name), one.difference, *_ends(one.interval), one.p_value, why))
+        differences.append(pages.DifferenceRow(heading(name), one.difference, *_ends(one.interval), one.p_value, why))
     rows = list(zip(rows_of(first), rows_of(second), strict=True))
     title = f"{second.name} against {first.name}"
     settings = _page(report, [one for one, _ in rows])
@@ -142,13 +140,13 @@ def _best_and_worst(
     rows: list[T], values: list[dict[str, float | None]], columns: list[str]
 ) -> tuple[list[T], dict[str, str]]:
     """The rows with the worst and the best by the first column in turn, and a remark on that."""
+    from a2i.metrics.registry import label
     from a2i.report.clips import best_and_worst
-    from a2i.report.figures import label as of_metric
 
     if not columns:
         return rows, {}
     order = best_and_worst([[each.get(columns[0]) for each in values]], None)
-    return [rows[index] for index in order], {"clips below": f"worst and best {of_metric(columns[0])} first, in turn"}
+    return [rows[index] for index in order], {"clips below": f"worst and best {label(columns[0])} first, in turn"}
 
 
 def _less(value: float | None, other: float | None) -> float | None:
@@ -159,8 +157,9 @@ def rows_of(system: System) -> list["ClipRow"]:
     """The clips of a system as a page or a table shows them."""
     from a2i.report import ClipRow
 
-    known = system.scored.columns()
-    columns = {name: values for name, values in known.items() if values is not None and name != "words"}
+    columns = {
+        name: values for name, values in system.scored.columns().items() if values is not None and name != "words"
+    }
     rows = []
     for index, clip in enumerate(system.clips):
         scores = {name: values[index] for name, values in columns.items()}
@@ -182,40 +181,32 @@ def rows_of(system: System) -> list["ClipRow"]:
 
 def _page(report: dict[str, Any], rows: list["ClipRow"]) -> dict[str, Any]:
     """Settings of a page."""
+    from a2i.metrics.registry import heading, shown_first, values
+
     known = rows[0].scores
-    columns = ([name for name in SHOWN if name in known] or list(known))[:4]
+    columns = ([name for name in shown_first() if name in known] or list(known))[:4]
+    lower = [value.name for value in values().values() if value.direction == "min"]
     more = {"media_clips": report["clips"], "embed_audio": report["sounds"]}
-    return {"columns": columns, "lower_is_better": (*LOWER_IS_BETTER, *map(label, LOWER_IS_BETTER)), **more}
+    return {"columns": columns, "lower_is_better": (*lower, *map(heading, lower)), **more}
 
 
-def _figure(name: str, scored: "Scored") -> "Score":
-    from a2i.report import Score
-    from a2i.report.figures import label as of_metric
+def _score_row(name: str, scored: "Scored") -> "ScoreRow":
+    from a2i.metrics.registry import heading, label
+    from a2i.report import ScoreRow
 
-    figure = scored.figures[name]
-    reason = _reasons(scored, of_metric).get(name)
-    return Score(label(name), figure.value, *_ends(figure.interval), reason, figure.settings)
+    score = scored.scores[name]
+    reason = _reasons(scored, label).get(name)
+    return ScoreRow(heading(name), score.value, *_ends(score.interval), reason, score.settings)
 
 
 def _reasons(scored: "Scored", named: Callable[[str], str] = str) -> dict[str, str]:
     """Why metrics are missing; each reason once, and where it comes again, with which metric it stood."""
     told: dict[str, str] = {}
-    missing = {name: figure.missing for name, figure in scored.figures.items() if figure.missing}
+    missing = {name: score.missing for name, score in scored.scores.items() if score.missing}
     return {
         name: reason if told.setdefault(reason, name) == name else f"as {named(told[reason])}"
         for name, reason in missing.items()
     }
-
-
-def label(name: str) -> str:
-    """A name for the report, where it would find no good one itself."""
-    labels = {
-        "distinct": "distinct captions, share",
-        "vocabulary": "vocabulary, words",
-        "mean_words": "words a caption",
-    }
-    more = {"empty": "empty captions, share", "repetition": "repetition, share"}
-    return {**labels, **more, "first_word_valid": "first word valid, share"}.get(name, name)
 
 
 def _number(value: float | None) -> str:

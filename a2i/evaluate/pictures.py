@@ -1,28 +1,21 @@
-"""Pictures of captions: drawn by a picture model, kept, and scored with CLIP and CLAP."""
+"""Pictures of captions: drawn by a picture model and kept; and the models that score them."""
 
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from a2i import audio
 from a2i.compose import build
 from a2i.data.captioned import Captioned
 from a2i.evaluate.distributed import Ranks
 from a2i.results import settings_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from a2i.diffusion import Painter
-    from a2i.metrics.pictures import CLAP, CLIP
-    from a2i.metrics.scoring import Figure
 
 DEFAULTS = {"clip": "openai/clip-vit-base-patch32", "clap": "laion/clap-htsat-unfused"}
 LONGEST = 220  # bytes of a picture's name, without ending
@@ -141,102 +134,24 @@ def _save(image: Any, path: Path, caption: str, seed: int, model: str, settings:
     part.replace(path)
 
 
-@dataclass(frozen=True)
-class PictureScorer:
-    """The chosen picture metrics with their models, of which a string says why one can't be had."""
+def load_models(settings: dict[str, Any], needs: Collection[str], device: Any) -> dict[str, Any]:
+    """The models that picture metrics need, by name, of which a string says why one can't be had.
 
-    metrics: Sequence[str]
-    clip: "CLIP | str"
-    clap: "CLAP | str"
-    pool: Sequence[str]
+    Args:
+        settings: `clip`, `clap` and `pool`.
+        needs: of the metrics, see `a2i.metrics.Metric`.
+        device: where the models run.
 
-    @classmethod
-    def of(cls, settings: dict[str, Any], metrics: Sequence[str], device: Any) -> "PictureScorer":
-        """Load the models.
+    Raises:
+        ValueError: a model that was asked for can't be had, or the pool does not fit.
+    """
+    if "picture" not in needs:
+        return {}
+    from a2i.metrics.pictures import CLAP, CLIP
 
-        Raises:
-            ValueError: a model that was asked for can't be had, or the pool does not fit.
-        """
-        from a2i.metrics.pictures import CLAP, CLIP
-
-        pool = read_pool(settings["pool"])
-        clap = _load(CLAP, settings["clap"], device) if "audio_image_similarity" in metrics else "not asked for"
-        return cls(metrics, _load(CLIP, settings["clip"], device), clap, pool)
-
-    def score(self, clips: Sequence[Captioned]) -> "dict[str, Figure]":
-        """Figures of the clips that have what each needs; of the others the values are not a number."""
-        from a2i.metrics.scoring import BLAME, CLIP_SCORES, Figure
-
-        figures: dict[str, Figure] = {}
-        for metric, names, compute in (
-            ("clip_score", CLIP_SCORES, self._clip_scores),
-            ("audio_image_similarity", ("audio_image_similarity",), self._audio_image),
-            ("blame", BLAME, self._blame),
-        ):
-            if metric in self.metrics:
-                found = compute(clips)
-                figures |= found if isinstance(found, dict) else {name: Figure(None, missing=found) for name in names}
-        return figures
-
-    def _clip_scores(self, clips: Sequence[Captioned]) -> "dict[str, Figure] | str":
-        from a2i.metrics.pictures import score_pictures
-        from a2i.metrics.scoring import CLIP_SCORES
-
-        rows = [i for i, clip in enumerate(clips) if clip.image is not None]
-        if not rows:
-            return "no clip has a picture: image=NAME draws them, pictures=FOLDER takes those of a2i.infer"
-        if isinstance(self.clip, str):
-            return self.clip
-        shown = [clips[i] for i in rows]
-        images = [clip.image for clip in shown if clip.image is not None]
-        found = score_pictures(self.clip, images, [clip.caption for clip in shown], [clip.references for clip in shown])
-        tensors = (found.clip_score, found.ref_clip_score, found.reference_score)
-        return {
-            name: _figure(values, rows, len(clips), found.settings)
-            for name, values in zip(CLIP_SCORES, tensors, strict=True)
-            if values is not None
-        }
-
-    def _blame(self, clips: Sequence[Captioned]) -> "dict[str, Figure] | str":
-        from a2i.metrics.pictures import blame_pictures
-        from a2i.metrics.scoring import BLAME
-
-        if not any(clip.human_image for clip in clips):
-            return "it needs pictures of people's captions by the same painter: image=NAME draws both"
-        rows = [i for i, clip in enumerate(clips) if _can_be_blamed(clip)]
-        if isinstance(self.clip, str) or len(rows) < 2:
-            why = f"{len(rows)} clips have a reference besides the one that was drawn; expected at least two"
-            return self.clip if isinstance(self.clip, str) else why
-        shown = [clips[i] for i in rows]
-        found = blame_pictures(
-            self.clip,
-            [clip.image for clip in shown if clip.image],
-            [clip.human_image for clip in shown if clip.human_image],
-            [clip.references[0] for clip in shown],
-            [clip.references for clip in shown],
-        )
-        values = (found.predicted, found.human, found.human_chance, found.captioner, found.conveyed)
-        settings = found.settings or {}
-        return {name: _figure(each, rows, len(clips), settings) for name, each in zip(BLAME, values, strict=True)}
-
-    def _audio_image(self, clips: Sequence[Captioned]) -> "dict[str, Figure] | str":
-        from a2i.metrics.pictures import compare_audio_image, retrieval
-
-        if isinstance(self.clip, str) or isinstance(self.clap, str):
-            return self.clip if isinstance(self.clip, str) else str(self.clap)
-        rows = [i for i, clip in enumerate(clips) if clip.image is not None and _is_heard(clip)]
-        if len(rows) < 2:
-            return (
-                f"{len(rows)} clips have both a sound that can be read and a picture; expected at least two "
-                "(audio=FOLDER finds sounds)"
-            )
-        images = [image for i in rows if (image := clips[i].image)]
-        sounds = _waveforms([clips[i] for i in rows])
-        found = compare_audio_image(self.clap, self.clip, sounds, audio.SAMPLE_RATE, images, self.pool)
-        own = _figure(found.similarity.diagonal(), rows, len(clips), found.settings)
-        ranked = retrieval(found.similarity)
-        details = {"sound_finds_picture": ranked.forward.summary, "picture_finds_sound": ranked.backward.summary}
-        return {"audio_image_similarity": replace(own, details=details)}
+    pool = read_pool(settings["pool"])
+    kinds = {"clip": CLIP, "clap": CLAP}
+    return {"pool": pool} | {name: _load(kind, settings[name], device) for name, kind in kinds.items() if name in needs}
 
 
 def read_pool(path: str | Path | None) -> tuple[str, ...]:
@@ -265,32 +180,3 @@ def _load(kind: Any, settings: dict[str, Any], device: Any) -> Any:
         if settings["model"] is not None:
             raise
         return f"{' '.join(str(error).split())}; {name}.model=FOLDER takes one from the disk"
-
-
-def _is_heard(clip: Captioned) -> bool:
-    """Whether there is a sound that can be read: beside another system's captions nobody has heard it yet."""
-    try:
-        return clip.audio is not None and len(audio.load(clip.audio, clip.start, clip.end)) > 0
-    except (OSError, ValueError):
-        return False
-
-
-def _waveforms(clips: Sequence[Captioned]) -> Iterator[np.ndarray]:
-    for clip in clips:
-        assert clip.audio is not None
-        yield audio.load(clip.audio, clip.start, clip.end)
-
-
-def _figure(values: "Tensor", rows: Sequence[int], count: int, settings: dict[str, Any]) -> "Figure":
-    """A figure of `count` clips, of which those in `rows` have a value."""
-    from a2i.metrics.scoring import Figure
-
-    clips = np.full(count, np.nan)
-    clips[list(rows)] = values.double().numpy()
-    return Figure(float(values.double().mean()), None, tuple(clips.tolist()), None, {**settings, "clips": len(rows)})
-
-
-def _can_be_blamed(clip: Captioned) -> bool:
-    """Whether there are both pictures, and a reference besides the one that was drawn."""
-    drawn, *others = map(str.strip, clip.references)
-    return clip.image is not None and clip.human_image is not None and any(other not in ("", drawn) for other in others)

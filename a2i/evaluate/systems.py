@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from a2i.data.captioned import Captioned, read_captions, same_clip
 from a2i.data.folder import told
 from a2i.evaluate.captioning import predict as predict  # where callers look for it
-from a2i.evaluate.pictures import PictureScorer
+from a2i.evaluate.pictures import load_models
 from a2i.paths import AUDIO_LANGUAGE_MODELS
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Scorer:
     bertscore: "BERTScore | str | None"
     parts: "Parts"
     samples: int
-    pictures: PictureScorer | None
+    models: dict[str, Any]
 
     @classmethod
     def of(cls, settings: dict[str, Any], device: str | None = None) -> "Scorer":
@@ -66,7 +66,7 @@ class Scorer:
             FileNotFoundError: a model was asked for and can't be had.
         """
         from a2i.metrics.parts import Parts
-        from a2i.metrics.scoring import PICTURE_METRICS
+        from a2i.metrics.registry import registered
         from a2i.pipeline import find_device
 
         metrics = chosen_metrics(settings)
@@ -75,10 +75,9 @@ class Scorer:
             raise ValueError(f"got bootstrap_samples={samples!r}; expected a whole number, 0 for no intervals")
         given = {name: value for name, value in settings["caption_metrics"].items() if value is not None}
         parts = Parts(device=device, **given)
-        bertscore = _load_bertscore(settings["bertscore"], device) if "bertscore" in metrics else None
-        asked = [name for name in PICTURE_METRICS if name in metrics]
-        pictures = PictureScorer.of(settings, asked, find_device(device)) if asked else None
-        return cls(metrics, bertscore, parts, samples, pictures)
+        needs = {need for metric in registered() if metric.name in metrics for need in metric.needs}
+        bertscore = _load_bertscore(settings["bertscore"], device) if "bertscore" in needs else None
+        return cls(metrics, bertscore, parts, samples, load_models(settings, needs, find_device(device)))
 
     def score(self, clips: Sequence[Captioned], name: str = "") -> "Scored":
         """Score a system's captions."""
@@ -86,8 +85,9 @@ class Scorer:
 
         captions, references = [clip.caption for clip in clips], [clip.references for clip in clips]
         with busy(f"scoring {len(clips)} captions {name}"):
-            seen = self.pictures.score(clips) if self.pictures else None
-            return score(captions, references, self.metrics, self.bertscore, self.parts, self.samples, seen)
+            return score(
+                captions, references, self.metrics, self.bertscore, self.parts, self.samples, self.models, clips
+            )
 
 
 def chosen_metrics(settings: dict[str, Any]) -> list[str]:
@@ -96,16 +96,17 @@ def chosen_metrics(settings: dict[str, Any]) -> list[str]:
     Raises:
         ValueError: one is unknown.
     """
-    from a2i.metrics.scoring import METRICS, PICTURE_METRICS
+    from a2i.metrics.registry import choices, registered
 
-    asked = settings["metrics"]
+    asked, known = settings["metrics"], choices()
     if asked is None:
         seen = settings["pictures"] is not None or settings["image"]
-        return [name for name in METRICS if seen or name not in PICTURE_METRICS]
+        without = {metric.name for metric in registered() if "picture" in metric.needs and not seen}
+        return [name for name in known if name not in without]
     metrics = [asked] if isinstance(asked, str) else list(asked)
-    unknown = [name for name in metrics if name not in METRICS]
+    unknown = [name for name in metrics if name not in known]
     if unknown or not metrics:
-        raise ValueError(f"got metrics={unknown}; expected some of {', '.join(METRICS)}")
+        raise ValueError(f"got metrics={unknown}; expected some of {', '.join(known)}")
     return metrics
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a2i.evaluate.pages import SHOWN, label, rows_of
+from a2i.evaluate.pages import rows_of
 from a2i.evaluate.systems import System, busy
 
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ def log_run(
     """
     import wandb
 
+    from a2i.metrics.registry import shown_first
     from a2i.report.clips import best_and_worst
     from a2i.tracking import WAITS, begin_run, clip_table, close_wandb
 
     scored, rows = system.scored, rows_of(system)
-    shown = [name for name in SHOWN if name in rows[0].values][:4]
+    shown = [name for name in shown_first() if name in rows[0].values][:4]
     media = best_and_worst([[row.values.get(name) for row in rows] for name in shown or [""]], report["clips"])
     failed = True
     try:
@@ -59,7 +60,7 @@ def log_run(
             )
             run = begin_run(out, begin)
             values: dict[str, Any] = {
-                f"{split}/{name}": figure.value for name, figure in scored.figures.items() if figure.value is not None
+                f"{split}/{name}": score.value for name, score in scored.scores.items() if score.value is not None
             }
             values |= {
                 f"{split}/histograms/{name}": wandb.Histogram([value for value in column if value == value])
@@ -88,12 +89,12 @@ def plot_intervals(scored: "Scored") -> Any:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from a2i.report.figures import label as of_metric
+    from a2i.metrics.registry import heading
 
     known = {
-        name: (figure.value, figure.interval)
-        for name, figure in scored.figures.items()
-        if figure.value is not None and figure.interval is not None and -1 <= figure.value <= 2
+        name: (score.value, score.interval)
+        for name, score in scored.scores.items()
+        if score.value is not None and score.interval is not None and -1 <= score.value <= 2
     }
     if not known:
         return None
@@ -102,7 +103,7 @@ def plot_intervals(scored: "Scored") -> Any:
     for place, (value, interval) in enumerate(known.values()):
         axes.plot([interval.low, interval.high], [place, place], color="C0")
         axes.plot(value, place, "o", color="C0", ms=4)
-    axes.set_yticks(range(len(known)), [of_metric(label(name)) for name in known])
+    axes.set_yticks(range(len(known)), [heading(name) for name in known])
     axes.set(xlabel="score, and where 95 of 100 bootstrap samples lie", ylim=(len(known) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
     canvas = FigureCanvasAgg(drawing)
@@ -114,10 +115,10 @@ def _scores(scored: "Scored") -> Any:
     import wandb
 
     table = wandb.Table(columns=["metric", "value", "low", "high", "missing"])
-    for name, figure in scored.figures.items():
-        interval = figure.interval
+    for name, score in scored.scores.items():
+        interval = score.interval
         low, high = (None, None) if interval is None else (interval.low, interval.high)
-        table.add_data(name, None if figure.value is None else float(figure.value), low, high, figure.missing)
+        table.add_data(name, None if score.value is None else float(score.value), low, high, score.missing)
     return table
 
 

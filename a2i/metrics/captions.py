@@ -9,37 +9,21 @@ network.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from a2i.metrics.fense import fluency_error, penalised, sentence_similarity
-from a2i.metrics.java import meteor, spice, treebank
-from a2i.metrics.parts import INSTALL, MissingError, Parts, Result, Tally, Tokens, library
-
-BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
-ALL = (*BLEU, "rouge_l", "cider_d", "meteor", "spice", "spider", "spider_fl", "fense")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One metric of N captions: the numbers, or why there are none."""
-
-    corpus: float | None  # of all captions together
-    clips: tuple[float, ...] | None  # N numbers, one a caption
-    missing: str | None  # one line: why there are no numbers, and how to get them
-    settings: dict[str, Any]  # what made them: plain values for a report or a log
-    tally: Tally | None = field(default=None, compare=False, repr=False)  # of BLEU and METEOR
+from a2i.metrics.java import treebank
+from a2i.metrics.parts import Inputs, MissingError, Parts, Score, Tally, Tokens, library
+from a2i.metrics.registry import compute, registered
 
 
 def score_captions(
     predicted: Sequence[str],
     references: Sequence[Sequence[str]],
-    metrics: Sequence[str] = ALL,
+    metrics: Sequence[str] | None = None,
     parts: Parts | None = None,
 ) -> dict[str, Score]:
     """Score captions against their references, one or more each; their number may differ from clip to clip.
@@ -64,62 +48,20 @@ def score_captions(
     Args:
         predicted: N captions, '' where there is none.
         references: N lists of reference captions.
-        metrics: which to compute, of `ALL`.
+        metrics: which to compute, of those that captions and references are enough for; None for all.
         parts: Java, and models; None for the defaults.
 
     Raises:
         ValueError: there is no caption, the lists differ in length, a clip has no reference with a word in it, something
             is not a string, or a metric is unknown.
     """
-    _check(predicted, references, metrics)
-    parts = parts or Parts()
-    tokens = _tokenize(predicted, references, parts)
-    scores: dict[str, Score] = {}
-    return {name: _score(name, tokens, parts, scores) for name in metrics}
-
-
-def _score(name: str, tokens: Tokens, parts: Parts, scores: dict[str, Score]) -> Score:
-    """A metric, from `scores` if it is there; otherwise it is there afterwards."""
-    if name in scores:
-        return scores[name]
-    try:
-        if name in _DERIVED:
-            needed, formula = _DERIVED[name]
-            found = []
-            for other in needed:
-                found.append(_score(other, tokens, parts, scores))
-                if reason := found[-1].missing:
-                    raise MissingError(reason)
-            clips = formula(*(np.array(score.clips) for score in found))
-            settings = {key: value for score in found for key, value in score.settings.items()}
-            result = Result(clips.mean(), clips, settings)
-        else:
-            result = _COMPUTE[name](tokens, parts)
-        corpus, clips = float(result.corpus), tuple(map(float, result.clips))
-        scores[name] = Score(corpus, clips, None, tokens.settings | result.settings, result.tally)
-    except MissingError as reason:
-        scores[name] = Score(None, None, str(reason), dict(tokens.settings))
-    except ImportError as error:
-        package = (error.name or str(error)).split(".")[0]
-        scores[name] = Score(None, None, f"{package} is not installed: {INSTALL}", dict(tokens.settings))
-    return scores[name]
-
-
-def _check(predicted: Sequence[str], references: Sequence[Sequence[str]], metrics: Sequence[str]) -> None:
-    if isinstance(predicted, str) or len(predicted) != len(references) or not len(predicted):
-        raise ValueError(
-            f"got {len(predicted)} captions ({type(predicted).__name__}) and {len(references)} lists of references; "
-            "expected a list of captions, not empty, and as many lists of references"
-        )
-    for i, (caption, group) in enumerate(zip(predicted, references, strict=True)):
-        if isinstance(group, str) or not all(isinstance(text, str) for text in (caption, *group)):
-            raise ValueError(
-                f"clip {i}: got {caption!r} with the references {group!r}; expected a string ('' where the caption is "
-                "missing) and a list of strings"
-            )
-    unknown = [metrics] if isinstance(metrics, str) else sorted(set(metrics) - set(ALL))
+    known = [metric.name for metric in registered() if metric.at_validation]
+    wanted = known if metrics is None else metrics
+    unknown = [wanted] if isinstance(wanted, str) else sorted(set(wanted) - set(known))
     if unknown:
-        raise ValueError(f"got the metrics {unknown}; expected a list of some of {', '.join(ALL)}")
+        raise ValueError(f"got the metrics {unknown}; expected a list of some of {', '.join(known)}")
+    inputs = Inputs(predicted, references, parts or Parts())
+    return {name: value for wish in wanted for name, value in compute(wish, inputs).items()}
 
 
 # --- Tokens
@@ -136,7 +78,12 @@ def tokenize_without_java(sentence: str) -> str:
     return " ".join(re.findall(r"n't(?!\w)|'(?:s|re|ve|ll|d|m)(?!\w)|\w+(?:[-'&/.,]\w+)*|[%$&#@*+=~]", text))
 
 
-def _tokenize(predicted: Sequence[str], references: Sequence[Sequence[str]], parts: Parts) -> Tokens:
+def tokenize(predicted: Sequence[str], references: Sequence[Sequence[str]], parts: Parts) -> Tokens:
+    """Captions and references in tokens, by the Penn Treebank tokenizer or the rule that stands in for it.
+
+    Raises:
+        ValueError: a clip has no reference with a word in it.
+    """
     # The Java program would take a form feed or a line separator for a caption's end, and shift all that follow.
     texts = [" ".join(text.split()) for group in (predicted, *references) for text in group]
     settings = {"tokenizer": "ptb"}
@@ -157,7 +104,7 @@ def _tokenize(predicted: Sequence[str], references: Sequence[Sequence[str]], par
 # --- Metrics of tokens
 
 
-def _bleu(n: int, tokens: Tokens, parts: Parts) -> Result:
+def bleu(n: int, tokens: Tokens, parts: Parts) -> Score:
     from aac_metrics.functional.bleu import _bleu_compute, _bleu_update
 
     clips, references = _bleu_update(tokens.predicted, tokens.references, n, str.split, [], [])
@@ -170,7 +117,8 @@ def _bleu(n: int, tokens: Tokens, parts: Parts) -> Result:
         [[*clip["correct"], *clip["guess"], *pair] for clip, pair in zip(clips, lengths, strict=True)], float
     )
     settings = {**library("aac-metrics"), "reference_length": "closest"}
-    return Result(corpus[f"bleu_{n}"], scores[f"bleu_{n}"], settings, Tally(counts, partial(_bleu_of, n)))
+    tally = Tally(counts, partial(_bleu_of, n))
+    return Score.of(scores[f"bleu_{n}"], settings, corpus[f"bleu_{n}"], tally)
 
 
 def _bleu_of(n: int, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -187,34 +135,18 @@ def _bleu_of(n: int, sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return scores
 
 
-def _rouge_l(tokens: Tokens, parts: Parts) -> Result:
-    from aac_metrics.functional.rouge_l import rouge_l
+def rouge_l(tokens: Tokens, parts: Parts) -> Score:
+    from aac_metrics.functional.rouge_l import rouge_l as compute_rouge_l
 
-    corpus, clips = rouge_l(tokens.predicted, tokens.references, beta=1.2)
-    return Result(corpus["rouge_l"], clips["rouge_l"], {**library("aac-metrics"), "beta": 1.2})
+    corpus, clips = compute_rouge_l(tokens.predicted, tokens.references, beta=1.2)
+    return Score.of(clips["rouge_l"], {**library("aac-metrics"), "beta": 1.2}, corpus["rouge_l"])
 
 
-def _cider_d(tokens: Tokens, parts: Parts) -> Result:
-    from aac_metrics.functional.cider_d import cider_d
+def cider_d(tokens: Tokens, parts: Parts) -> Score:
+    from aac_metrics.functional.cider_d import cider_d as compute_cider_d
 
     if len(tokens.predicted) < 2:
         raise MissingError("CIDEr-D weighs a word by how many clips have it: score at least two clips together")
-    corpus, clips = cider_d(tokens.predicted, tokens.references, n=4, sigma=6.0)
+    corpus, clips = compute_cider_d(tokens.predicted, tokens.references, n=4, sigma=6.0)
     settings = {"n": 4, "sigma": 6.0, "document_frequencies": f"references of these {len(tokens.references)} clips"}
-    return Result(corpus["cider_d"], clips["cider_d"], {**library("aac-metrics"), **settings})
-
-
-_COMPUTE: dict[str, Callable[[Tokens, Parts], Result]] = {
-    **{name: partial(_bleu, n) for n, name in enumerate(BLEU, start=1)},
-    "rouge_l": _rouge_l,
-    "cider_d": _cider_d,
-    "meteor": meteor,
-    "spice": spice,
-    "sentence_similarity": sentence_similarity,
-    "fluency_error": fluency_error,
-}
-_DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
-    "spider": (("cider_d", "spice"), lambda cider_d, spice: (cider_d + spice) / 2),
-    "spider_fl": (("spider", "fluency_error"), penalised),
-    "fense": (("fluency_error", "sentence_similarity"), lambda error, score: penalised(score, error)),
-}
+    return Score.of(clips["cider_d"], {**library("aac-metrics"), **settings}, corpus["cider_d"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from a2i.metrics.parts import MissingError, Parts, Result, Tokens, library
+from a2i.metrics.parts import MissingError, Parts, Score, Tokens, library
 
 FLUENCY_FILE = "echecker_clotho_audiocaps_base.ckpt"  # FENSE's own
 FLUENCY_THRESHOLD = 0.9  # a caption has a fluency error where its probability is above this
@@ -18,7 +18,7 @@ FLUENCY_PENALTY = 0.9  # and loses this share of its score
 _FETCH_FENSE = 'python -c "from aac_metrics.classes.fense import FENSE; FENSE()"'
 
 
-def sentence_similarity(tokens: Tokens, parts: Parts) -> Result:
+def sentence_similarity(tokens: Tokens, parts: Parts) -> Score:
     """Mean cosine of a caption's sentence embedding with those of its references."""
     from aac_metrics.functional.sbert_sim import sbert_sim
     from sentence_transformers import SentenceTransformer
@@ -27,10 +27,10 @@ def sentence_similarity(tokens: Tokens, parts: Parts) -> Result:
         model = SentenceTransformer(_model_folder(parts.sentence_model), device=_device(parts), local_files_only=True)
     corpus, clips = sbert_sim(tokens.predicted, tokens.references, sbert_model=model, device=_device(parts))
     settings = {**library("aac-metrics"), "sentence_model": parts.sentence_model}
-    return Result(corpus["sbert_sim"], clips["sbert_sim"], settings)
+    return Score.of(clips["sbert_sim"], settings, corpus["sbert_sim"])
 
 
-def fluency_error(tokens: Tokens, parts: Parts) -> Result:
+def fluency_error(tokens: Tokens, parts: Parts) -> Score:
     """1 where FENSE's classifier finds a fluency error in a caption, otherwise 0."""
     import torch
     from aac_metrics.functional.fer import BERTFlatClassifier, fer
@@ -48,7 +48,7 @@ def fluency_error(tokens: Tokens, parts: Parts) -> Result:
     classifier.eval().requires_grad_(False).to(_device(parts))
     corpus, clips = fer(tokens.predicted, True, classifier, tokenizer, FLUENCY_THRESHOLD, _device(parts))
     settings = {"fluency_model": file.name, "threshold": FLUENCY_THRESHOLD, "penalty": FLUENCY_PENALTY}
-    return Result(corpus["fer"], clips["fer"], {**library("aac-metrics"), **settings})
+    return Score.of(clips["fer"], {**library("aac-metrics"), **settings}, corpus["fer"])
 
 
 def _model_folder(model: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from a2i.metrics.parts import INSTALL, MissingError, Parts, Result, Tally, Tokens, library
+from a2i.metrics.parts import INSTALL, MissingError, Parts, Score, Tally, Tokens, library
 
 _FETCH_SPICE = "python -m pycocoevalcap.spice.get_stanford_models"
 _SPICE = ("spice-1.0.jar", "lib/stanford-corenlp-3.6.0.jar", "lib/stanford-corenlp-3.6.0-models.jar")
@@ -39,7 +39,7 @@ def treebank(texts: Sequence[str], parts: Parts) -> list[str]:
     return [" ".join(token for token in line.split() if token not in _PUNCTUATION) for line in lines]
 
 
-def meteor(tokens: Tokens, parts: Parts) -> Result:
+def meteor(tokens: Tokens, parts: Parts) -> Score:
     """METEOR 1.5; of all captions together, the score of their added counts."""
     jar = coco_folder("meteor") / "meteor-1.5.jar"
     with start_java(["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"], parts) as process:
@@ -63,7 +63,7 @@ def meteor(tokens: Tokens, parts: Parts) -> Result:
     table = np.array([line.split() for line in counts], float)
     whole = (table[:, 20] == 1) & (table[:, 21:23] == table[:, 0:2]).all(axis=1)
     table[whole, 20] = 0  # METEOR, too, counts no chunk where all is matched in one
-    return Result(corpus, clips, settings, Tally(table, meteor_of))
+    return Score.of(clips, settings, corpus, Tally(table, meteor_of))
 
 
 def meteor_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -86,7 +86,7 @@ def meteor_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.nan_to_num(mean * (1 - gamma * fragments**beta))
 
 
-def spice(tokens: Tokens, parts: Parts) -> Result:
+def spice(tokens: Tokens, parts: Parts) -> Score:
     """SPICE 1.0; of all captions together, the mean."""
     folder = Path(parts.spice_folder).expanduser() if parts.spice_folder else coco_folder("spice")
     for jar in _SPICE:
@@ -104,7 +104,7 @@ def spice(tokens: Tokens, parts: Parts) -> Result:
     clips = np.array([found[i] for i in range(len(items))], dtype=np.float64)
     if not np.isfinite(clips).all():
         raise MissingError(f"SPICE gave no number for caption {int(np.isfinite(clips).argmin())}")
-    return Result(clips.mean(), clips, {**library("pycocoevalcap"), "spice": "1.0"})
+    return Score.of(clips, {**library("pycocoevalcap"), "spice": "1.0"}, clips.mean())
 
 
 def _run(arguments: Sequence[str], parts: Parts, given: str = "") -> str:

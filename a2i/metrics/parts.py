@@ -1,13 +1,19 @@
 """What all caption metrics are given and give back: tokens, where models and programs lie, and why one is missing."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from a2i.metrics.counts import Counts, count_captions, lexicon
+
+if TYPE_CHECKING:
+    from a2i.metrics.intervals import Interval
 
 SENTENCE_MODEL = "sentence-transformers/paraphrase-TinyBERT-L6-v2"  # FENSE's own
 INSTALL = 'pip install "a2i[eval]"'
@@ -31,7 +37,11 @@ class Parts:
 
 
 class MissingError(Exception):
-    """A metric cannot be computed here; says why, and what to do."""
+    """A metric cannot be computed here; says why, and what to do. `settings` are those known by then."""
+
+    def __init__(self, reason: str, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.settings = settings or {}
 
 
 class Tokens(NamedTuple):
@@ -55,13 +65,86 @@ class Tally:
         return float(self.formula(counts.sum(axis=0, keepdims=True))[0])
 
 
-class Result(NamedTuple):
-    """What a metric gives: numbers, or tensors of them."""
+@dataclass(frozen=True)
+class Score:
+    """One value over N captions, or why there is none."""
 
-    corpus: Any
-    clips: Any  # N numbers
-    settings: dict[str, Any]
-    tally: Tally | None = None  # where the corpus score is no mean of the clips
+    value: float | None
+    clips: tuple[float, ...] | None = None  # N values, NaN for a clip without one; None for what has no value of a clip
+    missing: str | None = None  # one line: why there is no value, and how to get one
+    settings: dict[str, Any] = field(default_factory=dict)  # that made it: plain values for a report or a log
+    tally: Tally | None = field(default=None, compare=False, repr=False)  # where the value is no mean of the clips
+    interval: "Interval | None" = None
+    details: dict[str, Any] = field(default_factory=dict)  # more that belongs to it, as plain values
+
+    @classmethod
+    def of(
+        cls, clips: Any, settings: dict[str, Any] | None = None, value: Any = None, tally: Tally | None = None
+    ) -> "Score":
+        """A score of numbers, an array or a tensor of N clips; its value is their mean where none is given."""
+        numbers = tuple(map(float, clips))
+        whole = float(np.mean(numbers)) if value is None else float(value)
+        return cls(whole, numbers, None, settings or {}, tally)
+
+
+@dataclass
+class Inputs:
+    """What a metric is computed from: the captions of N clips, and what the metrics of one call share.
+
+    Attributes:
+        captions: N, '' where there is none.
+        references: N lists of reference captions.
+        parts: where models and programs lie.
+        models: that were loaded for the metrics that need them, by name; a string says why one can't be had.
+        clips: N with `audio`, `start`, `end`, `image`, `human_image`; empty where only captions are known.
+        scores: that are computed already, by name.
+
+    Raises:
+        ValueError: there is no caption, the lists differ in length, or something is not a string.
+    """
+
+    captions: Sequence[str]
+    references: Sequence[Sequence[str]]
+    parts: Parts = field(default_factory=Parts)
+    models: Mapping[str, Any] = field(default_factory=dict)
+    clips: Sequence[Any] = ()
+    scores: dict[str, Score] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.captions)
+        if isinstance(self.captions, str) or count != len(self.references) or not count:
+            raise ValueError(
+                f"got {count} captions ({type(self.captions).__name__}) and {len(self.references)} lists of references; "
+                "expected a list of captions, not empty, and as many lists of references"
+            )
+        for i, (caption, group) in enumerate(zip(self.captions, self.references, strict=True)):
+            if isinstance(group, str) or not all(isinstance(text, str) for text in (caption, *group)):
+                raise ValueError(
+                    f"clip {i}: got {caption!r} with the references {group!r}; expected a string ('' where the caption is "
+                    "missing) and a list of strings"
+                )
+
+    def model(self, name: str) -> Any:
+        """A model.
+
+        Raises:
+            MissingError: it can't be had.
+        """
+        found = self.models.get(name, f"no {name} model was loaded")
+        if isinstance(found, str):
+            raise MissingError(found)
+        return found
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The captions as the tokens that the caption metrics compare."""
+        from a2i.metrics.captions import tokenize
+
+        return tokenize(self.captions, self.references, self.parts)
+
+    @cached_property
+    def counts(self) -> Counts:
+        return count_captions(self.captions, lexicon(self.references))
 
 
 def library(package: str) -> dict[str, Any]:

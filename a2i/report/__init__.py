@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from a2i.metrics.registry import label
 from a2i.report import figures
 from a2i.report.clips import ClipRow, best_and_worst, metric_names, show
-from a2i.report.scores import Difference, Score, System, compared, scored
+from a2i.report.scores import DifferenceRow, ScoreRow, SystemScores, compared_lines, with_bars
 from a2i.whole import write_text
 
-__all__ = ["ClipRow", "Difference", "Score", "System", "write_comparison", "write_report"]
+__all__ = ["ClipRow", "DifferenceRow", "ScoreRow", "SystemScores", "write_comparison", "write_report"]
 
 HERE = Path(__file__).parent
 
@@ -22,7 +23,7 @@ HERE = Path(__file__).parent
 def write_report(
     path: str | Path,
     title: str,
-    scores: Sequence[Score],
+    scores: Sequence[ScoreRow],
     rows: Sequence[ClipRow],
     provenance: Mapping[str, Any],
     columns: Sequence[str] | None = None,
@@ -55,7 +56,7 @@ def write_report(
         path,
         "report.html.j2",
         title=title,
-        scores=scored(scores),
+        scores=with_bars(scores),
         clips=show([[row] for row in rows], values, names, set(media), embed_audio),
         histograms=_histograms(names, values),
         names=names,
@@ -68,9 +69,9 @@ def write_report(
 def write_comparison(
     path: str | Path,
     title: str,
-    first: System,
-    second: System,
-    differences: Sequence[Difference],
+    first: SystemScores,
+    second: SystemScores,
+    differences: Sequence[DifferenceRow],
     rows: Sequence[tuple[ClipRow, ClipRow]],
     columns: Sequence[str] | None = None,
     lower_is_better: Collection[str] = (),
@@ -107,7 +108,7 @@ def write_comparison(
         title=title,
         first=first,
         second=second,
-        differences=compared(first, second, differences),
+        differences=compared_lines(first, second, differences),
         clips=show(rows, values, names, set(media), embed_audio),
         histograms=_histograms(names, values),
         names=names,
@@ -151,7 +152,7 @@ def _write(path: str | Path, template: str, **values: Any) -> Path:
         keep_trailing_newline=True,
     )
     page.filters.update(
-        end=figures.end, label=figures.label, number=figures.number, p_value=figures.p_value, words=figures.words
+        end=figures.end, label=label, number=figures.number, p_value=figures.p_value, words=figures.words
     )
     script = (HERE / "page.js").read_text(encoding="utf-8")
     style = (HERE / "page.css").read_text(encoding="utf-8")

@@ -7,36 +7,8 @@ from typing import Any
 
 import numpy as np
 
-LABELS = {
-    "rouge_l": "ROUGE-L",
-    "cider_d": "CIDEr-D",
-    "cider": "CIDEr",
-    "meteor": "METEOR",
-    "spice": "SPICE",
-    "spider": "SPIDEr",
-    "spider_fl": "SPIDEr-FL",
-    "fense": "FENSE",
-    "bertscore_precision": "BERTScore P",
-    "bertscore_recall": "BERTScore R",
-    "bertscore_f1": "BERTScore F1",
-    "clip_score": "CLIPScore",
-    "ref_clip_score": "RefCLIPScore",
-    "clip_score_references": "CLIPScore with references",
-    "audio_image_similarity": "sound-picture similarity",
-    "blame_predicted": "picture of the caption, with references",
-    "blame_human": "picture of a person's caption, with references",
-    "blame_chance": "the same, with other clips' references",
-    "blame_captioner": "lost by the captioner",
-    "blame_conveyed": "conveyed by the painter",
-    **{f"bleu_{order}": f"BLEU-{order}" for order in range(1, 5)},
-}
 BINS = 24
 MAX_TICKS = 6
-
-
-def label(name: str) -> str:
-    """A metric's name as the literature writes it; unknown ones with spaces for underscores."""
-    return LABELS.get(name, name.replace("_", " "))
 
 
 def number(value: float | None, sign: bool = False) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from a2i.report.figures import Bar, bars, finite
 
 
-class Score(NamedTuple):
+class ScoreRow(NamedTuple):
     """A metric's value over all clips; plain tuples in this order serve as well.
 
     Attributes:
@@ -27,7 +27,7 @@ class Score(NamedTuple):
     settings: Mapping[str, Any] | None = None
 
 
-class Difference(NamedTuple):
+class DifferenceRow(NamedTuple):
     """How much a metric's value of the second system is above that of the first; plain tuples serve as well.
 
     Attributes:
@@ -48,7 +48,7 @@ class Difference(NamedTuple):
 
 
 @dataclass(frozen=True)
-class System:
+class SystemScores:
     """One of two systems that are compared.
 
     Attributes:
@@ -58,7 +58,7 @@ class System:
     """
 
     name: str
-    scores: Sequence[Score]
+    scores: Sequence[ScoreRow]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -66,9 +66,9 @@ class Line(NamedTuple):
     """A metric in the comparison's table: both scores on one scale, and their difference around 0."""
 
     name: str
-    scores: list[Score]
+    scores: list[ScoreRow]
     bars: list[Bar | None]
-    difference: Difference
+    difference: DifferenceRow
     bar: Bar | None
 
     @property
@@ -78,7 +78,7 @@ class Line(NamedTuple):
         return low is not None and high is not None and low * high > 0
 
 
-def scored(scores: Sequence[Score]) -> list[tuple[Score, Bar | None]]:
+def with_bars(scores: Sequence[ScoreRow]) -> list[tuple[ScoreRow, Bar | None]]:
     """Scores with their bars; counts without an interval have no scale on which a bar would say anything."""
     checked = [_checked(score) for score in scores]
     return [
@@ -87,30 +87,30 @@ def scored(scores: Sequence[Score]) -> list[tuple[Score, Bar | None]]:
     ]
 
 
-def compared(first: System, second: System, differences: Sequence[Difference]) -> list[Line]:
+def compared_lines(first: SystemScores, second: SystemScores, differences: Sequence[DifferenceRow]) -> list[Line]:
     """A line for each metric that either system or the differences have."""
     scores = [{score.name: score for score in map(_checked, system.scores)} for system in (first, second)]
     by_name = {difference.name: difference for difference in map(_checked_difference, differences)}
     lines = []
     for name in dict.fromkeys([*scores[0], *scores[1], *by_name]):
-        pair = [each.get(name, Score(name, None)) for each in scores]
-        difference = by_name.get(name, Difference(name, None))
+        pair = [each.get(name, ScoreRow(name, None)) for each in scores]
+        difference = by_name.get(name, DifferenceRow(name, None))
         both = bars([(score.value, score.low, score.high) for score in pair])
         around = bars([(difference.value, difference.low, difference.high)], symmetric=True)[0]
         lines.append(Line(name, pair, both, difference, around))
     return lines
 
 
-def _bar(score: Score) -> Bar | None:
+def _bar(score: ScoreRow) -> Bar | None:
     return bars([(score.value, score.low, score.high)])[0]
 
 
-def _checked(score: Score) -> Score:
+def _checked(score: ScoreRow) -> ScoreRow:
     """The score as such, even if a plain tuple was given, without what is no finite number."""
-    score = Score(*score)
+    score = ScoreRow(*score)
     return score._replace(value=finite(score.value), low=finite(score.low), high=finite(score.high))
 
 
-def _checked_difference(difference: Difference) -> Difference:
-    name, value, low, high, p_value, missing = Difference(*difference)
-    return Difference(name, finite(value), finite(low), finite(high), finite(p_value), missing)
+def _checked_difference(difference: DifferenceRow) -> DifferenceRow:
+    name, value, low, high, p_value, missing = DifferenceRow(*difference)
+    return DifferenceRow(name, finite(value), finite(low), finite(high), finite(p_value), missing)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from a2i.captioner import Captioner
+from a2i.captioner import Captioner, decoders, encoders
 from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.decoders import Decoding
 from a2i.captioner.text import CaptionTokenizer
@@ -28,14 +28,15 @@ def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
     """
     captions = [caption for clip in clips for caption in clip.captions]
     tokenizer = _tokenizer(model["tokenizer"], model["decoder"], captions)
+    encoder, decoder = build(model["encoder"]), build(model["decoder"], vocab_size=len(tokenizer))
+    encoders.name_of(encoder), decoders.name_of(decoder)  # refuses now what could not be loaded after training
     captioner = Captioner(
-        encoder=build(model["encoder"]),
-        decoder=build(model["decoder"], vocab_size=len(tokenizer)),
+        encoder=encoder,
+        decoder=decoder,
         tokenizer=tokenizer,
-        bridge=model["bridge"],
+        bridge=_bridge(model, clips),
         features=FeatureSettings(**model["features"]),
         decoding=Decoding(**model["decoding"]),
-        keywords=_keywords(clips) if model["keywords"] else None,
     )
     captioner.lexicon = Lexicon.of(captions, tokenizer)
     return captioner
@@ -78,8 +79,15 @@ def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str
     return own.tokenizer.get_vocab() == tokenizer.tokenizer.get_vocab()
 
 
-def _keywords(clips: Sequence[Clip]) -> dict[str, Any] | None:
-    """Settings of `a2i.captioner.keywords.Keywords` for the labels of some clips; None where they have none."""
+def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
+    """The bridge's settings: where the model asks for keywords and the clips have labels, these are its keywords."""
     names = label_names(clips)
-    alone = sorted(NAMELESS & set(names))
-    return {"names": names, "alone": alone, "unlikely": "unknown" if "unknown" in names else None} if names else None
+    if not (model["keywords"] and names):
+        return model["bridge"]
+    return {
+        "kind": "keywords",
+        "inner": model["bridge"],
+        "names": names,
+        "alone": sorted(NAMELESS & set(names)),
+        "unlikely": "unknown" if "unknown" in names else None,
+    }

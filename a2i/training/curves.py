@@ -4,6 +4,8 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
+from a2i.metrics.registry import values
+
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """(step, value) of every metric in a run folder, over all its starts: resuming begins another file."""
@@ -21,11 +23,14 @@ def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def plot_curves(folder: Path) -> Path | None:
     """Write `curves.png` into a run folder: losses and BERTScore over steps. None where there is nothing to plot."""
     curves = read_metrics(folder)
+    of_metrics: dict[str, list[str]] = {}
+    for value in values().values():
+        if value.panel is not None:
+            of_metrics.setdefault(value.panel, []).append(f"val/{value.name}")
     panels = [
         ("cross-entropy of labels (nats a clip)", ["train/label_loss"]),
         ("cross-entropy (nats per token)", ["train/loss", "val/loss"]),
-        ("caption metrics", ["val/bleu_4", "val/rouge_l", "val/cider_d", "val/meteor"]),
-        ("BERTScore", ["val/bertscore_precision", "val/bertscore_recall", "val/bertscore_f1"]),
+        *of_metrics.items(),
     ]
     panels = [(title, [name for name in names if name in curves]) for title, names in panels]
     panels = [(title, names) for title, names in panels if names]
@@ -36,8 +41,8 @@ def plot_curves(folder: Path) -> Path | None:
     figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name in names:
-            steps, values = zip(*curves[name], strict=True)
-            axes.plot(steps, values, label=name, marker="." if len(steps) < 30 else None)
+            steps, points = zip(*curves[name], strict=True)
+            axes.plot(steps, points, label=name, marker="." if len(steps) < 30 else None)
         axes.set(xlabel="optimiser steps", title=title)
         axes.legend()
         axes.grid(alpha=0.3)

@@ -30,7 +30,7 @@ def label_loss(log_probabilities: Tensor, shares: Tensor, label_smoothing: float
     hear.
 
     Args:
-        log_probabilities: (B, labels + 1), of `a2i.captioner.keywords.LabelHead`.
+        log_probabilities: (B, labels + 1), of `a2i.captioner.bridge.LabelHead`.
         shares: (B, labels + 1), as `label_shares` gives them.
         label_smoothing: share of the target's probability spread over the labels.
     """

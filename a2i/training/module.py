@@ -13,10 +13,10 @@ from transformers import SchedulerType, get_scheduler
 
 from a2i.bounds import number, switch
 from a2i.captioner import Captioner
-from a2i.captioner.keywords import LabelHead
+from a2i.captioner.bridge import LabelHead
 from a2i.metrics.bertscore import BERTScore
-from a2i.metrics.captions import score_captions
-from a2i.metrics.counts import count_captions, lexicon
+from a2i.metrics.registry import values as registered_values
+from a2i.metrics.stateful import CaptionScores
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.labels import label_loss
@@ -74,7 +74,7 @@ class CaptionModule(LightningModule):
                 needs `trainer.strategy=ddp_find_unused_parameters_true`. 0 for all at once.
             augment: of training spectrograms; None for none.
             bertscore: scores validation captions; None leaves BERTScore out.
-            metrics: of `a2i.metrics.captions`, scored at validation too; what can't be computed is not logged.
+            metrics: of `a2i.metrics.registry`, scored at validation too; what can't be computed is not logged.
             decoding: changes of the captioner's decoding settings at validation.
         """
         super().__init__()
@@ -102,28 +102,22 @@ class CaptionModule(LightningModule):
             raise ValueError(
                 f"got labels_first={labels_first}; expected label_loss above 0 and freeze_encoder=false with it, or 0"
             )
-        if captioner.keywords is not None and (
-            freeze_encoder or not (label_loss and labels == len(captioner.keywords.names))
-        ):
+        own = captioner.bridge.label_head
+        if own is not None and (freeze_encoder or not (label_loss and labels == own.labels)):
             raise ValueError(
-                f"got {len(captioner.keywords.names)} keywords, {labels} labels, label_loss={label_loss} and freeze_encoder="
-                f"{freeze_encoder}; keywords are learnt from as many labels, with label_loss above 0 and an encoder that"
-                " learns: set training.label_loss=1, or model.keywords=false"
+                f"got {own.labels} keywords, {labels} labels, label_loss={label_loss} and freeze_encoder={freeze_encoder};"
+                " keywords are learnt from as many labels, with label_loss above 0 and an encoder that learns: set"
+                " training.label_loss=1, or model.keywords=false"
             )
-        if captioner.keywords is not None:
-            captioner.keywords.several.requires_grad_(False)  # learns at the end, see `a2i.training.several`
-        self.labels = None  # what tells them, where the captioner itself does not
-        if label_loss and captioner.keywords is None:
-            self.labels = LabelHead(captioner.encoder.width, labels)  # type: ignore[arg-type]
+        # Where the bridge has no use for labels, what learns them is no part of the captioner.
+        self.labels = LabelHead(captioner.encoder.width, labels) if label_loss and own is None else None
         self.label_loss, self.labels_first = label_loss, labels_first
         self._first_steps = 0  # in which the encoder learns from labels alone
         self.augment = augment
-        self.bertscore, self.metrics = bertscore, tuple(metrics or ())
+        self.validation = CaptionScores(metrics or (), bertscore)
         self.decoding = captioner.decoding_with(**(decoding or {}))
         if freeze_encoder:
             captioner.encoder.requires_grad_(False)
-        self.validation_rows: list[dict[str, Any]] = []
-        self._heard: list[dict[str, Any]] = []
 
     def train(self, mode: bool = True) -> "CaptionModule":
         """A frozen encoder stays as it is at inference, dropout and statistics too."""
@@ -149,16 +143,16 @@ class CaptionModule(LightningModule):
         states, states_mask = encoded(self.captioner, batch, self.augment)
         loss = states.new_zeros(())
         if self.label_loss and not self.freeze_encoder:
-            head = self.labels if self.captioner.keywords is None else self.captioner.keywords.head
+            head = self.labels or self.captioner.bridge.label_head
             assert head is not None
             assert batch.labels is not None
             value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing)
             self.log("train/label_loss", value, prog_bar=True, batch_size=len(batch.names))
             loss = loss + self.label_loss * value
         if not self._only_labels():
-            attended = self.captioner.attended(states, states_mask, batch.labels)
+            bridged = self.captioner.bridge(states, states_mask, batch.labels)
             caption_loss, _ = self.captioner.loss_from_states(
-                *attended, batch.tokens, batch.clip_index, self.label_smoothing
+                bridged.states, bridged.mask, batch.tokens, batch.clip_index, self.label_smoothing
             )
             self.log("train/loss", caption_loss, prog_bar=True, batch_size=len(batch.names))
             loss = loss + caption_loss
@@ -171,74 +165,39 @@ class CaptionModule(LightningModule):
         # As precisely as captions are found in evaluation, not as training computes: by these the checkpoint is chosen.
         with whole_float32(), self.captioner._precision(self.decoding):
             states, states_mask = encoded(self.captioner, batch)
-            attended = self.captioner.attended(states, states_mask)
-            loss, tokens = self.captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
+            bridged = self.captioner.bridge(states, states_mask)
+            loss, tokens = self.captioner.loss_from_states(bridged.states, bridged.mask, batch.tokens, batch.clip_index)
             captions = self.captioner.caption_states(states, states_mask, self.decoding)
-        self._heard += [
-            {
-                "file_name": name,
-                "caption_predicted": candidates[0].caption,
-                "candidates": [candidate.caption for candidate in candidates],
-                "confidence": candidates[0].confidence,
-                "references": list(references),
-                "loss": float(loss),
-                "tokens": int(tokens) / len(batch.names),
-            }
-            for name, references, candidates in zip(batch.names, batch.references, captions, strict=True)
-        ]
+        best = [candidates[0] for candidates in captions]
+        self.validation.update(
+            [one.caption for one in best],
+            batch.references,
+            batch.names,
+            candidates=[[candidate.caption for candidate in candidates] for candidates in captions],
+            confidence=[one.confidence for one in best],
+            loss=[float(loss)] * len(best),
+            tokens=[int(tokens) / len(best)] * len(best),
+        )
+
+    @property
+    def validation_rows(self) -> list[dict[str, Any]]:
+        """A row for each clip of the last validation, of all ranks."""
+        return self.validation.clips
 
     def on_validation_epoch_end(self) -> None:
-        rows = {row["file_name"]: row for rank in self._gathered() for row in rank}
-        self._heard = []
-        self.validation_rows = list(rows.values())
+        with whole_float32():
+            found = self.validation.compute()
+        self.validation.reset()
+        rows = self.validation_rows
         if not rows:
             return
-        # Every rank has all rows; the first one scores them, and every rank logs the same values.
-        with whole_float32():
-            values = self._scores() if self.trainer.world_size == 1 or self.trainer.is_global_zero else {}
-        if self.trainer.world_size > 1:
-            values = self.trainer.strategy.broadcast(values)
+        tokens = sum(row["tokens"] for row in rows)
+        left_out = {value.name for value in registered_values().values() if not value.at_validation}
+        values: dict[str, float | Tensor] = {"val/loss": sum(row["loss"] * row["tokens"] for row in rows) / tokens}
+        values |= {f"val/{name}": value for name, value in found.items() if name not in left_out}
         shown = {name: value for name, value in values.items() if name in ("val/loss", "val/bertscore_f1")}
         self.log_dict(shown, prog_bar=True, rank_zero_only=False, sync_dist=False)
         self.log_dict({name: value for name, value in values.items() if name not in shown}, sync_dist=False)
-
-    def _scores(self) -> dict[str, float]:
-        rows = self.validation_rows
-        tokens = sum(row["tokens"] for row in rows)
-        captions, references = [row["caption_predicted"] for row in rows], [row["references"] for row in rows]
-        counts = count_captions(captions, lexicon(references))
-        assert counts.first_word_valid is not None
-        values = {
-            "val/loss": sum(row["loss"] * row["tokens"] for row in rows) / tokens,
-            "val/distinct_captions": len(set(captions)) / len(rows),
-            "val/repetition": counts.repetition,
-            "val/mean_words": counts.mean_words,
-            "val/vocabulary": float(counts.vocabulary),
-            "val/first_word_valid": counts.first_word_valid,
-        }
-        if self.bertscore is not None:
-            values |= self._bertscore()
-        scores = score_captions(captions, references, self.metrics) if self.metrics else {}
-        return values | {f"val/{name}": one.corpus for name, one in scores.items() if one.corpus is not None}
-
-    def _bertscore(self) -> dict[str, float]:
-        assert self.bertscore is not None
-        rows = self.validation_rows
-        scores = self.bertscore.score([row["caption_predicted"] for row in rows], [row["references"] for row in rows])
-        values = {}
-        for name in ("precision", "recall", "f1"):
-            each: Tensor = getattr(scores, name)
-            for row, value in zip(rows, each.tolist(), strict=True):
-                row[f"bertscore_{name}"] = value
-            values[f"val/bertscore_{name}"] = float(each.mean())
-        return values
-
-    def _gathered(self) -> list[list[dict[str, Any]]]:
-        if self.trainer.world_size == 1:
-            return [self._heard]
-        gathered: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(gathered, self._heard)
-        return gathered
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameter_groups())
@@ -283,15 +242,15 @@ class CaptionModule(LightningModule):
 
         Biases and norms are spared weight decay.
         """
-        new = {f"decoder.{name}" for name in self.captioner.decoder.new_parameters()}  # type: ignore[operator]
+        new = {f"decoder.{name}" for name in self.captioner.decoder.new_parameters()}
         groups: dict[str, list[nn.Parameter]] = {}
         labels = self.labels.named_parameters(prefix="labels") if self.labels is not None else ()
         for name, parameter in [*self.captioner.named_parameters(), *labels]:
             if parameter.requires_grad:
                 part = name.split(".", 1)[0]
-                if name.startswith("keywords.head."):
+                if name.startswith("bridge.label_head."):
                     part = "labels"
-                elif name in new or part in ("bridge", "keywords"):
+                elif name in new or part == "bridge":
                     part = "new"
                 groups.setdefault(part if parameter.ndim > 1 else f"{part}_undecayed", []).append(parameter)
         result = []

@@ -12,7 +12,7 @@ from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build, check_targets, fitting, target_class
 from a2i.features import FeatureSettings
 from a2i.metrics.bertscore import BERTScore
-from a2i.metrics.captions import ALL
+from a2i.metrics.registry import registered
 from a2i.training.batches import Prepared
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.finite import FiniteSteps
@@ -66,9 +66,9 @@ def _check_training(training: dict[str, Any]) -> None:
     taken = {name: value for name, value in training.items() if name not in ("optimizer", "on_nan")}
     fitting(CaptionModule, taken, "training.")
     fitting(FiniteSteps, {"on_nan": training["on_nan"]}, "training.")
-    unknown = [name for name in training["metrics"] or () if name not in ALL]
-    if unknown:
-        raise ValueError(f"got training.metrics={training['metrics']}; expected some of {', '.join(ALL)}, or null")
+    known = [metric.name for metric in registered() if metric.at_validation]
+    if any(name not in known for name in training["metrics"] or ()):
+        raise ValueError(f"got training.metrics={training['metrics']}; expected some of {', '.join(known)}, or null")
     _at_least(training, "training.", new_layers_rate=0, encoder_rate=0, label_loss=0)
     for name in ("warmup", "label_smoothing"):
         if not 0 <= training[name] < 1:

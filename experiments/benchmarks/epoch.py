@@ -68,8 +68,8 @@ def our_loss(ours: CaptionModule, data: CaptionDataModule, precision: str) -> fl
     sums = []
     with torch.no_grad(), torch.autocast(captioner.device.type, torch.bfloat16, enabled=precision != "32-true"):
         for batch in (batch.to(captioner.device) for batch in data.train_dataloader()):
-            attended = captioner.attended(*encoded(captioner, batch))
-            loss, n = captioner.loss_from_states(*attended, batch.tokens, batch.clip_index)
+            states, mask, _ = captioner.bridge(*encoded(captioner, batch))
+            loss, n = captioner.loss_from_states(states, mask, batch.tokens, batch.clip_index)
             sums.append((loss.item(), int(n)))
     return mean(sums)
 

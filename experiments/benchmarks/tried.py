@@ -21,6 +21,7 @@ from rich.table import Table
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from a2i.captioner import Captioner
+from a2i.captioner.bridge import make_bridge
 from a2i.captioner.encoders import BidirectionalGRU
 from a2i.captioner.encoders.ast import ASTEncoder
 from a2i.data.cache import HEADER, Kept, log_mels
@@ -58,8 +59,7 @@ def captioners(ast: bool) -> dict[str, Callable[[], object]]:
         captioner = Captioner.load(MINI_CAPTIONER)
         if ast:
             captioner.encoder = ASTEncoder(config=SMALL_AST, long_audio="window")
-            captioner.bridge.projection = torch.nn.Linear(128, captioner.decoder.width)  # type: ignore[arg-type]
-            captioner.keywords = None
+            captioner.bridge = make_bridge(128, captioner.decoder.width, "projection")
         return captioner.train()
 
     compiled, checkpointed, wide = fresh(), fresh(), fresh()

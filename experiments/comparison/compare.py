@@ -107,7 +107,7 @@ def _scores(rows: list[Heard], clips: list[Clip], bertscore: BERTScore) -> dict[
     references = {clip.name: clip.captions for clip in clips}
     captions = [row.caption for row in rows]
     scored = score(captions, [references[row.name] for row in rows], ("bertscore", "cider_d"), bertscore, samples=0)
-    return {name: scored.figures[name].value for name in ("bertscore_f1", "cider_d", "distinct")}
+    return {name: scored.scores[name].value for name in ("bertscore_f1", "cider_d", "distinct")}
 
 
 def main() -> None:

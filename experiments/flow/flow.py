@@ -34,7 +34,7 @@ def main() -> None:
     result = a2i(waveform, sampling_rate=SAMPLE_RATE)
     log_mel, mask = a2i.captioner.log_mel(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
     with torch.no_grad():
-        states, _ = a2i.captioner.encode(log_mel, mask)
+        states, _, _ = a2i.captioner.encode(log_mel, mask)
 
     figure, axes = plt.subplots(1, 5, figsize=(15, 2.9), gridspec_kw={"wspace": 0.28, "left": 0.01, "right": 0.99})
     seconds = np.arange(len(waveform)) / SAMPLE_RATE

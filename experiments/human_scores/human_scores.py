@@ -71,10 +71,10 @@ def as_text(record: dict[str, Any]) -> str:
 
 
 def of_scored(scored: Scored, name: str) -> list[float]:
-    figure = scored.figures[name]
-    if figure.value is None or figure.interval is None:
-        raise RuntimeError(f"{name}: {figure.missing}")
-    return [round(value, 6) for value in (figure.value, figure.interval.low, figure.interval.high)]
+    found = scored.scores[name]
+    if found.value is None or found.interval is None:
+        raise RuntimeError(f"{name}: {found.missing}")
+    return [round(value, 6) for value in (found.value, found.interval.low, found.interval.high)]
 
 
 def tell(found: dict[str, list[dict[str, list[float]]]]) -> None:

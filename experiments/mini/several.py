@@ -18,6 +18,7 @@ from rich.progress import track
 
 from a2i import audio
 from a2i.captioner import Captioner
+from a2i.captioner.bridge import KeywordBridge
 from a2i.data import NAMELESS, Clip
 from a2i.data.esc10 import Esc10
 from a2i.data.foley import Foley
@@ -28,14 +29,14 @@ SECONDS = 7.0  # of the longest made sound, as in training
 @torch.no_grad()
 def heard(captioner: Captioner, clip: Clip) -> tuple[list[str], float, float]:
     """The two likeliest labels, the second's probability over the first's, and how sure it is that there are two."""
-    keywords = captioner.keywords
-    assert keywords is not None
+    keywords = captioner.bridge
+    assert isinstance(keywords, KeywordBridge)
     waveform = torch.from_numpy(audio.load(clip.path))[None]
     log_mel, mask = captioner.log_mel(waveform, torch.tensor([waveform.shape[1]]))
     states, states_mask = captioner.encoder(log_mel, mask)
-    best = keywords.head(states, states_mask).exp()[0].topk(2)
+    best = keywords.label_head(states, states_mask).exp()[0].topk(2)
     names = [[*keywords.names, "nothing"][index] for index in best.indices]
-    evidence = (keywords.evidence_of_several(states, states_mask) - keywords.mean) / keywords.std
+    evidence = (keywords.several_inputs(states, states_mask) - keywords.mean) / keywords.std
     return names, float(best.values[1] / best.values[0]), float(keywords.several(evidence)[0, 0].sigmoid())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from a2i.captioner import Captioner
-from a2i.captioner.confidence import fit
+from a2i.captioner.candidates import fit
 from a2i.features import LogMel
 from a2i.paths import MINI_CAPTIONER
 

@@ -1,26 +1,17 @@
-"""States + token ids → logits, and token ids by generation. One decoder is one file here, and adding one touches no other.
+"""States + token ids → logits, and token ids by generation. `a2i.captioner.protocols.Decoder` says what a decoder is and how
+to add one.
 
-Every file offers its class under the name `Decoder`: a module with
-
-* `Decoder(vocab_size, **settings)`: plain values only;
-* `settings`: the dictionary, ready for JSON, from which the same decoder without its weights is built again;
-* `width`: D, the size of the states that it attends to;
-* `vocab_size`: tokens that it writes, for which it has weights;
-* `forward(inputs (C, L), mask (C, L), states (B, S, D), states_mask (B, S), clip_index (C,)) -> logits (C, L, vocabulary)`:
-  which clip each caption is of; None where every caption has states of its own;
-* `generate(states, states_mask, bos_id, eos_id, decoding) -> token ids (C × num_candidates, L)`, BOS first;
-* `new_parameters()`: names of the weights that no pretraining has seen.
-
-One whose layers are a `transformers` model with `generate` need not search itself: `search` does it for all of them alike.
+Here are the registry of decoders, the decoding settings, and the search that decoders share.
 """
 
 from dataclasses import dataclass, replace
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from a2i.captioner.protocols import Decoder
+from a2i.captioner.registry import Registry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -109,20 +100,17 @@ class Decoding:
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 
-def names() -> list[str]:
-    """The decoders there are, by the name of their file."""
-    return sorted(module.name for module in iter_modules(__path__))
+_decoders = Registry("decoder", __name__)
+register, names, find, name_of = _decoders.register, _decoders.names, _decoders.find, _decoders.name_of
 
 
-def build(name: str, vocab_size: int, settings: dict[str, Any]) -> nn.Module:
+def build(name: str, vocab_size: int, settings: dict[str, Any]) -> Decoder:
     """The decoder of that name, with random weights.
 
     Raises:
         ValueError: there is none of that name, or the settings don't fit.
     """
-    if name not in names():
-        raise ValueError(f"got decoder {name!r}; expected one of {', '.join(names())}")
-    decoder: nn.Module = import_module(f"{__name__}.{name}").Decoder(vocab_size, **settings)
+    decoder: Decoder = find(name)(vocab_size, **settings)
     return decoder
 
 

@@ -10,13 +10,17 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from a2i.captioner.attention import Sharing, cache
-from a2i.captioner.decoders import Decoding, search
+from a2i.captioner.decoders import Decoding, register, search
 
 NEW = ("crossattention", "ln_cross_attn")  # parts of the names of the weights that no GPT-2 checkpoint has
 
 
+@register
 class GPT2Decoder(nn.Module):
     """States + token ids → logits over the next token."""
+
+    name = "gpt2"
+    config_class = GPT2Config
 
     def __init__(
         self,
@@ -151,6 +155,3 @@ def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
             f"{pretrained}: lacks {len(missing)} of GPT-2's weights, {missing[0]} among them; expected GPT-2"
         )
     return model
-
-
-Decoder = GPT2Decoder

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from transformers import Cache, GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
-from a2i.captioner.decoders import Decoding, search
+from a2i.captioner.decoders import Decoding, register, search
 
 
+@register
 class GRUDecoder(nn.Module):
     """States + token ids → logits over the next token."""
+
+    name = "gru"
 
     def __init__(
         self,
@@ -174,6 +177,3 @@ class _RecurrentModel(PreTrainedModel, GenerationMixin):
             past_key_values.tokens += input_ids.shape[1]
         hidden = nn.functional.dropout(torch.cat(said, dim=1), config.dropout, self.training)
         return CausalLMOutputWithCrossAttentions(logits=self.classify(hidden), past_key_values=past_key_values)
-
-
-Decoder = GRUDecoder

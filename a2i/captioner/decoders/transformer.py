@@ -13,11 +13,14 @@ from transformers import GenerationConfig, TrOCRConfig, TrOCRForCausalLM
 from transformers.activations import ACT2FN
 
 from a2i.captioner.attention import Sharing, cache
-from a2i.captioner.decoders import Decoding, search
+from a2i.captioner.decoders import Decoding, register, search
 
 
+@register
 class TransformerDecoder(nn.Module):
     """States + token ids → logits over the next token."""
+
+    name = "transformer"
 
     def __init__(
         self,
@@ -142,6 +145,3 @@ def _sinusoids(count: int, width: int) -> Tensor:
     """(count, width): sines of geometrically falling frequencies at even places, cosines at odd ones (section 3.5)."""
     angles = torch.arange(count)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)
-
-
-Decoder = TransformerDecoder

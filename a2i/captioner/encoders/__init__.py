@@ -1,46 +1,29 @@
-"""Log-mel + mask → encoder states + mask. One encoder is one file here, and adding one touches no other.
+"""Log-mel + mask → encoder states + mask. `a2i.captioner.protocols.Encoder` says what an encoder is and how to add one.
 
-Every file offers its class under the name `Encoder`: a module with
-
-* `Encoder(**settings)`: plain values only;
-* `settings`: the dictionary, ready for JSON, from which the same encoder without its weights is built again;
-* `width`: D, the size of a state;
-* `forward(log_mel (B, T, F), mask (B, T)) -> (states (B, S, D), mask (B, S))`.
-
-To add one, write such a file, `a2i/captioner/encoders/mine.py` (`gru.py` is a short one to begin from), and choose it with
-a file `conf/model/encoder/mine.yaml` whose `_target_` names the class: `model/encoder=mine`. Two things are easy to get wrong:
-
-* padding must change nothing: in eval mode a clip has the same states alone and in a batch with longer ones;
-* `settings` must not name `pretrained` weights: a captioner folder has its own. `load_weights` loads those to begin from.
-
-`zero_padding` and `BidirectionalGRU` help with the first; `tests/test_encoders.py` holds every encoder that is found here to
-both.
+Here are the registry of encoders, and what several of them need.
 """
 
-from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
-from pkgutil import iter_modules
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from a2i.captioner.protocols import Encoder
+from a2i.captioner.registry import Registry
 
-def names() -> list[str]:
-    """The encoders there are, by the name of their file."""
-    return sorted(module.name for module in iter_modules(__path__))
+_encoders = Registry("encoder", __name__)
+register, names, find, name_of = _encoders.register, _encoders.names, _encoders.find, _encoders.name_of
 
 
-def build(name: str, settings: dict[str, Any]) -> nn.Module:
+def build(name: str, settings: dict[str, Any]) -> Encoder:
     """The encoder of that name, with random weights.
 
     Raises:
         ValueError: there is none of that name, or the settings don't fit.
     """
-    if name not in names():
-        raise ValueError(f"got encoder {name!r}; expected one of {', '.join(names())}")
-    encoder: nn.Module = import_module(f"{__name__}.{name}").Encoder(**settings)
+    encoder: Encoder = find(name)(**settings)
     return encoder
 
 

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from a2i.captioner.encoders import load_weights
+from a2i.captioner.encoders import load_weights, register
 
 
+@register
 class ACTEncoder(nn.Module):
     """Log-mel → CLS and a state for every patch.
 
     Clips longer than the position embeddings are encoded in windows of that many patches, and the states joined along time.
     """
+
+    name = "act"
 
     def __init__(
         self,
@@ -100,6 +103,3 @@ class ACTEncoder(nn.Module):
         states = self.encoder(self.dropout(hidden), src_key_padding_mask=~attended)
         states_mask = torch.cat((real[:, :, :1], real), dim=2).flatten(1)
         return states.unflatten(0, (len(log_mel), windows)).flatten(1, 2), states_mask
-
-
-Encoder = ACTEncoder

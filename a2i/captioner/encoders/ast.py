@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 from transformers import ASTConfig, ASTModel
 
+from a2i.captioner.encoders import register
 from a2i.features import FeatureSettings
 
 LongAudio = Literal["truncate", "window", "interpolate"]
@@ -18,6 +19,7 @@ WINDOW_GROUP = 16  # windows that are encoded at once where nothing is learnt
 SPECIAL = 2  # CLS and distillation tokens before the patches
 
 
+@register
 class ASTEncoder(nn.Module):
     """Log-mel → states of all patches.
 
@@ -30,6 +32,9 @@ class ASTEncoder(nn.Module):
     A clip that fits is encoded alike by all three. Patches that begin in padding take part in nothing: neither in attention
     nor, through the returned mask, in what the decoder attends to.
     """
+
+    name = "ast"
+    config_class = ASTConfig
 
     def __init__(
         self,
@@ -203,6 +208,3 @@ def _load(pretrained: str, revision: str | None) -> ASTModel:
             " them; expected an AST checkpoint"
         )
     return model
-
-
-Encoder = ASTEncoder

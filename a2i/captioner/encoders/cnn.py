@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, max_pool2d, relu
 
-from a2i.captioner.encoders import zero_padding
+from a2i.captioner.encoders import register, zero_padding
 
 
+@register
 class CNNEncoder(nn.Module):
     """Log-mel → a state for every 16 frames (0.16 s) with three blocks: each block, and the stem, halves time.
 
     Padding is held at zero after every layer, so that, once trained, a clip's states depend on its own frames alone. (While it
     learns, batch normalisation takes its statistics from the whole batch, padding too.)
     """
+
+    name = "cnn"
 
     def __init__(self, channels: Sequence[int] = (48, 96, 192), num_mel_bins: int = 128, dropout: float = 0.1) -> None:
         """Build with random weights.
@@ -96,6 +99,3 @@ class _Block(nn.Module):
 
 def _halved(frames: Tensor) -> Tensor:
     return (frames + 1) // 2
-
-
-Encoder = CNNEncoder

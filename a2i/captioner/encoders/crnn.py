@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, dropout, leaky_relu, pad
 
-from a2i.captioner.encoders import BidirectionalGRU, load_weights, zero_padding
+from a2i.captioner.encoders import BidirectionalGRU, load_weights, register, zero_padding
 
 
+@register
 class CRNNEncoder(nn.Module):
     """Log-mel → a state for every 4 frames (0.04 s).
 
     What does not fill a state at a clip's end is dropped; a clip too short for one is filled up.
     """
+
+    name = "crnn"
 
     def __init__(
         self,
@@ -87,6 +90,3 @@ def pool_by_fourth_power(hidden: Tensor, size: tuple[int, int]) -> Tensor:
     """`torch.nn.LPPool2d(4, size)`, whose gradient is no number where all it pools is zero, as padding is."""
     powers = avg_pool2d(hidden.float().pow(4), size) * (size[0] * size[1])
     return powers.clamp_min(1e-20).pow(0.25).to(hidden.dtype)
-
-
-Encoder = CRNNEncoder

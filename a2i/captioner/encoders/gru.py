@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from a2i.captioner.encoders import BidirectionalGRU, load_weights
+from a2i.captioner.encoders import BidirectionalGRU, load_weights, register
 
 
+@register
 class GRUEncoder(nn.Module):
     """Log-mel → a state for every frame, or for every few of them."""
+
+    name = "gru"
 
     def __init__(
         self,
@@ -70,6 +73,3 @@ class GRUEncoder(nn.Module):
             heard = layer(states, frames)
             states = heard + states if index else heard
         return states, torch.arange(states.shape[1], device=frames.device) < frames[:, None]
-
-
-Encoder = GRUEncoder

@@ -11,19 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, dropout, pad, relu
 
-from a2i.captioner.encoders import load_weights, read_weights, zero_padding
+from a2i.captioner.encoders import load_weights, read_weights, register, zero_padding
 from a2i.features import FeatureKind, FeatureSettings
 
 # The front end, which is `LogMel`'s here, and the classifier.
 PASSED_OVER = ("spectrogram_extractor.", "logmel_extractor.", "spec_augmenter.", "fc_audioset.")
 
 
+@register
 class PANNsEncoder(nn.Module):
     """Log-mel → a state for every 16 frames (CNN10, 0.16 s) or 32 (CNN14, 0.32 s).
 
     As published, what does not fill a state at a clip's end is dropped; a clip too short for one is filled up. Padding is held
     at zero after every layer, as the convolutions' own is.
     """
+
+    name = "panns"
 
     def __init__(
         self,
@@ -127,6 +130,3 @@ def _check_features(pretrained: str, features: str) -> None:
             f"{pretrained}: learnt from features of kind {known[len(filters)]}, got {features}; set"
             f" model.features.kind={known[len(filters)]}"
         )
-
-
-Encoder = PANNsEncoder
