@@ -277,7 +277,7 @@ def _settings_of(settings: dict[str, Any]) -> Settings:
     """What decides a caption and a picture; not what changes no more than the rounding of sums."""
     captioner = settings["captioner"]
     caption = {
-        "captioner": str(MINI_CAPTIONER) if captioner is None else captioner,
+        "captioner": str(MINI_CAPTIONER) if captioner in (None, "mini") else captioner,
         "audio_language": settings.get("audio_language"),
         "decoding": settings["decoding"],
         "seed": settings["seed"],
@@ -291,19 +291,19 @@ def _settings_of(settings: dict[str, Any]) -> Settings:
 def _load(settings: dict[str, Any]) -> "AudioToImage":
     from a2i.pipeline import AudioToImage
 
-    a2i = AudioToImage.load(
-        settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
-    )
+    captioner = settings["captioner"]
+    a2i = AudioToImage.load(settings.get("audio_language") or captioner, settings["image"] or None, settings["device"])
+    a2i.name = captioner if settings.get("audio_language") else a2i.name
     gc.freeze()  # it stays, so that collections need not look at it
     gc.enable()
     a2i.captioner.decoding_with(**settings["decoding"])
-    small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
+    small = [("captioner", "captioner=FOLDER")] if captioner in (None, "mini") else []
     small += [("painter", "image=stable_diffusion")] if (settings["image"] or {}).get("model") == "embedded" else []
     if small:
         names, full = (" and ".join(words) for words in zip(*small, strict=True))
         say(f"using the small embedded {names}; for full ones: {full}")
-    if licence := getattr(a2i.captioner, "licence", None):
-        say(f"captions by {a2i.captioner.name}, licence: {licence}")
+    if a2i.captioner.licence:
+        say(f"captions by {a2i.captioner.name}, licence: {a2i.captioner.licence}")
     if a2i.painter is not None and a2i.painter.licence:
         say(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
     return a2i

@@ -95,7 +95,7 @@ def test_the_same_command_goes_on(
     calls.clear()
     # Where nothing is left to do, the captioner is not even loaded.
     with monkeypatch.context() as patched:
-        patched.setattr("a2i.pipeline.load_captioner", lambda *_: pytest.fail("loaded"))
+        patched.setattr("a2i.models.load_captioner", lambda *_: pytest.fail("loaded"))
         assert run() == 0
     assert (tmp_path / "out" / "captions.csv").read_bytes() == first
     shutil.copy(sounds / "low.wav", sounds / "high.wav")

@@ -62,6 +62,11 @@ class AudioLanguageCaptioner:
     def device(self) -> torch.device:
         return self.model.device
 
+    def to(self, device: str | torch.device) -> "AudioLanguageCaptioner":
+        """Move the weights to a device."""
+        self.model.to(device)
+        return self
+
     def decoding_with(self, **changes: Any) -> Decoding:
         """The decoding settings, some of them changed; None leaves one as it is.
 
@@ -165,7 +170,7 @@ def _load(model: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
         return processor, Qwen2AudioForConditionalGeneration.from_pretrained(model, dtype=dtype, **where)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{model}: no Qwen2-Audio to be had there ({str(error).strip().splitlines()[0]}); expected a Hub id such as"
+            f"{model}: could not load a Qwen2-Audio ({str(error).strip().splitlines()[0]}); expected a Hub id such as"
             " Qwen/Qwen2-Audio-7B (17 GB, needs the network once) or, with audio_language.model=FOLDER, a local folder with"
             " config.json, weights and processor"
         ) from error

@@ -28,6 +28,9 @@ LEAST = math.log(torch.finfo(torch.float32).tiny)  # of evidence: what underflow
 class Captioner(nn.Module):
     """Hears a waveform and writes a caption."""
 
+    name: str = "captioner"  # the folder that it was loaded from
+    licence: str | None = None
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -237,7 +240,7 @@ class Captioner(nn.Module):
             captioner = cls(**parts)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{folder}: {error}. Expected a captioner folder as a2i writes it") from error
-        captioner.calibration, captioner.lexicon = calibration, lexicon
+        captioner.calibration, captioner.lexicon, captioner.name = calibration, lexicon, str(folder)
         try:
             load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:

@@ -97,23 +97,26 @@ def made_by(captioner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What makes the captions of an evaluation: a captioner's files, the data, decoding settings, versions.
 
     Args:
-        captioner: folder, or name of an audio-language model.
+        captioner: folder, or name in `conf/captioner`.
         settings: composed from `conf/evaluate.yaml`.
     """
     if captioner in AUDIO_LANGUAGE_MODELS:
         own: Any = {"name": captioner, **(settings.get("audio_language") or {})}
     else:
-        own = _contents(Path(os.path.expanduser(captioner)))
+        from a2i.models import captioner_folder  # here: --help and a wrong name need not wait for torch
+
+        own = _contents(captioner_folder(captioner))
+    seeded = ("seed",) if settings["decoding"].get("do_sample") else ()
     return {
         "captioner": own,
-        **{name: settings[name] for name in ("data", "split", "decoding")},
+        **{name: settings[name] for name in ("data", "split", "decoding", *seeded)},
         "versions": versions("a2i", "torch", "transformers"),
     }
 
 
 def _contents(folder: Path) -> str:
     """A hash of a captioner folder's files, but for the card, which changes no caption."""
-    from a2i.captioner.folder import CARD_FILE  # here: --help and a wrong name need not wait for torch
+    from a2i.captioner.folder import CARD_FILE
 
     total = sha256()
     for path in sorted(folder.rglob("*")):
