@@ -8,13 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import SENTENCES
 from test_configs import compose
 
+from a2i import AudioToImage
 from a2i.captioner import Captioner
+from a2i.evaluate import predict
 from a2i.evaluate.__main__ import evaluate
 from a2i.evaluate.distributed import Ranks
+from a2i.infer import infer
+from a2i.results import Results, Settings
 
 NAMES = ["high.wav", "low.wav", "middle.wav"]
 Run = Callable[..., int]
@@ -251,3 +257,30 @@ def test_a_report_carries_no_sound_from_elsewhere(sounds: Path, tmp_path: Path, 
     settings = compose("evaluate", f"captions={table}", f"audio={sounds}", "metrics=[rouge_l]")
     with pytest.raises(ValueError, match=r"theirs\.csv, row 3: the file name '\.\./secret\.wav' leads out of"):
         evaluate(settings, tmp_path / "out", "folder", Ranks())
+
+
+# --- The same recording, the same caption
+
+
+def test_a_recording_has_the_same_caption_everywhere(captioner_folder: Path, tmp_path: Path) -> None:
+    """A long one, which is captioned in parts, and some of it: by infer, by evaluate and from Python."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    rng = np.random.default_rng(0)
+    waveform = np.concatenate([level * rng.standard_normal(16_000 * 50) for level in (0.01, 0.1, 0.3)]).clip(-1, 1)
+    soundfile.write(sounds / "long.wav", waveform, 16_000)
+    soundfile.write(sounds / "some.wav", soundfile.read(sounds / "long.wav")[0][32_000:80_000], 16_000)
+    rows = [["long.wav", "test", "A hum.", "", ""], ["long.wav", "test", "A hum.", "2", "5"]]
+    write(sounds / "captions.csv", rows, "file_name,split,caption_1,start,end")
+    a2i = AudioToImage.load(captioner_folder, None, "cpu")
+    python = [a2i(sounds / name) for name in ("long.wav", "some.wav")]
+    assert len(python[0].parts) == 3
+    with Results(tmp_path / "inferred") as kept:
+        paths = [sounds / "long.wav", sounds / "some.wav"]
+        inferred = list(infer(a2i, paths, kept, Settings("a", None), 0, {}, batch_size=2))
+    given = [f"captioner={captioner_folder}", "data=folder", f"data.root={sounds}", "device=cpu", "batch_size=2"]
+    evaluated = predict(captioner_folder, compose("evaluate", *given))
+    assert [clip.file_name for clip in evaluated] == ["long.wav", "long.wav#t=2,5"]
+    for result, row, clip in zip(python, inferred, evaluated, strict=True):
+        assert row["candidates"] == list(result.candidates) == list(clip.candidates)
+        assert row["confidence"] == pytest.approx(result.confidence, abs=1e-4) == clip.confidence
