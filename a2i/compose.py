@@ -14,16 +14,33 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from a2i import plugins
 from a2i.data import Source
+from a2i.names import PLACE
 
-ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build
+ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build, beside the user's plug-ins
+
+
+class PluginConfigurations(SearchPathPlugin):
+    """Has Hydra find the `conf` folders of the plug-ins, however it composes."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add them behind a2i's own, which none of them can replace."""
+        for folder in plugins.configurations()[1:]:
+            search_path.append("a2i-plugin", folder.as_uri())
+
+
+Plugins.instance().register(PluginConfigurations)
 
 
 def plain(config: Any) -> Any:
@@ -98,6 +115,35 @@ def check_targets(settings: Any, key: str = "") -> None:
         fitting(target_class(settings["_target_"]), arguments, f"{key}.")
     for name, value in settings.items():
         check_targets(value, f"{key}.{name}" if key else str(name))
+
+
+Kind = TypeVar("Kind")
+
+
+def checked(kind: type[Kind], settings: dict[str, Any]) -> Kind:
+    """The settings of an entry point as a dataclass, before anything is loaded.
+
+    Args:
+        kind: the dataclass, which checks in `__post_init__` what its annotations can't say.
+        settings: plain containers; what the dataclass has no field for is left out.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+    """
+    made = kind(**fitting(kind, {name: value for name, value in settings.items() if name in _annotations(kind)}))
+    others = dict(settings)
+    captioner = others.pop("captioner", None) or {}
+    if PLACE["captioner"] in captioner:  # a folder is loaded, not built
+        fitting(
+            _captioner_folder, {name: value for name, value in captioner.items() if name != "_target_"}, "captioner."
+        )
+    else:
+        check_targets(captioner, "captioner")
+    check_targets(others)
+    return made
+
+
+def _captioner_folder(folder: str) -> None: ...
 
 
 def fitting(made: Callable[..., Any], arguments: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -252,10 +298,16 @@ def target_class(target: Any) -> Callable[..., Any]:
     """The class that a `_target_` names.
 
     Raises:
-        ValueError: it is no class, or was not defined below one of `ALLOWED`, wherever it can be reached.
+        ValueError: it is no class, or was not defined below one of `ALLOWED` or in a plug-in that the user allows, wherever it
+            can be reached.
     """
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        raise ValueError(f"got _target_ {target!r}; expected one that begins with {', '.join(ALLOWED)}")
+    if (part := plugins.part(target)) is not None:
+        return part
+    allowed = (*ALLOWED, *plugins.prefixes())
+    if not isinstance(target, str) or not target.startswith(allowed):
+        raise ValueError(
+            f"got _target_ {target!r}; expected one that begins with {', '.join(allowed)}{plugins.not_allowed(str(target))}"
+        )
     try:
         found = get_object(target)
     except (ImportError, ValueError, HydraException) as error:

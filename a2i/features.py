@@ -1,8 +1,8 @@
 """Waveform → log-mel spectrogram, a batch at a time, with a mask: the exact numbers of AST, or of the PANNs."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -28,8 +28,6 @@ LOUDNESS_FRAME = 320  # samples, 20 ms
 LOUD_FRAMES = 5  # 100 ms: a bark is as long, a click is not
 SILENT = -58.0  # dBFS: what is softer is silence, and stays it
 SLOPE = 5.0  # dB that a clip is raised by, at most, for each dB above silence: no clip is on an edge
-ALIGNED = 16  # values, 64 bytes: what begins at a multiple of them is written fastest
-LOW_BLOCK, HIGH_BLOCK = 32, 16  # mel bins, of the lower half and the upper one, whose filters are wider
 # Mean and standard deviation: AudioSet's (Gong et al. 2021), and of the PANNs' decibels ESC-10's, rounded.
 STATISTICS = {"ast": (-4.2677393, 4.5689974), "panns_16k": (-41.0, 31.0), "panns_32k": (-46.0, 38.0)}
 
@@ -103,8 +101,7 @@ class LogMel(nn.Module):
         window = torch.hann_window(FRAME_LENGTH, periodic=False) if kaldi else torch.hann_window(FFT_LENGTH)
         banks = _kaldi_banks(self.settings.num_mel_bins) if kaldi else _panns_banks(self.settings)
         self.register_buffer("window", window, persistent=False)
-        # (514, num_mel_bins): an FFT point's real and imaginary part each, so that their squares need not be added before.
-        self.register_buffer("mel_banks", banks.repeat_interleave(2, dim=0), persistent=False)
+        self.register_buffer("mel_banks", banks, persistent=False)  # (257, num_mel_bins)
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,27 +151,20 @@ class LogMel(nn.Module):
         """
         log_mel = framed.new_empty(*framed.shape[:2], self.settings.num_mel_bins)
         on_cpu = framed.device.type == "cpu"
-        rows, columns = (1, min(CACHED_FRAMES, framed.shape[1])) if on_cpu else (len(framed), CHUNK_FRAMES)
+        rows, columns = (1, CACHED_FRAMES) if on_cpu else (len(framed), CHUNK_FRAMES)
         pieces = [
             piece
             for some, result in zip(framed.split(rows), log_mel.split(rows), strict=True)
             for piece in zip(some.split(columns, dim=1), result.split(columns, dim=1), strict=True)
         ]
         left = iter(pieces)  # who is free takes the next
-        banks = [self.mel_banks[parts, bands].contiguous() for bands, parts in self._blocks]
-        size, columns = framed.shape[2], min(columns, framed.shape[1])
 
         @torch.no_grad()
         def work() -> None:
-            windowed = framed.new_empty(rows, columns, FFT_LENGTH)
-            centred = framed.new_empty(rows, columns, ALIGNED + FRAME_LENGTH)
-            windowed[..., size:], centred[..., :ALIGNED] = 0.0, 0.0
             # Under mixed precision the logarithm of tiny powers would lose its digits.
             with torch.autocast(framed.device.type, enabled=False):
-                for piece, place in left:
-                    ready = windowed[:, : piece.shape[1]]
-                    self._window(piece, centred[:, : piece.shape[1]], ready[..., :size])
-                    self._log_mel(ready, banks, place)
+                for frames, place in left:
+                    place.copy_(self._log_mel(frames))
 
         threads = min(torch.get_num_threads(), len(pieces)) if on_cpu else 1
         if threads > 1:
@@ -183,43 +173,20 @@ class LogMel(nn.Module):
             work()
         return log_mel
 
-    @cached_property
-    def _blocks(self) -> list[tuple[slice, slice]]:
-        """Mel bins, some at a time, and the parts of FFT points that these hear: most other products are with zeros."""
-        blocks: list[tuple[slice, slice]] = []
-        first, count = 0, self.mel_banks.shape[1]
-        while first < count:
-            bands = slice(first, first := first + (LOW_BLOCK if first < count // 2 else HIGH_BLOCK))
-            heard = self.mel_banks[:, bands].any(dim=1).nonzero()[:, 0].tolist() or [0]
-            blocks.append((bands, slice(heard[0], heard[-1] + 1)))
-        return blocks
-
-    def _window(self, frames: Tensor, centred: Tensor, windowed: Tensor) -> None:
-        """(B, T, 400 or 512) samples → `windowed`, of the same shape; `centred` (B, T, 416) is room to work in, which begins
-        with zeros."""
-        if self.settings.kind != "ast":
-            torch.mul(frames, self.window, out=windowed)
-            return
-        samples, before = centred[..., ALIGNED:], centred[..., ALIGNED - 1 : -1]
-        torch.sub(frames, frames.mean(dim=-1, keepdim=True), out=samples)
-        # The first sample would be its own predecessor, but there the window is 0. Rounded as the extractor rounds: the FFT
-        # makes 1e-4 of a difference in the last bit.
-        torch.mul(before, -PREEMPHASIS, out=windowed)
-        windowed.add_(samples).mul_(self.window)
-
-    def _log_mel(self, windowed: Tensor, banks: list[Tensor], mel: Tensor) -> None:
-        """(B, T, 512) samples → `mel` (B, T, num_mel_bins), energies' logarithm or decibels, normalised; `banks` of each of
-        `_blocks`."""
-        squares = torch.view_as_real(torch.fft.rfft(windowed).flatten(0, 1)).flatten(1)
-        squares.mul_(squares)
-        energies = squares.new_empty(len(squares), mel.shape[-1])
-        for (bands, parts), bank in zip(self._blocks, banks, strict=True):
-            torch.mm(squares[:, parts], bank, out=energies[:, bands])
+    def _log_mel(self, frames: Tensor) -> Tensor:
+        """(B, T, 400 or 512) samples → log-mel (B, T, num_mel_bins), normalised."""
         if self.settings.kind == "ast":
-            energies.clamp_min_(torch.finfo(torch.float32).eps).log_()
+            frames = frames - frames.mean(dim=-1, keepdim=True)
+            # The first sample would be its own predecessor, but there the window is 0.
+            frames = frames - PREEMPHASIS * nn.functional.pad(frames, (1, 0))[..., :-1]
+        spectra = torch.fft.rfft(frames * self.window, FFT_LENGTH)
+        energies = (spectra.real.square() + spectra.imag.square()) @ self.mel_banks
+        if self.settings.kind == "ast":
+            log_mel = energies.clamp_min(torch.finfo(torch.float32).eps).log()
         else:
-            energies.clamp_min_(PANNS_FLOOR).log10_().mul_(10)
-        torch.mul(energies.sub_(self.settings.mean).view_as(mel), 1 / (2 * self.settings.std), out=mel)
+            log_mel = 10 * energies.clamp_min(PANNS_FLOOR).log10()
+        normalised: Tensor = self.settings.normalised(log_mel)
+        return normalised
 
 
 def gains(waveforms: Tensor, lengths: Tensor, level: float) -> Tensor:
@@ -281,28 +248,38 @@ def frame_count(samples: Tensor, kind: FeatureKind = "ast") -> Tensor:
 
 
 def _kaldi_banks(num_mel_bins: int) -> Tensor:
-    import torchaudio.compliance.kaldi as kaldi
+    """(257, num_mel_bins): Kaldi's filters."""
+    from transformers.audio_utils import mel_filter_bank
 
-    banks, _ = kaldi.get_mel_banks(
-        num_mel_bins, FFT_LENGTH, float(SAMPLE_RATE), LOWEST_FREQUENCY, 0.0, 100.0, -500.0, 1.0
-    )
-    # Kaldi's banks leave out the Nyquist bin: it is zero.
-    return nn.functional.pad(banks, (0, 1)).T.contiguous()
+    with warnings.catch_warnings():
+        # Of 128 filters the lowest lie between two FFT points; AST learnt with them as they are.
+        warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+        banks = mel_filter_bank(
+            FFT_LENGTH // 2 + 1,
+            num_mel_bins,
+            LOWEST_FREQUENCY,
+            SAMPLE_RATE / 2,
+            SAMPLE_RATE,
+            mel_scale="kaldi",
+            triangularize_in_mel_space=True,
+        )
+    return torch.from_numpy(banks).float()
 
 
 def _panns_banks(settings: FeatureSettings) -> Tensor:
-    """Slaney's filters, as librosa has them.
+    """(257, num_mel_bins): Slaney's filters, as librosa has them.
 
     512 points at 16 kHz are spaced as 1,024 at 32 kHz: there the same bins follow up to 8 kHz, with twice the amplitude.
     """
-    from torchaudio.functional import melscale_fbanks
+    from transformers.audio_utils import mel_filter_bank
 
     times = 2 if settings.kind == "panns_32k" else 1
     highest = 14_000.0 if times == 2 else 8_000.0
-    points = FFT_LENGTH // 2 * times + 1
-    bins, rate = settings.num_mel_bins, SAMPLE_RATE * times
-    banks: Tensor = melscale_fbanks(points, PANNS_LOWEST_FREQUENCY, highest, bins, rate, "slaney", "slaney")
-    return banks[: FFT_LENGTH // 2 + 1] * times**2
+    points, rate = FFT_LENGTH // 2 * times + 1, SAMPLE_RATE * times
+    banks = mel_filter_bank(
+        points, settings.num_mel_bins, PANNS_LOWEST_FREQUENCY, highest, rate, norm="slaney", mel_scale="slaney"
+    )
+    return torch.from_numpy(banks[: FFT_LENGTH // 2 + 1]).float() * times**2
 
 
 def _mirrored(waveforms: Tensor, lengths: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""What a program asks of the machine that it runs on: threads, memory, the terminal.
+"""What a program asks of the machine that it runs on: threads, the terminal, names of files.
 
 Nothing else in a2i asks which platform it is.
 """
 
-import ctypes
 import functools
 import io
 import os
@@ -16,18 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-LARGE = 32 << 20  # bytes; what is larger goes back to the kernel at once, as ever, or holes would be left
-KEPT = 128 << 20  # bytes, of each thread's arena
-SPINS = (
-    1_000  # turns that a thread waits awake; GNU's own 300,000 are slower beside a busy program, none is slower alone
-)
+# Turns that a thread waits awake: GNU's own 300,000 are slower beside a busy program, none is slower alone.
+SPINS = 1_000
 
 
 def begin_program() -> None:
     """What every program of a2i does first, before PyTorch is imported. It is for programs to call, not for libraries."""
     rest_while_waiting()
-    keep_freed_memory()
     print_without_fail()
 
 
@@ -46,23 +40,6 @@ def rest_while_waiting() -> bool:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of every OpenMP;
     os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # GNU's, which has a name for what lies between
     return True
-
-
-def keep_freed_memory() -> None:
-    """Have the process keep up to 128 MB of what it frees, blocks of up to 32 MB, for what it needs next.
-
-    Batches are large and short-lived. glibc gives such memory back to the kernel and gets it anew, 4 KB at a time, at the
-    first write to each; `experiments/benchmarks` tells what that costs. PyTorch's tuning guide has another allocator
-    preloaded instead, which a program can't do for itself. Where the C library is not glibc nothing happens.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:  # not glibc
-        return
-    mallopt(M_MMAP_THRESHOLD, LARGE)
-    mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def release(error: BaseException) -> None:

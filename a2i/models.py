@@ -1,24 +1,23 @@
 """Loads a captioner and a picture model: by name, folder, Hub id or settings."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
+from a2i import plugins
 from a2i.captioner import Captioner
 from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter
-from a2i.paths import CAPTIONERS, CONF, MINI_CAPTIONER
+from a2i.names import EMBEDDED, chosen_settings, folder_or_hub_id, named_settings
+from a2i.names import MINI as MINI
+from a2i.paths import MINI_CAPTIONER
 
 if TYPE_CHECKING:
     from a2i.captioner.audio_language import AudioLanguageCaptioner
 
-MINI = "mini"  # the name of the models that come with a2i
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 IN_FOLDER = [SETTINGS_FILE, WEIGHTS_FILE, LEXICON_FILE, CARD_FILE, f"{TOKENIZER_FOLDER}/*"]
 
 
@@ -37,10 +36,7 @@ def load_captioner(
         ValueError: the settings don't fit, or the captioner can't be loaded.
     """
     if isinstance(captioner, str | Path):
-        captioner = _settings(captioner, CAPTIONERS) or {
-            "_target_": f"{Captioner.__module__}.Captioner",
-            "folder": captioner,
-        }
+        captioner = chosen_settings("captioner", captioner)
     if not isinstance(captioner, dict):
         _refuse_dtype(dtype, "captioner")
         return captioner
@@ -57,7 +53,7 @@ def load_captioner(
     try:
         return kinds[target](device=device, dtype=dtype, **settings)
     except TypeError as error:
-        raise ValueError(f"{target}: {error}; expected settings as in {CAPTIONERS}") from error
+        raise ValueError(f"{target}: {error}; expected settings as in conf/captioner") from error
 
 
 def load_painter(
@@ -77,20 +73,22 @@ def load_painter(
     if image is None or image == "none":
         return None
     if isinstance(image, str | Path):
-        image = _settings(image, CONF / "image") or {"model": str(_folder_or_hub_id(image, CONF / "image"))}
+        image = named_settings("image", image) or {"model": str(folder_or_hub_id(image, "image"))}
     if not isinstance(image, dict):
         _refuse_dtype(dtype, "picture model")
         return image
     settings = image | ({} if dtype is None else {"dtype": dtype})
     expected = f"{Painter.__module__}.Painter"
-    if (target := settings.pop("_target_", expected)) != expected:
+    target = settings.pop("_target_", expected)
+    made: Any = Painter if target == expected else plugins.part(target)
+    if made is None:
         raise ValueError(
             f"got a picture model with _target_={target!r}; expected {expected}: build any other and give the object"
         )
     try:
-        return Painter(**settings, device=device)
+        return made(**settings, device=device)
     except TypeError as error:
-        raise ValueError(f"{expected}: {error}; expected its arguments") from error
+        raise ValueError(f"{target}: {error}; expected its arguments") from error
 
 
 def captioner_folder(source: str | Path) -> Path:
@@ -99,9 +97,9 @@ def captioner_folder(source: str | Path) -> Path:
     Raises:
         FileNotFoundError: there is no such folder or repository.
     """
-    if source in (MINI, "embedded"):
+    if source in (MINI, EMBEDDED):
         return MINI_CAPTIONER
-    place = _folder_or_hub_id(source, CAPTIONERS)
+    place = folder_or_hub_id(source, "captioner")
     return _download(place) if isinstance(place, str) else place
 
 
@@ -110,7 +108,7 @@ def _from_folder(folder: str | Path, device: torch.device, dtype: str | None) ->
     try:
         captioner = Captioner.load(place, device)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}, or one of {', '.join(_names(CAPTIONERS))}") from error
+        raise FileNotFoundError(f"{error}, or one of {', '.join(plugins.choices('captioner'))}") from error
     if dtype not in (None, "float32", "bfloat16"):
         raise ValueError(f"got dtype={dtype} for the captioner in {place}; expected float32 or bfloat16")
     captioner.decoding = captioner.decoding_with(precision=dtype)
@@ -124,36 +122,6 @@ def _audio_language(device: torch.device, dtype: str | None, **settings: Any) ->
     return AudioLanguageCaptioner(**settings | ({} if dtype is None else {"dtype": dtype}), device=device)
 
 
-def _settings(name: str | Path, folder: Path) -> dict[str, Any] | None:
-    """What the configuration folder says under a name; None where it has no such name."""
-    if name not in _names(folder):
-        return None
-    settings: dict[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    return settings
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(file.stem for file in folder.glob("*.yaml"))
-
-
-def _folder_or_hub_id(source: str | Path, names: Path) -> Path | str:
-    """The folder of that path, or the Hub id as it is. What can be neither is a typo: the network is not asked.
-
-    Raises:
-        FileNotFoundError: it is a typo.
-    """
-    place = Path(source).expanduser()
-    if place.exists() or (isinstance(source, Path) and place.parent.exists()):
-        return place
-    # Where there is a folder of the first name, the second is what is mistyped.
-    if isinstance(source, str) and HUB_ID.fullmatch(source) and not Path(source).parent.exists():
-        return source
-    raise FileNotFoundError(
-        f"got {source}, which is no folder here; expected one of {', '.join(_names(names))}, a folder, or a Hub id"
-        " (OWNER/NAME)"
-    )
-
-
 def _download(repository: str) -> Path:
     """A captioner folder of the Hub, from the cache where it is there already."""
     from huggingface_hub import snapshot_download
@@ -163,7 +131,7 @@ def _download(repository: str) -> Path:
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{repository}: no such folder here, and could not load it from the Hub ({str(error).strip().splitlines()[0]});"
-            f" expected a captioner folder, the Hub id of one, or one of {', '.join(_names(CAPTIONERS))}"
+            f" expected a captioner folder, the Hub id of one, or one of {', '.join(plugins.choices('captioner'))}"
         ) from error
 
 

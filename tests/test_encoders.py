@@ -2,22 +2,18 @@
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from a2i.captioner import Captioner, decoders, encoders
 from a2i.captioner.decoders import Decoding
 from a2i.captioner.text import CaptionTokenizer
-from a2i.compose import build
 from a2i.features import FeatureSettings
 
 SMALL = {
@@ -177,33 +173,6 @@ def test_every_pair_learns_captions_saves_and_loads(
     alone = [captioner.caption([sound])[0] for sound in sounds]
     assert [[one.caption for one in clip] for clip in alone] == [[one.caption for one in clip] for clip in expected]
     assert Captioner.load(captioner.save(tmp_path / "captioner")).caption(sounds) == expected
-
-
-def test_an_encoder_is_added_as_the_how_to_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: CaptionTokenizer
-) -> None:
-    """The two files of the how-to, as they stand there: found by name, built from its configuration, saved and loaded."""
-    text = (Path(__file__).parents[1] / "experiments" / "comparison" / "adding_an_encoder.md").read_text()
-    (code,), (configuration,) = (re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "yaml"))
-    (tmp_path / "pooled.py").write_text(code)
-    monkeypatch.setattr(encoders, "__path__", [*encoders.__path__, str(tmp_path)])
-    assert "pooled" in encoders.names()
-    config = OmegaConf.create({"model": {"features": {"num_mel_bins": 64}, "encoder": yaml.safe_load(configuration)}})
-    encoder = build(config.model.encoder).eval()
-    log_mel, mask = batch(200, 77, 30)
-    states, states_mask = encoder(log_mel, mask)
-    for index, count in enumerate((200, 77, 30)):
-        alone, alone_mask = encoder(log_mel[index : index + 1, :count], mask[index : index + 1, :count])
-        assert torch.allclose(states[index][states_mask[index]], alone[alone_mask], atol=1e-6)
-    captioner = Captioner(
-        encoder,
-        decoders.build("gru", len(tokenizer), SMALL_DECODERS["gru"]),
-        tokenizer,
-        features=FeatureSettings(num_mel_bins=64),
-        decoding=Decoding(num_beams=2, max_tokens=6),
-    ).eval()
-    sounds = [tone(300, 1.2)]
-    assert Captioner.load(captioner.save(tmp_path / "captioner")).caption(sounds) == captioner.caption(sounds)
 
 
 def test_both_ways_equal_torchs_packed_sequences() -> None:

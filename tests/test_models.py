@@ -13,7 +13,7 @@ from a2i.captioner import Captioner
 from a2i.diffusion import Painter
 from a2i.machine import find_device
 from a2i.models import load_captioner, load_painter
-from a2i.paths import CAPTIONERS
+from a2i.plugins import choices
 
 CPU = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def test_mini_is_a_name_of_both() -> None:
         assert a2i.name == "a2i-mini-captioner"
         assert a2i.painter is not None
         assert a2i.painter.name == "a2i-mini-painter"
-    assert {"mini", "qwen2_audio"} <= {file.stem for file in CAPTIONERS.glob("*.yaml")}
+    assert {"mini", "qwen2_audio"} <= set(choices("captioner"))
     assert AudioToImage.load(None, None, "cpu").name == "a2i-mini-captioner"
 
 
@@ -63,7 +63,7 @@ def test_a_typo_asks_no_network(typo: str, tmp_path: Path, monkeypatch: pytest.M
         "diffusers.DiffusionPipeline.from_pretrained", lambda *_, **__: pytest.fail("asked the network")
     )
     with pytest.raises(
-        FileNotFoundError, match=r"no folder here; expected one of mini, qwen2_audio, a folder, or a Hub id"
+        FileNotFoundError, match=r"no folder here; expected one of folder, mini, qwen2_audio, a folder, or a Hub id"
     ):
         AudioToImage.load(typo, None, "cpu")
     with pytest.raises(FileNotFoundError, match=r"expected one of folder, mini, none, stable_diffusion, a folder, or"):

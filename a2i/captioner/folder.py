@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from a2i import plugins
 from a2i.captioner import decoders, encoders
 from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.confidence import Calibration
@@ -120,11 +121,11 @@ def _write(captioner: Any, folder: Path, card: str, dtype: torch.dtype) -> None:
     settings = {
         "format": FORMAT,
         "features": asdict(captioner.log_mel.settings),
-        "encoder": {"name": _file_name(captioner.encoder), "settings": captioner.encoder.settings},
+        "encoder": {**_named(captioner.encoder), "settings": captioner.encoder.settings},
         "bridge": captioner.bridge.settings,
         "keywords": captioner.keywords.settings if captioner.keywords else None,
         "decoder": {
-            "name": _file_name(captioner.decoder),
+            **_named(captioner.decoder),
             "vocab_size": captioner.decoder.vocab_size,
             "settings": captioner.decoder.settings,
         },
@@ -166,6 +167,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
         FileNotFoundError: there is no captioner there.
         ValueError: it was written by a newer version, or its settings can't be read.
     """
+    plugins.load()
     folder = Path(folder)
     for file in (SETTINGS_FILE, WEIGHTS_FILE):
         if not (folder / file).is_file():
@@ -180,6 +182,8 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
         if settings["format"] != FORMAT:
             raise ValueError(f"captioner format {settings['format']}; this version of a2i reads {FORMAT}")
         _check_tokenizer(folder / TOKENIZER_FOLDER)
+        _check_known(settings["encoder"], "encoder", encoders.names())
+        _check_known(settings["decoder"], "decoder", decoders.names())
         encoder, decoder = _local(settings["encoder"]), _local(settings["decoder"])
         parts = {
             "encoder": encoders.build(encoder["name"], encoder["settings"]),
@@ -221,7 +225,7 @@ def _local(part: dict[str, Any]) -> dict[str, Any]:
     if foreign := sorted(_reaching(part["settings"])):
         raise ValueError(f"names {foreign[0]!r}; expected settings that need no code and no other weights than its own")
     settings = part["settings"]
-    if (config := settings.get("config")) is None:
+    if (config := settings.get("config")) is None or part["name"] not in CONFIGS:
         return part
     import transformers
 
@@ -256,6 +260,15 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _file_name(part: nn.Module) -> str:
-    """`ast` for `a2i.captioner.encoders.ast.ASTEncoder`."""
-    return type(part).__module__.rsplit(".", 1)[-1]
+def _check_known(part: dict[str, Any], kind: str, known: list[str]) -> None:
+    """Raise a ValueError where there is no part of that name: its plug-in may not be allowed, or the name is wrong."""
+    if part["name"] not in known:
+        raise ValueError(plugins.refusal(kind, part["name"], part.get("plugin"), known))
+
+
+def _named(part: nn.Module) -> dict[str, str]:
+    """`ast` for `a2i.captioner.encoders.ast.ASTEncoder`; of a plug-in's part its name, and whose it is, for those who lack
+    the plug-in."""
+    if (plugin := plugins.origin(type(part))) is not None:
+        return {"name": part.name, "plugin": plugin}  # type: ignore[dict-item]
+    return {"name": type(part).__module__.rsplit(".", 1)[-1]}

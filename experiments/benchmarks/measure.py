@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from a2i.data import Clip
-from a2i.machine import keep_freed_memory, rest_while_waiting
+from a2i.machine import rest_while_waiting
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "transformers", "diffusers", "lightning", "soundfile", "soxr", "numpy", "bert-score")
@@ -36,15 +36,12 @@ def arguments(description: str | None, repeats: int = 3, **numbers: int) -> argp
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the JSON record")
     parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for sounds and models, kept")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of torch")
-    parser.add_argument("--keep", type=int, default=1, help="freed memory, as our entry points do; here on both sides")
     parser.add_argument("--repeats", type=int, default=repeats, help="of each side, alternating")
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=" ")
     given = parser.parse_args()
     if rest_while_waiting():  # as our entry points do, here on both sides; PyTorch is imported already, so begin again
         os.execv(sys.executable, [sys.executable, *sys.argv])
-    if given.keep:
-        keep_freed_memory()
     torch.set_num_threads(given.threads)
     given.work.mkdir(parents=True, exist_ok=True)
     return given

@@ -17,7 +17,7 @@ One whose layers are a `transformers` model with `generate` need not search itse
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -109,9 +109,26 @@ class Decoding:
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 
+_registered: dict[str, type[nn.Module]] = {}
+Registered = TypeVar("Registered", bound=type[nn.Module])
+
+
+def register(decoder: Registered) -> Registered:
+    """Make a plug-in's decoder known by its `name`, which captioner folders keep; a decorator of its class.
+
+    Raises:
+        ValueError: another decoder has that name.
+    """
+    name: str = decoder.name  # type: ignore[attr-defined]
+    if name in names():
+        raise ValueError(f"got a second decoder with the name {name!r}; expected another than {', '.join(names())}")
+    _registered[name] = decoder
+    return decoder
+
+
 def names() -> list[str]:
-    """The decoders there are, by the name of their file."""
-    return sorted(module.name for module in iter_modules(__path__))
+    """The decoders there are: a2i's own by the name of their file, and those that plug-ins registered."""
+    return sorted({*(module.name for module in iter_modules(__path__)), *_registered})
 
 
 def build(name: str, vocab_size: int, settings: dict[str, Any]) -> nn.Module:
@@ -122,7 +139,8 @@ def build(name: str, vocab_size: int, settings: dict[str, Any]) -> nn.Module:
     """
     if name not in names():
         raise ValueError(f"got decoder {name!r}; expected one of {', '.join(names())}")
-    decoder: nn.Module = import_module(f"{__name__}.{name}").Decoder(vocab_size, **settings)
+    made = _registered[name] if name in _registered else import_module(f"{__name__}.{name}").Decoder
+    decoder: nn.Module = made(vocab_size, **settings)
     return decoder
 
 

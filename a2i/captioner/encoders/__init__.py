@@ -21,15 +21,31 @@ from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+_registered: dict[str, type[nn.Module]] = {}
+Registered = TypeVar("Registered", bound=type[nn.Module])
+
+
+def register(encoder: Registered) -> Registered:
+    """Make a plug-in's encoder known by its `name`, which captioner folders keep; a decorator of its class.
+
+    Raises:
+        ValueError: another encoder has that name.
+    """
+    name: str = encoder.name  # type: ignore[attr-defined]
+    if name in names():
+        raise ValueError(f"got a second encoder with the name {name!r}; expected another than {', '.join(names())}")
+    _registered[name] = encoder
+    return encoder
+
 
 def names() -> list[str]:
-    """The encoders there are, by the name of their file."""
-    return sorted(module.name for module in iter_modules(__path__))
+    """The encoders there are: a2i's own by the name of their file, and those that plug-ins registered."""
+    return sorted({*(module.name for module in iter_modules(__path__)), *_registered})
 
 
 def build(name: str, settings: dict[str, Any]) -> nn.Module:
@@ -40,7 +56,8 @@ def build(name: str, settings: dict[str, Any]) -> nn.Module:
     """
     if name not in names():
         raise ValueError(f"got encoder {name!r}; expected one of {', '.join(names())}")
-    encoder: nn.Module = import_module(f"{__name__}.{name}").Encoder(**settings)
+    made = _registered[name] if name in _registered else import_module(f"{__name__}.{name}").Encoder
+    encoder: nn.Module = made(**settings)
     return encoder
 
 
