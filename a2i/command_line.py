@@ -151,7 +151,7 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
     """
     parser = get_args_parser()
     # Hydra itself stops at `a=1 --multirun b=2`.
-    options = vars(parser.parse_intermixed_args([_no_option(argument) for argument in argv]))
+    options = vars(parser.parse_intermixed_args([no_option(argument) for argument in argv]))
     given = options.pop("overrides")
     if options["shell_completion"]:
         return list(argv)
@@ -179,7 +179,7 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
     return [*result, f"{bare}={texts[0]}" if len(texts) == 1 else f"{bare}=[{','.join(texts)}]"]
 
 
-def _no_option(argument: str) -> str:
+def no_option(argument: str) -> str:
     """A file that is called `-1.wav`, as a shell's pattern may find it, by a name that is no option."""
     return f"./{argument}" if re.match("-[^-].", argument) and os.path.lexists(argument) else argument
 
@@ -317,7 +317,8 @@ def composed(name: str, values: Mapping[str, Any], overrides: Sequence[str] = ()
         if key not in known:
             raise ValueError(f"there is no setting {key} here{_near(key, sorted(known))}")
         OmegaConf.update(config, key, _literal(value), merge=False, force_add=True)
-    return plain(config)  # type: ignore[no-any-return]
+    settings: dict[str, Any] = plain(config)
+    return settings
 
 
 def choices(group: str) -> list[str]:
@@ -371,7 +372,11 @@ def explained(error: BaseException, name: str) -> str:
         return f"got {error.override}; expected key=value"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         wanted = str(error.missing_cfg_file)
-        places = [index for index, sign in enumerate(wanted) if sign == "/" and choices(wanted[:index])]
+        places = [
+            index
+            for index, sign in enumerate(wanted)
+            if sign == "/" and os.path.normpath(wanted[:index]) == wanted[:index] and choices(wanted[:index])
+        ]
         group, choice = (wanted[: places[-1]], wanted[places[-1] + 1 :]) if places else ("", wanted)
         several = "; for several, a sweep: -m" if "," in choice else ""
         offered = ", ".join(error.options or choices(group)) + (

@@ -197,7 +197,7 @@ class InferSettings:
         picture_batch: pictures drawn at once.
     """
 
-    audio: str | list[str] | None
+    audio: str | list[str]
     captioner: dict[str, Any]
     image: dict[str, Any] | None
     decoding: dict[str, Any]
@@ -209,8 +209,6 @@ class InferSettings:
     picture_batch: int
 
     def __post_init__(self) -> None:
-        if self.audio is None:
-            raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
         refuse_nothing(self.audio)
         for name, value in (("batch_size", self.batch_size), ("picture_batch", self.picture_batch)):
             if value < 1:
@@ -230,6 +228,8 @@ def check(settings: dict[str, Any]) -> InferSettings:
         ValueError: with the name of the setting that does not fit, and what was expected.
         OSError: nothing can be written to `out`.
     """
+    if settings["audio"] is None:
+        raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
     made = checked(InferSettings, settings)
     from a2i.captioner.decoders import Decoding  # here: --help and what is wrong above need not wait for torch
 

@@ -287,7 +287,7 @@ def test_captioner_and_image_take_the_same(tmp_path: Path, monkeypatch: pytest.M
     for name in ("mine (1)", "a", "a,b", "mini"):
         Path(name).mkdir()
     for key, setting in (("captioner", "folder"), ("image", "model")):
-        for given, meant in (
+        for value, meant in (
             ("mini", [f"{key}=mini"]),
             ("./mini", [f"{key}=folder", f"{key}.{setting}='./mini'"]),
             ("mine (1)", [f"{key}=folder", f"{key}.{setting}='mine (1)'"]),
@@ -297,7 +297,7 @@ def test_captioner_and_image_take_the_same(tmp_path: Path, monkeypatch: pytest.M
             ("a/nam", [f"{key}=a/nam"]),  # there is a folder a, and nothing of that name in it
             ("mni", [f"{key}=mni"]),
         ):
-            assert arguments([f"{key}={given}"], "infer") == meant
+            assert arguments([f"{key}={value}"], "infer") == meant
         assert arguments(["-m", f"{key}=a,mine (1)"], "infer")[1:] == [
             f"{key}=folder",
             f"{key}.{setting}='a','mine (1)'",
@@ -320,7 +320,7 @@ def test_plain_values_pass_through_no_grammar() -> None:
     for wrong, said in (({"sead": 1}, "did you mean seed"), ({"data": "cloto"}, "did you mean clotho")):
         with pytest.raises(ValueError, match=said):
             composed_of("evaluate", wrong)
-    with pytest.raises(FileNotFoundError, match="got mni.*did you mean mini"):
+    with pytest.raises(FileNotFoundError, match=r"got mni.*did you mean mini"):
         composed_of("infer", {"captioner": "mni"})
 
 

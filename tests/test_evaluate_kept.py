@@ -17,7 +17,7 @@ from test_configs import compose
 from a2i import AudioToImage
 from a2i.captioner import Captioner
 from a2i.evaluate import predict
-from a2i.evaluate.__main__ import evaluate
+from a2i.evaluate.__main__ import check, evaluate
 from a2i.evaluate.distributed import Ranks
 from a2i.infer import infer
 from a2i.results import Results, Settings
@@ -48,7 +48,8 @@ def run(captioner_folder: Path, sounds: Path, tmp_path: Path) -> Run:
     given += ["metrics=[rouge_l]", "caption_metrics.java=no-such-java", "bootstrap_samples=0", "report.clips=0"]
 
     def evaluated(*more: str) -> int:
-        return evaluate(compose("evaluate", *given, *more), tmp_path / "out", "folder", Ranks())
+        settings = compose("evaluate", *given, f"out={tmp_path / 'out'}", *more)
+        return evaluate(check(settings), "folder", Ranks())
 
     return evaluated
 
@@ -254,9 +255,11 @@ def test_a_report_carries_no_sound_from_elsewhere(sounds: Path, tmp_path: Path, 
     shutil.copy(sounds / "low.wav", tmp_path / "secret.wav")
     rows = [["low.wav", "A hum.", "A hum."], ["../secret.wav", "A hum.", "A hum."]]
     table = write(tmp_path / "theirs.csv", rows, "file_name,caption_predicted,caption_1")
-    settings = compose("evaluate", f"captions={table}", f"audio={sounds}", "metrics=[rouge_l]")
+    settings = compose(
+        "evaluate", f"captions={table}", f"audio={sounds}", "metrics=[rouge_l]", f"out={tmp_path / 'out'}"
+    )
     with pytest.raises(ValueError, match=r"theirs\.csv, row 3: the file name '\.\./secret\.wav' leads out of"):
-        evaluate(settings, tmp_path / "out", "folder", Ranks())
+        evaluate(check(settings), "folder", Ranks())
 
 
 # --- The same recording, the same caption

@@ -82,7 +82,7 @@ class AudioLanguageCaptioner:
         if decoding.precision != "float32":
             raise ValueError(
                 f"got decoding.precision={decoding.precision} for {self.name}, whose precision is its weights'; expected"
-                " audio_language.dtype=bfloat16"
+                " captioner.dtype=bfloat16"
             )
         return decoding
 
@@ -114,7 +114,7 @@ class AudioLanguageCaptioner:
         if not all(map(math.isfinite, scores)):
             raise ValueError(
                 f"got NaN or infinite numbers as the captions' probabilities of {self.name}; expected finite ones: try"
-                " audio_language.dtype=float32"
+                " captioner.dtype=float32"
             )
         texts = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
         found = [
@@ -171,6 +171,6 @@ def _load(model: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{model}: could not load a Qwen2-Audio ({str(error).strip().splitlines()[0]}); expected a Hub id such as"
-            " Qwen/Qwen2-Audio-7B (17 GB, needs the network once) or, with audio_language.model=FOLDER, a local folder with"
+            " Qwen/Qwen2-Audio-7B (17 GB, needs the network once) or, with captioner.model=FOLDER, a local folder with"
             " config.json, weights and processor"
         ) from error

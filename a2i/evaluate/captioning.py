@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,25 +12,26 @@ from a2i.data import Clip
 from a2i.data.captioned import Captioned
 from a2i.evaluate.distributed import Ranks
 from a2i.evaluate.kept import Caption, Kept, made_by
-from a2i.paths import AUDIO_LANGUAGE_MODELS
 
 if TYPE_CHECKING:
     from a2i.captioner.candidates import Candidate
     from a2i.captioner.protocols import CaptionModel
 
 
-def predict(captioner_folder: str | Path, settings: dict[str, Any], ranks: Ranks | None = None) -> list[Captioned]:
-    """Caption a data set's split with a captioner folder, and keep nothing; see `Captioning`.
+def predict(
+    captioner: str | Path | dict[str, Any], settings: Mapping[str, Any], ranks: Ranks | None = None
+) -> list[Captioned]:
+    """Caption a data set's split, and keep nothing; see `Captioning`.
 
     Args:
-        captioner_folder: as training leaves it; or a name of `conf/captioner`.
+        captioner: name, folder, Hub id, or settings as `conf/captioner` has them.
         settings: `data`, `split`, `batch_size`, `seed`, `device` and `decoding`.
         ranks: who caption; None for this process alone.
     """
-    return Captioning.of(captioner_folder, settings, clips_of(settings), ranks or Ranks()).run()
+    return Captioning.of(captioner, settings, clips_of(settings), ranks or Ranks()).run()
 
 
-def clips_of(settings: dict[str, Any]) -> list[Clip]:
+def clips_of(settings: Mapping[str, Any]) -> list[Clip]:
     """The clips of the data set's split."""
     return prepared(settings["data"]).clips(settings["split"])
 
@@ -64,8 +65,8 @@ class Captioning:
     @classmethod
     def of(
         cls,
-        captioner_folder: str | Path,
-        settings: dict[str, Any],
+        captioner: str | Path | dict[str, Any],
+        settings: Mapping[str, Any],
         clips: Sequence[Clip],
         ranks: Ranks,
         file: Path | None = None,
@@ -73,7 +74,7 @@ class Captioning:
         """Load the captioner, and what was captioned before with the same captioner, data and settings.
 
         Args:
-            captioner_folder: as training leaves it; or a name of `conf/captioner`.
+            captioner: name, folder, Hub id, or settings as `conf/captioner` has them.
             settings: `data`, `split`, `batch_size`, `seed`, `device` and `decoding`.
             clips: of that data's split.
             ranks: who caption.
@@ -89,7 +90,7 @@ class Captioning:
 
         done, kept = {}, None
         if file is not None:
-            (made,) = ranks.gathered([made_by(str(captioner_folder), settings)] if ranks.first else [])
+            (made,) = ranks.gathered([made_by(captioner, settings)] if ranks.first else [])
             kept = Kept(file, made)
             captions, other = kept.read(clips)
             # All ranks know what any of them finds, or their shares would not fit together.
@@ -97,18 +98,17 @@ class Captioning:
             if ranks.first:
                 _tell(file, len(done), len(clips), other)
         to_do = sorted((clip for clip in clips if clip.name not in done), key=lambda clip: -_seconds(clip))
-        captioner = None
+        loaded = None
         if to_do:
             device = find_device(ranks.device(settings["device"]))
-            own = settings.get("audio_language") if captioner_folder in AUDIO_LANGUAGE_MODELS else None
-            captioner = load_captioner(own or captioner_folder, device)
-            captioner.decoding_with(**settings["decoding"])
+            loaded = load_captioner(captioner, device)
+            loaded.decoding_with(**settings["decoding"])
             if kept is not None:
                 if ranks.first:
                     kept.begin()
                 ranks.gathered([None])  # no rank adds to the file before that
         batch_size, seed, decoding = settings["batch_size"], settings["seed"], settings["decoding"]
-        return cls(clips, done, to_do, batch_size, seed, decoding, captioner, ranks, kept)
+        return cls(clips, done, to_do, batch_size, seed, decoding, loaded, ranks, kept)
 
     def run(self) -> list[Captioned]:
         """Caption what is to do, with a progress bar. The ranks share the clips, and each has all captions in the end.
