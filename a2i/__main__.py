@@ -59,11 +59,15 @@ def _parsed(given: list[str]) -> tuple[dict[str, Any], list[str]]:
     parser.add_argument(
         "audio", nargs="*", metavar="SOUND", help="file, folder, pattern, or text file with a path a line"
     )
-    parser.add_argument("-o", "--out", help="folder for pictures and results.jsonl (default: out)")
-    parser.add_argument("--captioner", help="name, folder or Hub id (default: mini, the one that comes with a2i)")
-    parser.add_argument("--image", help="name, folder or Hub id of the picture model; none for captions alone (mini)")
-    parser.add_argument("--seed", type=int, help="of the pictures, and of sampled captions (default: 0)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (default: the fastest one there is)")
+    parser.add_argument("-o", "--out", metavar="FOLDER", help="folder for pictures and results.jsonl (default: out)")
+    parser.add_argument(
+        "--captioner", metavar="NAME", help="name, folder or Hub id (default: mini, the one that comes with a2i)"
+    )
+    parser.add_argument(
+        "--image", metavar="NAME", help="name, folder or Hub id of the picture model; none for captions alone (mini)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of the pictures, and of sampled captions (default: 0)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps … (default: the fastest one there is)")
     parser.add_argument("--again", action="store_true", default=None, help="make anew what is there already")
     parser.add_argument("--version", action="version", version=f"a2i {__version__}")
     if not given:

@@ -205,9 +205,10 @@ def _override(prefix: str, key: str, value: str, name: str, sweeping: bool) -> l
         )
     if key in PLACE and key in _defaults(name) and (place := _place(key, value, sweeping)):
         return [f"{key}=folder", f"{key}.{PLACE[key]}={place}"]
-    if value.lower() == "null" and (default := _defaults(name).get(key)):
-        if key == "captioner":
-            return [f"{key}={default}"]
+    default = _defaults(name).get(key)
+    if value.lower() == "null" and key == "captioner":
+        return [] if default is None else [f"{key}={default}"]
+    if value.lower() == "null" and default:
         if "none" not in choices(key):
             raise ValueError(f"got {key}=null; expected {key}={'|'.join(choices(key))}")
         value = "none"
