@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache, partial, wraps
@@ -23,9 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
-from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, one_line, say_error, traceback_wanted
+from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, one_line, plain, say_error, traceback_wanted
 from a2i.extras import require
-from a2i.paths import AUDIO_LANGUAGE_MODELS, CONF
+from a2i.names import EMBEDDED, MINI, PLACE, chosen_settings, is_place
+from a2i.paths import CONF
 
 INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
 _OVERRIDE = re.compile(r"(\+{0,2})([\w$./@-]*)=(.*)", re.DOTALL)
@@ -138,7 +139,7 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
        a boolean, quoted or an interpolation as a whole.
     3. What the grammar can't read, or reads as a choice where there is no sweep, is the text itself.
 
-    `image=FOLDER` chooses that folder, and `captioner=NAME` the settings of an audio-language model.
+    `captioner=` and `image=` take a name in the configuration, a folder or a Hub id.
 
     Args:
         argv: without the program's name.
@@ -150,7 +151,7 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
     """
     parser = get_args_parser()
     # Hydra itself stops at `a=1 --multirun b=2`.
-    options = vars(parser.parse_intermixed_args([_no_option(argument) for argument in argv]))
+    options = vars(parser.parse_intermixed_args([no_option(argument) for argument in argv]))
     given = options.pop("overrides")
     if options["shell_completion"]:
         return list(argv)
@@ -162,7 +163,7 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
     ]
     values = []
     for argument in given:
-        if _is_bare(argument, name):
+        if is_bare(argument, name):
             values.append(argument)
         elif found := _OVERRIDE.fullmatch(argument):
             result += _override(found[1], found[2], found[3], name, sweeping)
@@ -178,12 +179,12 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
     return [*result, f"{bare}={texts[0]}" if len(texts) == 1 else f"{bare}=[{','.join(texts)}]"]
 
 
-def _no_option(argument: str) -> str:
+def no_option(argument: str) -> str:
     """A file that is called `-1.wav`, as a shell's pattern may find it, by a name that is no option."""
     return f"./{argument}" if re.match("-[^-].", argument) and os.path.lexists(argument) else argument
 
 
-def _is_bare(argument: str, name: str) -> bool:
+def is_bare(argument: str, name: str) -> bool:
     """Whether an argument is a value alone; a file may be called `a=b.wav`."""
     found = _OVERRIDE.fullmatch(argument)
     if found is None:
@@ -198,16 +199,36 @@ def _forgotten(value: str, name: str) -> bool:
 
 
 def _override(prefix: str, key: str, value: str, name: str, sweeping: bool) -> list[str]:
-    path = at_home(value)
-    if key == "image" and value not in choices("image") and os.path.isdir(path):
-        return ["image=folder", f"image.model={quoted(path)}"]
-    if key in ("captioner", "against") and value in AUDIO_LANGUAGE_MODELS:
-        return [f"{key}={value}", f"audio_language={value}"]
-    if value.lower() == "null" and _defaults(name).get(key):
+    if key.partition(".")[0] == "audio_language":
+        raise ValueError(
+            f"got {key}=; that is a captioner's own setting now: {key.replace('audio_language', 'captioner', 1)}="
+        )
+    if key in PLACE and key in _defaults(name) and (place := _place(key, value, sweeping)):
+        return [f"{key}=folder", f"{key}.{PLACE[key]}={place}"]
+    default = _defaults(name).get(key)
+    if value.lower() == "null" and key == "captioner":
+        return [] if default is None else [f"{key}={default}"]
+    if value.lower() == "null" and default:
         if "none" not in choices(key):
             raise ValueError(f"got {key}=null; expected {key}={'|'.join(choices(key))}")
         value = "none"
     return [f"{prefix}{key}={_value(value, sweeping)}"]
+
+
+def _place(group: str, value: str, sweeping: bool) -> str | None:
+    """The folder or Hub id that stands where a group's choice could, in Hydra's grammar; of a sweep several."""
+    read = _read(value)
+    text = value if read is None or read.is_sweep_override() else read.value()
+    if not isinstance(text, str) or text in choices(group):
+        return None
+    if text.startswith("${"):
+        return value
+    parts = value.split(",") if sweeping and not is_place(text) else [text]
+    if group == "captioner" and len(parts) > 1:
+        parts = [EMBEDDED if part == MINI else part for part in parts]
+    if not all(is_place(part) for part in parts if part != EMBEDDED) or set(parts) == {EMBEDDED}:
+        return None
+    return ",".join(quoted(at_home(part)) for part in parts)
 
 
 def _value(value: str, sweeping: bool) -> str:
@@ -247,11 +268,58 @@ def _is_hydras(value: str, read: Override) -> bool:
 
 def quoted(value: str) -> str:
     """A value as a quoted string in Hydra's grammar."""
-    # ${…} in a file's name is no interpolation; OmegaConf halves the backslashes before one.
-    value = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
     # In Hydra's quoted strings a backslash escapes only before a quote, so that those before one are doubled.
-    value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", value)
+    value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", _literal(value))
     return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, value) + "'"
+
+
+def _literal(value: Any) -> Any:
+    """A plain value in which OmegaConf finds no interpolation: ${…} in a file's name is none."""
+    if isinstance(value, Mapping):
+        return {name: _literal(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_literal(each) for each in value]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    # OmegaConf halves the backslashes before one.
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value) if isinstance(value, str) else value
+
+
+def composed(name: str, values: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain settings that `conf/<name>.yaml` composes, with values that never pass through Hydra's grammar.
+
+    Args:
+        name: of the entry point.
+        values: by dotted key: numbers, text, paths, lists and dictionaries as they are. That of a group is one of its
+            choices, or a dictionary of settings; a folder or Hub id too for `captioner` and `image`.
+        overrides: `key=value` as on the command line.
+
+    Raises:
+        ValueError: there is no such key or choice.
+        FileNotFoundError: there is no such captioner or picture model.
+    """
+    groups, chosen, rest = _defaults(name), [], {}
+    for key, value in values.items():
+        if key in groups and isinstance(value, str) and value in choices(key):
+            chosen.append(f"{key}={value}")
+        elif key in PLACE and isinstance(value, str | os.PathLike):
+            rest[key] = chosen_settings(key, value if isinstance(value, str) else Path(value))
+        elif key in groups and isinstance(value, str):
+            raise ValueError(
+                f"got {key}={value}; expected one of {', '.join(choices(key))}{_near(value, choices(key))}"
+            )
+        else:
+            rest[key] = value
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose(name, [*arguments(overrides, name), *chosen])
+    OmegaConf.set_struct(config, False)
+    known = {*groups, *_flat(OmegaConf.to_container(config, resolve=False))}
+    for key, value in rest.items():
+        if key not in known:
+            raise ValueError(f"there is no setting {key} here{_near(key, sorted(known))}")
+        OmegaConf.update(config, key, _literal(value), merge=False, force_add=True)
+    settings: dict[str, Any] = plain(config)
+    return settings
 
 
 def choices(group: str) -> list[str]:
@@ -305,10 +373,16 @@ def explained(error: BaseException, name: str) -> str:
         return f"got {error.override}; expected key=value"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         wanted = str(error.missing_cfg_file)
-        places = [index for index, sign in enumerate(wanted) if sign == "/" and choices(wanted[:index])]
+        places = [
+            index
+            for index, sign in enumerate(wanted)
+            if sign == "/" and os.path.normpath(wanted[:index]) == wanted[:index] and choices(wanted[:index])
+        ]
         group, choice = (wanted[: places[-1]], wanted[places[-1] + 1 :]) if places else ("", wanted)
         several = "; for several, a sweep: -m" if "," in choice else ""
-        offered = ", ".join(error.options or choices(group)) + (", or a folder that exists" if group == "image" else "")
+        offered = ", ".join(error.options or choices(group)) + (
+            ", a folder, or a Hub id (OWNER/NAME)" if group in PLACE else ""
+        )
         near = _near(choice, error.options or choices(group))
         return f"got {group}={choice}; expected one of {offered}{near}{plugins.offer(group, choice)}{several}"
     if found := re.match(r"Could not (override|delete|append) [^']*'([^']+)'", message):

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
 from a2i.data import Source
+from a2i.names import PLACE
 
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build, beside the user's plug-ins
 
@@ -114,6 +115,35 @@ def check_targets(settings: Any, key: str = "") -> None:
         fitting(target_class(settings["_target_"]), arguments, f"{key}.")
     for name, value in settings.items():
         check_targets(value, f"{key}.{name}" if key else str(name))
+
+
+Kind = TypeVar("Kind")
+
+
+def checked(kind: type[Kind], settings: dict[str, Any]) -> Kind:
+    """The settings of an entry point as a dataclass, before anything is loaded.
+
+    Args:
+        kind: the dataclass, which checks in `__post_init__` what its annotations can't say.
+        settings: plain containers; what the dataclass has no field for is left out.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+    """
+    made = kind(**fitting(kind, {name: value for name, value in settings.items() if name in _annotations(kind)}))
+    others = dict(settings)
+    captioner = others.pop("captioner", None) or {}
+    if PLACE["captioner"] in captioner:  # a folder is loaded, not built
+        fitting(
+            _captioner_folder, {name: value for name, value in captioner.items() if name != "_target_"}, "captioner."
+        )
+    else:
+        check_targets(captioner, "captioner")
+    check_targets(others)
+    return made
+
+
+def _captioner_folder(folder: str) -> None: ...
 
 
 def fitting(made: Callable[..., Any], arguments: dict[str, Any], prefix: str = "") -> dict[str, Any]:

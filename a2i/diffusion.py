@@ -1,6 +1,7 @@
 """Caption + seed → picture, through diffusers. No Lightning here."""
 
 import inspect
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from a2i.machine import find_device
 from a2i.paths import MINI_PAINTER
 
 # Of a scheduler: what the model was trained with, so that another one must not leave it out.
@@ -17,6 +19,7 @@ TRAINED_WITH = ("prediction_type", "beta_schedule", "rescale_betas_zero_snr")
 
 MOST_STEPS = 1_000  # that diffusion models are trained with
 MOST_GUIDANCE = 1_000
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Painter:
         licence: str | None = None,
         safety_checker: bool = True,
         device: str | torch.device | None = None,
+        dtype: str | None = None,
     ) -> None:
         """Load a pipeline.
 
@@ -67,7 +71,8 @@ class Painter:
             negative_prompt: what the picture should not show.
             licence: of the weights; shown with the model.
             safety_checker: use the model's, if it has one.
-            device: None for CUDA where there is one, else the CPU.
+            device: None for CUDA where there is one, else Apple's GPU, else the CPU.
+            dtype: of the weights: `float32`, `bfloat16` or `float16`; None for float16 on CUDA, float32 elsewhere.
 
         Raises:
             ValueError: a setting does not fit, or the model can't be had.
@@ -88,11 +93,30 @@ class Painter:
         self.steps, self.guidance_scale = steps, guidance_scale
         self.width, self.height = width, height
         self.prompt_template, self.negative_prompt = prompt_template, negative_prompt
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if dtype not in (None, *DTYPES):
+            raise ValueError(
+                f"got dtype={dtype!r}; expected one of {', '.join(DTYPES)}, or None for what suits the device"
+            )
+        self.dtype = dtype
+        self._drawing = threading.Lock()  # a scheduler counts its steps: two threads would count together
+        device = find_device(device)
         source = str(MINI_PAINTER) if model == "embedded" else model
-        self.pipeline = _load(source, revision, safety_checker, device)
+        self.pipeline = _load(source, revision, safety_checker, self._dtype_on(device)).to(device)
         if scheduler is not None:
             self.pipeline.scheduler = _exchanged(self.pipeline.scheduler, scheduler, steps)
+
+    def to(self, device: str | torch.device) -> "Painter":
+        """Move the pipeline to a device.
+
+        Raises:
+            ValueError: the device can't be used here.
+        """
+        device = find_device(device)
+        self.pipeline.to(device, self._dtype_on(device))
+        return self
+
+    def _dtype_on(self, device: torch.device) -> torch.dtype:
+        return DTYPES[self.dtype or ("float16" if device.type == "cuda" else "float32")]
 
     def draw(self, caption: str, seed: int = 0, show_progress: bool = False) -> Drawing:
         """Draw a caption. The same caption, seed and settings give the same picture on the same kind of machine.
@@ -107,17 +131,19 @@ class Painter:
     def draw_batch(self, captions: Sequence[str], seeds: Sequence[int], show_progress: bool = False) -> list[Drawing]:
         """Draw several captions at once; a picture is the one that `draw` gives, but for the rounding of a batch's sums."""
         prompts = [self.prompt_template.replace("{caption}", caption) for caption in captions]
-        self.pipeline.set_progress_bar_config(disable=not show_progress, leave=False, desc="drawing")
         negative = None if self.negative_prompt is None else [self.negative_prompt] * len(prompts)
         arguments: dict[str, Any] = {"negative_prompt": negative, "width": self.width, "height": self.height}
-        output = self.pipeline(
-            prompts,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance_scale,
-            # On the CPU, so that a seed means the same noise with every device; one each, so that neighbours change nothing.
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            **{name: value for name, value in arguments.items() if value is not None},
-        )
+        with self._drawing:
+            self.pipeline.set_progress_bar_config(disable=not show_progress, leave=False, desc="drawing")
+            output = self.pipeline(
+                prompts,
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance_scale,
+                # On the CPU, so that a seed means the same noise with every device; one each, so that neighbours change
+                # nothing.
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                **{name: value for name, value in arguments.items() if value is not None},
+            )
         flagged = getattr(output, "nsfw_content_detected", None) or [None] * len(prompts)
         return [
             Drawing(image.convert("RGB"), prompt, flag)
@@ -137,7 +163,7 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _load(source: str, revision: str | None, safety_checker: bool, device: torch.device) -> Any:
+def _load(source: str, revision: str | None, safety_checker: bool, dtype: torch.dtype) -> Any:
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
@@ -151,21 +177,20 @@ def _load(source: str, revision: str | None, safety_checker: bool, device: torch
     transformers_logging.set_verbosity_error()
     off: dict[str, Any] = {} if safety_checker else {"safety_checker": None, "requires_safety_checker": False}
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
+        return DiffusionPipeline.from_pretrained(
             source,
             revision=revision,
-            dtype=torch.float16 if device.type == "cuda" else torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             **off,
         )
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{source}: no picture model to be had there ({str(error).strip().splitlines()[0]}); expected a Hub id, which"
+            f"{source}: could not load a picture model ({str(error).strip().splitlines()[0]}); expected a Hub id, which"
             " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-    return pipeline.to(device)
 
 
 def _exchanged(own: Any, name: str, steps: int) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 
 from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
 from a2i.command_line import INTERRUPTED, entry_point
-from a2i.compose import check_out, check_targets, fitting, one_line, plain
+from a2i.compose import check_out, checked, fitting, one_line, plain
 from a2i.machine import begin_program
+from a2i.names import EMBEDDED, MINI, PLACE, name_of
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, Results, Settings, settings_of
 
@@ -179,66 +180,100 @@ def say(message: str, error: bool = False) -> None:
         print(shown(message), file=sys.stderr if error else sys.stdout, flush=True)
 
 
-def check(settings: dict[str, Any]) -> dict[str, Any]:
-    """Check what can be checked before a model is loaded, and give the settings as they are wanted.
+@dataclass(frozen=True)
+class InferSettings:
+    """The settings of `conf/infer.yaml`, checked.
+
+    Attributes:
+        audio: file, folder, pattern or list.
+        captioner: settings as `conf/captioner` has them.
+        image: settings as `conf/image` has them; empty or None for captions alone.
+        decoding: changes of the captioner's decoding settings, by name; None leaves one as it is.
+        out: folder for the pictures and `results.jsonl`.
+        again: make anew what is there.
+        seed: of the pictures, and of sampling.
+        device: None for the best one there is.
+        batch_size: clips captioned at once.
+        picture_batch: pictures drawn at once.
+    """
+
+    audio: str | list[str]
+    captioner: dict[str, Any]
+    image: dict[str, Any] | None
+    decoding: dict[str, Any]
+    out: str
+    again: bool
+    seed: int
+    device: str | None
+    batch_size: int
+    picture_batch: int
+
+    def __post_init__(self) -> None:
+        refuse_nothing(self.audio)
+        for name, value in (("batch_size", self.batch_size), ("picture_batch", self.picture_batch)):
+            if value < 1:
+                raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
+        check_out(self.out)
+
+    @property
+    def is_mini(self) -> bool:
+        """Whether the captioner is the one that comes with a2i."""
+        return name_of(self.captioner) == MINI
+
+
+def check(settings: dict[str, Any]) -> InferSettings:
+    """Check what can be checked before a model is loaded.
 
     Raises:
         ValueError: with the name of the setting that does not fit, and what was expected.
         OSError: nothing can be written to `out`.
     """
-    settings = fitting(_check, settings)  # held against its annotations
-    _check(**settings)
+    if settings["audio"] is None:
+        raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
+    made = checked(InferSettings, settings)
     from a2i.captioner.decoders import Decoding  # here: --help and what is wrong above need not wait for torch
 
-    check_targets(settings)
-    fitting(Decoding, {name: value for name, value in settings["decoding"].items() if value is not None}, "decoding.")
-    return settings
-
-
-def _check(
-    *,
-    audio: str | list[str] | None,
-    captioner: str | None,
-    out: str,
-    again: bool,
-    seed: int,
-    device: str | None,
-    batch_size: int,
-    picture_batch: int,
-    **others: Any,
-) -> None:
-    if audio is None:
-        raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
-    refuse_nothing(audio)
-    for name, value in (("batch_size", batch_size), ("picture_batch", picture_batch)):
-        if value < 1:
-            raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
-    check_out(out)
+    fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
+    return made
 
 
 @entry_point("infer", bare="audio")
 def main(config: DictConfig) -> None:
     """Entry point."""
+    caption_and_draw(plain(config))
+
+
+def caption_and_draw(settings: dict[str, Any]) -> None:
+    """The whole program, whose exit status is 1 if a sound failed.
+
+    Args:
+        settings: composed from `conf/infer.yaml`, as plain containers.
+
+    Raises:
+        ValueError: the settings don't fit.
+        OSError: the results can't be written.
+        SystemExit: a sound failed, or the user interrupted.
+    """
     # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
     # picture. `_load` ends that.
     gc.disable()
-    settings = check(plain(config))
+    asked = check(settings)
     try:
-        failed = run(settings)
+        failed = run(asked)
     except KeyboardInterrupt:
         say("")
-        kept = Path(settings["out"]) / FILE
+        kept = Path(asked.out) / FILE
         say(f"interrupted; what was done is in {kept}, and the same command again goes on from there", error=True)
         sys.exit(INTERRUPTED)
     if failed:
         sys.exit(1)
 
 
-def run(settings: dict[str, Any]) -> int:
+def run(settings: InferSettings) -> int:
     """Caption and draw what is asked and not there yet.
 
     Args:
-        settings: of conf/infer.yaml.
+        settings: checked.
 
     Returns:
         how many sounds failed.
@@ -248,21 +283,21 @@ def run(settings: dict[str, Any]) -> int:
         OSError: the results can't be written.
     """
     skipped = Skipped()
-    sounds = find_sounds(settings["audio"], skipped)
+    sounds = find_sounds(settings.audio, skipped)
     for line in skipped.lines():
         say(line)
-    out = Path(settings["out"])
+    out = Path(settings.out)
     wanted = _settings_of(settings)
     with Results(out, lambda: say(f"another process writes to {out}; waiting for it to end", error=True)) as results:
         for note in results.notes:
             say(note)
         # No models are loaded before it is known that they are needed, nor while another process has the folder.
-        left = sounds if settings["again"] else [sound for sound in sounds if not results.has(sound, wanted)]
+        left = sounds if settings.again else [sound for sound in sounds if not results.has(sound, wanted)]
         failed = 0
         if left:
             a2i = _load(settings)
-            batches = (settings["batch_size"], settings["picture_batch"])
-            rows = infer(a2i, left, results, wanted, settings["seed"], settings["decoding"], *batches)
+            batches = (settings.batch_size, settings.picture_batch)
+            rows = infer(a2i, left, results, wanted, settings.seed, settings.decoding, *batches)
             failed = write_results(rows, results, len(left))
     summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
     if there := len(sounds) - len(left):
@@ -273,37 +308,36 @@ def run(settings: dict[str, Any]) -> int:
     return failed
 
 
-def _settings_of(settings: dict[str, Any]) -> Settings:
+def _settings_of(settings: InferSettings) -> Settings:
     """What decides a caption and a picture; not what changes no more than the rounding of sums."""
-    captioner = settings["captioner"]
+    own = PLACE["captioner"] not in settings.captioner  # not a folder alone
     caption = {
-        "captioner": str(MINI_CAPTIONER) if captioner is None else captioner,
-        "audio_language": settings.get("audio_language"),
-        "decoding": settings["decoding"],
-        "seed": settings["seed"],
+        "captioner": str(MINI_CAPTIONER) if settings.is_mini else name_of(settings.captioner),
+        "audio_language": settings.captioner if own else None,  # the key's name is part of every hash so far
+        "decoding": settings.decoding,
+        "seed": settings.seed,
     }
-    image = {name: value for name, value in (settings["image"] or {}).items() if name not in ("_target_", "licence")}
-    if image.get("model") == "embedded":
+    image = {name: value for name, value in (settings.image or {}).items() if name not in ("_target_", "licence")}
+    if image.get("model") == EMBEDDED:
         image["model"] = str(MINI_PAINTER)
     return settings_of(caption, image | {"caption": caption} if image else None)
 
 
-def _load(settings: dict[str, Any]) -> "AudioToImage":
+def _load(settings: InferSettings) -> "AudioToImage":
     from a2i.pipeline import AudioToImage
 
-    a2i = AudioToImage.load(
-        settings["captioner"], settings["image"] or None, settings["device"], settings.get("audio_language")
-    )
+    captioner = MINI if settings.is_mini else settings.captioner
+    a2i = AudioToImage.load(captioner, settings.image or None, settings.device)
     gc.freeze()  # it stays, so that collections need not look at it
     gc.enable()
-    a2i.captioner.decoding_with(**settings["decoding"])
-    small = [("captioner", "captioner=FOLDER")] if settings["captioner"] is None else []
-    small += [("painter", "image=stable_diffusion")] if (settings["image"] or {}).get("model") == "embedded" else []
+    a2i.captioner.decoding_with(**settings.decoding)
+    small = [("captioner", "captioner=FOLDER")] if settings.is_mini else []
+    small += [("painter", "image=stable_diffusion")] if (settings.image or {}).get("model") == EMBEDDED else []
     if small:
         names, full = (" and ".join(words) for words in zip(*small, strict=True))
         say(f"using the small embedded {names}; for full ones: {full}")
-    if licence := getattr(a2i.captioner, "licence", None):
-        say(f"captions by {a2i.captioner.name}, licence: {licence}")
+    if a2i.captioner.licence:
+        say(f"captions by {a2i.captioner.name}, licence: {a2i.captioner.licence}")
     if a2i.painter is not None and a2i.painter.licence:
         say(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
     return a2i

@@ -10,7 +10,10 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 # Turns that a thread waits awake: GNU's own 300,000 are slower beside a busy program, none is slower alone.
 SPINS = 1_000
@@ -117,3 +120,22 @@ def name_limit(folder: str | os.PathLike[str]) -> int:
 def cores() -> int:
     """That this process may use, where the system tells, else those that there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_device(name: "str | torch.device | None" = None) -> "torch.device":
+    """The device of that name; None for CUDA where there is one, else Apple's GPU, else the CPU.
+
+    Raises:
+        ValueError: there is none of that name, or it can't be used here.
+    """
+    import torch
+
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        expected = "cpu, cuda, cuda:N or mps (Apple's GPU), of those that this machine has"
+        raise ValueError(f"got device={name!r}, which can't be used here; expected {expected}") from error
+    return device

@@ -7,5 +7,3 @@ PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 MINI_CAPTIONER = PACKAGE / "assets" / "captioner"
 MINI_PAINTER = PACKAGE / "assets" / "painter"
-# What `captioner=` knows by name beside the folders of captioners.
-AUDIO_LANGUAGE_MODELS = sorted(file.stem for file in (CONF / "audio_language").glob("*.yaml"))

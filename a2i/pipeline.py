@@ -2,42 +2,37 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
-from a2i import plugins
-from a2i.captioner import Captioner
-from a2i.captioner.batching import Heard, Part, Sound, batches_by_length, read_groups
-from a2i.diffusion import Painter
-from a2i.machine import release
-from a2i.paths import AUDIO_LANGUAGE_MODELS, CONF, MINI_CAPTIONER
+from a2i.captioner.batching import CaptionResult, Sound, batch_or_each, caption_many
+from a2i.captioner.protocols import CaptionModel
+from a2i.diffusion import Drawing, Painter
+from a2i.machine import find_device as find_device
+from a2i.models import MINI, load_captioner, load_painter
 from a2i.result import Result
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from a2i.captioner.audio_language import AudioLanguageCaptioner
-
 
 class AudioToImage:
-    """Hears a sound, says what it heard, and draws it.
+    """Captions a sound and draws the caption. Several threads may call one.
 
-    >>> a2i = AudioToImage.load()
+    >>> a2i = AudioToImage.from_pretrained()
     >>> result = a2i("dog.wav")
     >>> result.caption, result.image
     """
 
-    def __init__(
-        self, captioner: "Captioner | AudioLanguageCaptioner", painter: Painter | None, name: str = "captioner"
-    ) -> None:
-        """Put together what is loaded already; `load` does both.
+    def __init__(self, captioner: CaptionModel, painter: Painter | None, name: str = "captioner") -> None:
+        """Put together what is loaded already; `from_pretrained` does both.
 
         Args:
-            captioner: as `load_captioner` gives it.
+            captioner: as `a2i.models.load_captioner` gives it.
             painter: None for captions alone.
             name: of the captioner, for the results.
         """
@@ -46,33 +41,51 @@ class AudioToImage:
         self.name = name
 
     @classmethod
-    def load(
+    def from_pretrained(
         cls,
-        captioner: "str | Path | Captioner | AudioLanguageCaptioner | None" = None,
-        image: str | Path | dict[str, Any] | Painter | None = "mini",
+        captioner: str | Path | dict[str, Any] | CaptionModel | None = MINI,
+        image: str | Path | dict[str, Any] | Painter | None = MINI,
         device: str | torch.device | None = None,
-        audio_language: dict[str, Any] | None = None,
+        dtype: str | torch.dtype | None = None,
     ) -> "AudioToImage":
         """Load both models.
 
         Args:
-            captioner: captioner folder; a name of `conf/audio_language`, such as `qwen2_audio`; a captioner; or None for the
-                small one that comes with a2i.
+            captioner: `mini` or None for the small one that comes with a2i, another name of `conf/captioner` such as
+                `qwen2_audio`, a captioner folder, the Hub id of one, settings as `conf/captioner` holds them, or a captioner.
             image: `mini` for the small one that comes with a2i, another name of `conf/image`, a local folder or Hub id in
                 diffusers' format, `Painter`'s arguments, a `Painter`, or None or `none` for captions alone.
-            device: None for CUDA where there is one, else the CPU.
-            audio_language: `AudioLanguageCaptioner`'s arguments, where other than the named one's.
+            device: None for CUDA where there is one, else Apple's GPU, else the CPU.
+            dtype: `float32`, `bfloat16` or `float16`, for both models: the weights of a picture model and of an audio-language
+                model, the decoding precision of a captioner folder (no `float16`). None for each model's own: float32, but
+                float16 for pictures on CUDA.
 
         Raises:
-            FileNotFoundError: there is no captioner in the folder.
-            ValueError: a model does not fit or can't be had.
+            FileNotFoundError: there is no model of that name or in that folder.
+            ValueError: a model does not fit or can't be loaded, or the device can't be used here.
         """
         device = find_device(device)
-        name = str(captioner) if isinstance(captioner, str | Path) else getattr(captioner, "name", "captioner")
-        if captioner is None:
-            captioner, name = MINI_CAPTIONER, "a2i-mini-captioner"
-        heard = load_captioner(captioner, device, audio_language)
-        return cls(heard, _painter(image, device), name)
+        dtype = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
+        loaded = load_captioner(MINI if captioner is None else captioner, device, dtype)
+        if captioner in (None, MINI):
+            name = "a2i-mini-captioner"
+        else:
+            name = str(captioner) if isinstance(captioner, str | Path) else loaded.name
+        return cls(loaded, load_painter(image, device, dtype), name)
+
+    load = from_pretrained
+
+    def to(self, device: str | torch.device) -> "AudioToImage":
+        """Move both models to a device.
+
+        Raises:
+            ValueError: the device can't be used here.
+        """
+        device = find_device(device)
+        self.captioner.to(device)
+        if self.painter is not None:
+            self.painter.to(device)
+        return self
 
     def __call__(
         self,
@@ -117,12 +130,12 @@ class AudioToImage:
         show_progress: bool = False,
         **decoding: Any,
     ) -> Iterator[Result | Exception]:
-        """Caption and draw many sounds, in their order, each as soon as it is done. What is wrong with one stops no other.
+        """Caption and draw many sounds in their order, each as soon as it is done. A sound that fails stops no other.
 
         Args:
-            sounds: sound files, and pairs of an array and its sampling rate; read as they are needed.
+            sounds: as `a2i.captioner.batching.caption_many` takes them; read as they are needed.
             seed: of each.
-            batch_size: clips that are captioned at once. Sampled captions are drawn clip by clip, since each has its seed.
+            batch_size: clips that are captioned at once; sampled captions are found clip by clip.
             picture_batch: pictures that are drawn at once.
             show_progress: a bar over a picture's denoising steps.
             **decoding: changes of the captioner's decoding settings, by name.
@@ -134,83 +147,30 @@ class AudioToImage:
         Raises:
             ValueError: a decoding setting does not fit.
         """
-        if self.captioner.decoding_with(**decoding).do_sample:
-            batch_size = 1
-        for group in read_groups(sounds, max(batch_size, picture_batch)):
-            for batch in batches_by_length(group, batch_size):
-                self._caption(batch, seed, decoding)
-            for long in (each for each in group if each.source is not None):
-                self._caption_parts(long, seed, decoding)
-            for first in range(0, len(group), picture_batch):
-                heard = group[first : first + picture_batch]
-                self._draw(heard, seed, show_progress)
-                yield from (self._result(each, seed) for each in heard)
-
-    def _caption(self, batch: list[Heard], seed: int, decoding: dict[str, Any]) -> None:
-        """Give each its candidates, or the error that it makes alone."""
-        began, failed = time.perf_counter(), False
-        try:
-            # Sampling draws from torch's own state: seeded here, and given back as it was.
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                found = self.captioner.caption([each.waveform for each in batch], **decoding)
-            for each, candidates in zip(batch, found, strict=True):
-                each.candidates = candidates
-        except Exception as error:
-            failed = True
-            release(error)
-            if len(batch) == 1:
-                batch[0].error = error
-        # Not within `except`, where the error is alive, and with it what the whole batch takes.
-        if failed and len(batch) > 1:
+        captioned = caption_many(self.captioner, sounds, batch_size, seed, **decoding)
+        while batch := list(islice(captioned, picture_batch)):
+            found = [each for each in batch if isinstance(each, CaptionResult)]
+            drawings, seconds = self._draw([each.candidates[0].caption for each in found], seed, show_progress)
+            drawn = iter(drawings)
             for each in batch:
-                self._caption([each], seed, decoding)
-            return
-        for each in batch:
-            each.seconds += (time.perf_counter() - began) / len(batch)
+                yield each if isinstance(each, Exception) else self._result(each, next(drawn), seed, seconds)
 
-    def _caption_parts(self, heard: Heard, seed: int, decoding: dict[str, Any]) -> None:
-        """Caption a long recording part by part; the candidates are those of the part that is told most surely."""
-        parts, began = [], time.perf_counter()
-        try:
-            for start, end, waveform in heard.spans():
-                self._caption([one := Heard(waveform)], seed, decoding)
-                if one.error is not None:
-                    raise one.error
-                parts.append(Part(start, end, one.candidates[0].caption, one.candidates[0].confidence))
-                if not heard.candidates or one.candidates[0].confidence > heard.candidates[0].confidence:
-                    heard.candidates = one.candidates
-            heard.parts = tuple(parts)
-        except Exception as error:
-            heard.error = error
-        heard.seconds += time.perf_counter() - began
+    def _draw(
+        self, captions: Sequence[str], seed: int, show_progress: bool
+    ) -> tuple[Sequence[Drawing | Exception | None], float]:
+        """A drawing of each caption or the error that it makes alone, None without a picture model; and seconds for each."""
+        if self.painter is None or not captions:
+            return [None] * len(captions), 0.0
+        painter, began = self.painter, time.perf_counter()
+        drawings = batch_or_each(lambda some: painter.draw_batch(some, [seed] * len(some), show_progress), captions)
+        return drawings, (time.perf_counter() - began) / len(captions)
 
-    def _draw(self, heard: list[Heard], seed: int, show_progress: bool) -> None:
-        """Give each its picture, or the error that it makes alone."""
-        began, well = time.perf_counter(), [each for each in heard if each.error is None]
-        if self.painter is None or not well:
-            return
-        captions, failed = [each.candidates[0].caption for each in well], False
-        try:
-            drawn = self.painter.draw_batch(captions, [seed] * len(well), show_progress)
-            for each, drawing in zip(well, drawn, strict=True):
-                each.drawing = drawing
-        except Exception as error:
-            failed = True
-            release(error)
-            if len(well) == 1:
-                well[0].error = error
-        if failed and len(well) > 1:  # see `_caption`
-            for each in well:
-                self._draw([each], seed, show_progress)
-            return
-        for each in well:
-            each.seconds += (time.perf_counter() - began) / len(well)
-
-    def _result(self, heard: Heard, seed: int) -> Result | Exception:
-        if heard.error is not None:
-            return heard.error
-        candidates, drawing = heard.candidates, heard.drawing
+    def _result(
+        self, found: CaptionResult, drawing: Drawing | Exception | None, seed: int, seconds: float
+    ) -> Result | Exception:
+        if isinstance(drawing, Exception):
+            return drawing
+        candidates = found.candidates
         return Result(
             caption=candidates[0].caption,
             candidates=tuple(candidate.caption for candidate in candidates),
@@ -222,65 +182,7 @@ class AudioToImage:
             image_model=None if self.painter is None else self.painter.name,
             flagged=None if drawing is None else drawing.flagged,
             unseen_tokens=0 if self.painter is None else self.painter.tokens_over(candidates[0].caption),
-            seconds=heard.seconds,
-            parts=heard.parts,
-            warning=heard.warning,
+            seconds=found.seconds + seconds,
+            parts=found.parts,
+            warning=found.warning,
         )
-
-
-def load_captioner(
-    captioner: "str | Path | Captioner | AudioLanguageCaptioner",
-    device: torch.device,
-    audio_language: dict[str, Any] | None = None,
-) -> "Captioner | AudioLanguageCaptioner":
-    """The captioner of a folder, or of a name in `conf/audio_language`; one that is loaded already is given back.
-
-    Args:
-        captioner: folder, name or captioner.
-        device: to load it to.
-        audio_language: `AudioLanguageCaptioner`'s arguments, where other than the named one's.
-
-    Raises:
-        FileNotFoundError: there is no captioner in the folder.
-        ValueError: it does not fit or can't be had.
-    """
-    if not isinstance(captioner, str | Path):
-        return captioner
-    if captioner not in AUDIO_LANGUAGE_MODELS:
-        try:
-            return Captioner.load(Path(captioner).expanduser(), device)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}, or one of {', '.join(AUDIO_LANGUAGE_MODELS)}") from error
-    # Not before it is asked for: it takes a second of its own to import.
-    from a2i.captioner.audio_language import AudioLanguageCaptioner
-
-    settings = audio_language or yaml.safe_load((CONF / "audio_language" / f"{captioner}.yaml").read_text("utf-8"))
-    return AudioLanguageCaptioner(**{key: value for key, value in settings.items() if key != "_target_"}, device=device)
-
-
-def find_device(name: str | torch.device | None) -> torch.device:
-    """The device of that name; None for CUDA where there is one, else the CPU.
-
-    Raises:
-        ValueError: there is none of that name, or not here.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"got device={name!r}, which can't be used here; expected cpu, cuda or cuda:N") from error
-    return device
-
-
-def _painter(image: str | Path | dict[str, Any] | Painter | None, device: torch.device) -> Painter | None:
-    if image is None or image == "none" or isinstance(image, Painter):
-        return None if image == "none" else image  # type: ignore[return-value]
-    if isinstance(image, dict):
-        settings = dict(image)
-        made: Any = plugins.part(settings.pop("_target_", None)) or Painter
-        return made(**settings, device=device)
-    named = None if isinstance(image, Path) or "/" in image else plugins.chosen("image", image)
-    if named is not None:
-        settings = yaml.safe_load(named.read_text(encoding="utf-8"))
-        return _painter(settings, device)
-    return Painter(str(image), device=device)

@@ -3,9 +3,9 @@
 import errno
 import gc
 import json
-import logging
 import math
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -14,30 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from a2i import plugins
-from a2i.command_line import INTERRUPTED, arguments, choices, entry_point, quoted
-from a2i.compose import at_home, build, clear_errors, plain, prepared, target_class
-from a2i.extras import require
+from a2i.command_line import INTERRUPTED, choices, entry_point, quoted
+from a2i.compose import build, clear_errors, plain, prepared, target_class
 from a2i.machine import begin_program
-from a2i.paths import CONF
+from a2i.resuming import resumed
 from a2i.training.run_folder import (
     CHANGES,
     CONFIG_FILE,
     OVERRIDES_FILE,
     RESUMED_FILE,
-    changed,
     first_process,
     held,
     new_folder,
     note_start,
-    saved_settings,
 )
 from a2i.whole import write_whole
 
@@ -147,14 +142,6 @@ def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, s
             f"{folder}: the disk is full ({error}). The checkpoints there are whole; free some of it, then go on:"
             f" python -m a2i.train resume={folder}"
         ) from error
-
-
-def _nothing_left(config: dict[str, Any], start: "Checkpoint") -> bool:
-    """Whether a run has had its epochs or steps, or was stopped early."""
-    bounds = ((start.epochs, config["trainer"].get("max_epochs")), (start.steps, config["trainer"].get("max_steps")))
-    if any(isinstance(most, int) and 0 < most <= done for done, most in bounds):
-        return True
-    return isinstance(config["patience"], int) and start.waited >= config["patience"] > 0
 
 
 def monitored(config: dict[str, Any]) -> tuple[str, str]:
@@ -330,6 +317,16 @@ def _finish(
     )
 
 
+def _check_chosen(overrides: list[str]) -> None:
+    """Raise a ValueError where nothing says what to train: the default takes a GPU, a download and days."""
+    keys = {re.split("[./@=]", item.lstrip("+~"))[0] for item in overrides}
+    if HydraConfig.get().job.config_name == "train" and not keys & {"experiment", "data", "model"}:
+        raise ValueError(
+            f"no experiment given; expected experiment=NAME, one of {', '.join(choices('experiment'))}, or data= and model= of"
+            " your own (--help tells more)"
+        )
+
+
 def _check_launch(devices: Any, overrides: list[str]) -> None:
     job = HydraConfig.get()
     launched = "WORLD_SIZE" in os.environ
@@ -360,6 +357,7 @@ def main(config: DictConfig) -> float | None:
                     "got resume= in a sweep or a configuration; expected it on the command line of one run:"
                     " python -m a2i.train resume=FOLDER"
                 )
+            _check_chosen(overrides)
             settings = plain(config)
             if used := plugins.names():  # for the record: a run that goes on is told which it needs
                 settings["plugins"] = used
@@ -398,74 +396,16 @@ def _run(
     return values.get(f"best/{monitored(settings)[0]}")
 
 
-def _go_on(argv: list[str]) -> None:
-    """Entry point of a run that is resumed: from plain values, with the few changes that are allowed, and without Hydra.
-
-    Hydra would run what a stranger's folder names, and write its own record over the run's.
-    """
-    with ExitStack() as until_done:
-        with clear_errors():
-            require("train")
-            argv = plugins.take(argv)
-            given = [item.partition("=")[2] for item in argv if item.startswith("resume=")]
-            folder = Path(at_home(given[-1].strip("'\""))).resolve()
-            if flags := [item for item in argv if item.startswith("-")]:
-                raise ValueError(
-                    f"got {flags[0]} beside resume=; expected resume=FOLDER and changes, one run at a time"
-                )
-            settings = saved_settings(folder)
-            plugins.check_again(settings.get("plugins", []))
-            until_done.enter_context(held(folder))
-            settings = saved_settings(folder)  # as the process left it that held the folder before
-            changes = _changes([item for item in argv if not item.startswith("resume=")], settings)
-            settings = _with_defaults(changed(settings, changes))
-            from a2i.training.checkpoints import latest
-            from a2i.training.settings import check
-
-            check(settings)
-
-            start = latest(folder)
-            if _nothing_left(settings, start) and (folder / "captioner").exists():
-                print(f"nothing left to train in {folder}: it has had its epochs; a larger trainer.max_epochs goes on")
-                return
-        log = logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True)
-        shape = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's, whose file it goes on
-        logging.basicConfig(level=logging.INFO, format=shape, handlers=[logging.StreamHandler(sys.stdout), log])
-        _run(settings, folder, start, changes)
-
-
-def _changes(items: list[str], settings: dict[str, Any]) -> dict[str, Any]:
-    """Changes that the command line gives, `key=value` in Hydra's grammar, by key."""
-    changes = {}
-    for item, override in zip(items, OverridesParser.create().parse_overrides(arguments(items, "train")), strict=False):
-        if override.is_delete() or override.is_sweep_override() or override.package is not None:
-            raise ValueError(f"got {item} beside resume=; expected key=value with one value")
-        value = plain(OmegaConf.create({"value": override.value()}))["value"]
-        if override.key_or_group == "logger":
-            if value not in choices("logger"):
-                raise ValueError(f"got logger={value}; expected one of {', '.join(choices('logger'))}")
-            with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-                value = plain(hydra.compose("train", [f"logger={value}", f"name={quoted(settings['name'])}"]).logger)
-        changes[override.key_or_group] = value
-    return changes
-
-
-def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that a run of an earlier version has not, as `conf/train.yaml` has them."""
-    for key, value in yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8")).items():
-        if key in ("loader", "training"):
-            settings[key] = {**value, **settings[key]}
-        elif key not in ("defaults", "hydra"):
-            settings.setdefault(key, value)
-    return settings
-
-
 def start(argv: list[str]) -> None:
     """Begin a run, or go on with one."""
     asks = {"-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info"}
     if any(item.startswith("resume=") and item != "resume=null" for item in argv) and not asks & set(argv):
         try:
-            _go_on(argv)
+            with ExitStack() as until_done:
+                with clear_errors():
+                    found = resumed(argv, until_done)
+                if found is not None:
+                    _run(*found)
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             sys.exit(INTERRUPTED)

@@ -100,7 +100,7 @@ def test_several_candidates(captioner: AudioLanguageCaptioner) -> None:
     assert scores == sorted(scores, reverse=True)
     with pytest.raises(ValueError, match="'beams'"):
         captioner.caption(SOUNDS[:1], beams=2)
-    with pytest.raises(ValueError, match=r"audio_language\.dtype=bfloat16"):
+    with pytest.raises(ValueError, match=r"captioner\.dtype=bfloat16"):
         captioner.caption(SOUNDS[:1], precision="bfloat16")
 
 
@@ -122,31 +122,31 @@ def test_it_is_a_captioner_like_any_other(captioner: AudioLanguageCaptioner) -> 
 
 
 def test_infer_by_name(folder: Path, sounds: Path, tmp_path: Path) -> None:
-    settings = ["captioner=qwen2_audio", f"audio_language.model={folder}", "device=cpu", "decoding.max_tokens=6"]
+    settings = ["captioner=qwen2_audio", f"captioner.model={folder}", "device=cpu", "decoding.max_tokens=6"]
     command = [sys.executable, "-m", "a2i.infer", f"audio={sounds}", "image=none", f"out={tmp_path}", *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"captions by {folder}, licence: Apache-2.0" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [row["error"] for row in rows] == [None] * 3
-    assert {row["captioner"] for row in rows} == {"qwen2_audio"}
+    assert {row["captioner"] for row in rows} == {str(folder)}
 
 
 def test_evaluate_by_name(folder: Path, sounds: Path) -> None:
     (sounds / "captions.csv").write_text(
         "file_name,caption_1,split\nlow.wav,A hum.,test\nmiddle.wav,A tone.,train\nhigh.wav,A whistle.,test\n"
     )
-    arguments = ["captioner=qwen2_audio", f"audio_language.model={folder}", "data=folder", f"data.root={sounds}"]
+    arguments = ["captioner=qwen2_audio", f"captioner.model={folder}", "data=folder", f"data.root={sounds}"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         settings = plain(hydra.compose("evaluate", [*use_names(arguments, "evaluate"), "decoding.max_tokens=6"]))
     assert read_if_written("qwen2_audio") is None
-    rows = predict("qwen2_audio", settings | {"device": "cpu"})
+    rows = predict(settings["captioner"], settings | {"device": "cpu"})
     assert [row.file_name for row in rows] == ["high.wav", "low.wav"]
     assert all(row.candidates and 0 < (row.confidence or 0) < 1 for row in rows)
 
 
 def test_what_can_not_be_had_is_told(folder: Path, tmp_path: Path, captioner_folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"17 GB, needs the network once.*audio_language\.model=FOLDER"):
+    with pytest.raises(ValueError, match=r"17 GB, needs the network once.*captioner\.model=FOLDER"):
         AudioToImage.load("qwen2_audio", image=None)
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ValueError, match="a model of type gpt2"):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from a2i.command_line import arguments, choices, entry_point
+from a2i.command_line import composed as composed_of
 from a2i.compose import plain
 from a2i.paths import CONF
 
@@ -280,10 +281,47 @@ def test_no_choice_is_none_where_there_is_none() -> None:
         arguments(["data=null"], "train")
 
 
-def test_a_captioner_by_name_brings_its_settings() -> None:
-    chosen = ["captioner=qwen2_audio", "audio_language=qwen2_audio"]
-    assert arguments(["captioner=qwen2_audio"], "infer") == chosen
-    assert arguments(["captioner=my/folder"], "infer") == ["captioner=my/folder"]
+def test_captioner_and_image_take_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name, a folder, a Hub id; several of them in a sweep."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine (1)", "a", "a,b", "mini"):
+        Path(name).mkdir()
+    for key, setting in (("captioner", "folder"), ("image", "model")):
+        for value, meant in (
+            ("mini", [f"{key}=mini"]),
+            ("./mini", [f"{key}=folder", f"{key}.{setting}='./mini'"]),
+            ("mine (1)", [f"{key}=folder", f"{key}.{setting}='mine (1)'"]),
+            ("'mine (1)'", [f"{key}=folder", f"{key}.{setting}='mine (1)'"]),
+            ("a,b", [f"{key}=folder", f"{key}.{setting}='a,b'"]),
+            ("owner/name", [f"{key}=folder", f"{key}.{setting}='owner/name'"]),
+            ("a/nam", [f"{key}=a/nam"]),  # there is a folder a, and nothing of that name in it
+            ("mni", [f"{key}=mni"]),
+        ):
+            assert arguments([f"{key}={value}"], "infer") == meant
+        assert arguments(["-m", f"{key}=a,mine (1)"], "infer")[1:] == [
+            f"{key}=folder",
+            f"{key}.{setting}='a','mine (1)'",
+        ]
+    assert arguments(["-m", "captioner=mini,a"], "infer")[1:] == ["captioner=folder", "captioner.folder='embedded','a'"]
+    assert arguments(["-m", "image=mini,none"], "infer")[1:] == ["image=mini,none"]
+    assert arguments(["captioner=null"], "infer") == ["captioner=mini"]
+    assert arguments(["captioner=null"], "evaluate") == []
+    with pytest.raises(ValueError, match=r"got audio_language\.dtype=; .* now: captioner\.dtype="):
+        arguments(["captioner=qwen2_audio", "audio_language.dtype=float32"], "infer")
+
+
+def test_plain_values_pass_through_no_grammar() -> None:
+    awkward = "a=b, (c) ${HOME} \\\\${x} '.wav"
+    given = {"audio": [awkward, "${seed}"], "out": awkward, "image": "none", "seed": 3, "decoding.num_beams": 2}
+    settings = composed_of("infer", given, ["batch_size=2"])
+    assert (settings["audio"], settings["out"], settings["seed"]) == ([awkward, "${seed}"], awkward, 3)
+    assert (settings["image"], settings["batch_size"], settings["decoding"]["num_beams"]) == ({}, 2, 2)
+    assert composed_of("prepare", {"data": "folder", "data.root": awkward})["data"]["root"] == awkward
+    for wrong, said in (({"sead": 1}, "did you mean seed"), ({"data": "cloto"}, "did you mean clotho")):
+        with pytest.raises(ValueError, match=said):
+            composed_of("evaluate", wrong)
+    with pytest.raises(FileNotFoundError, match=r"got mni.*did you mean mini"):
+        composed_of("infer", {"captioner": "mni"})
 
 
 def run(
@@ -321,10 +359,11 @@ def run(
         ("train", "experiment=mini,gru", "for several, a sweep: -m"),
         ("infer", "decoding.beams=3", "did you mean decoding.num_beams"),
         ("infer", "image=stable_difusion", "did you mean stable_diffusion?"),
+        ("infer", "captioner=qwen_audio", "did you mean qwen2_audio?"),
         (
             "infer",
-            "image=no/folder",
-            "got image=no/folder; expected one of folder, mini, none, stable_diffusion, or a folder",
+            "image=./no/folder",
+            "got image=./no/folder; expected one of folder, mini, none, stable_diffusion, a folder, or a Hub id",
         ),
         ("evaluate", "captoner=x", "did you mean captioner"),
         ("prepare", "data=floey", "did you mean foley?"),

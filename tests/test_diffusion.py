@@ -179,5 +179,5 @@ def test_bad_settings(tmp_path: Path, painter_folder: Path) -> None:
     (tmp_path / "model_index.json").write_text(
         json.dumps({"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]})
     )
-    with pytest.raises(ValueError, match="no picture model to be had"):
+    with pytest.raises(ValueError, match="could not load a picture model"):
         Painter(str(tmp_path))

@@ -8,13 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import SENTENCES
 from test_configs import compose
 
+from a2i import AudioToImage
 from a2i.captioner import Captioner
-from a2i.evaluate.__main__ import evaluate
+from a2i.evaluate import predict
+from a2i.evaluate.__main__ import check, evaluate
 from a2i.evaluate.distributed import Ranks
+from a2i.infer import infer
+from a2i.results import Results, Settings
 
 NAMES = ["high.wav", "low.wav", "middle.wav"]
 Run = Callable[..., int]
@@ -42,7 +48,8 @@ def run(captioner_folder: Path, sounds: Path, tmp_path: Path) -> Run:
     given += ["metrics=[rouge_l]", "caption_metrics.java=no-such-java", "bootstrap_samples=0", "report.clips=0"]
 
     def evaluated(*more: str) -> int:
-        return evaluate(compose("evaluate", *given, *more), tmp_path / "out", "folder", Ranks())
+        settings = compose("evaluate", *given, f"out={tmp_path / 'out'}", *more)
+        return evaluate(check(settings), "folder", Ranks())
 
     return evaluated
 
@@ -95,7 +102,7 @@ def test_the_same_command_goes_on(
     calls.clear()
     # Where nothing is left to do, the captioner is not even loaded.
     with monkeypatch.context() as patched:
-        patched.setattr("a2i.pipeline.load_captioner", lambda *_: pytest.fail("loaded"))
+        patched.setattr("a2i.models.load_captioner", lambda *_: pytest.fail("loaded"))
         assert run() == 0
     assert (tmp_path / "out" / "captions.csv").read_bytes() == first
     shutil.copy(sounds / "low.wav", sounds / "high.wav")
@@ -248,6 +255,35 @@ def test_a_report_carries_no_sound_from_elsewhere(sounds: Path, tmp_path: Path, 
     shutil.copy(sounds / "low.wav", tmp_path / "secret.wav")
     rows = [["low.wav", "A hum.", "A hum."], ["../secret.wav", "A hum.", "A hum."]]
     table = write(tmp_path / "theirs.csv", rows, "file_name,caption_predicted,caption_1")
-    settings = compose("evaluate", f"captions={table}", f"audio={sounds}", "metrics=[rouge_l]")
+    settings = compose(
+        "evaluate", f"captions={table}", f"audio={sounds}", "metrics=[rouge_l]", f"out={tmp_path / 'out'}"
+    )
     with pytest.raises(ValueError, match=r"theirs\.csv, row 3: the file name '\.\./secret\.wav' leads out of"):
-        evaluate(settings, tmp_path / "out", "folder", Ranks())
+        evaluate(check(settings), "folder", Ranks())
+
+
+# --- The same recording, the same caption
+
+
+def test_a_recording_has_the_same_caption_everywhere(captioner_folder: Path, tmp_path: Path) -> None:
+    """A long one, which is captioned in parts, and some of it: by infer, by evaluate and from Python."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    rng = np.random.default_rng(0)
+    waveform = np.concatenate([level * rng.standard_normal(16_000 * 50) for level in (0.01, 0.1, 0.3)]).clip(-1, 1)
+    soundfile.write(sounds / "long.wav", waveform, 16_000)
+    soundfile.write(sounds / "some.wav", soundfile.read(sounds / "long.wav")[0][32_000:80_000], 16_000)
+    rows = [["long.wav", "test", "A hum.", "", ""], ["long.wav", "test", "A hum.", "2", "5"]]
+    write(sounds / "captions.csv", rows, "file_name,split,caption_1,start,end")
+    a2i = AudioToImage.load(captioner_folder, None, "cpu")
+    python = [a2i(sounds / name) for name in ("long.wav", "some.wav")]
+    assert len(python[0].parts) == 3
+    with Results(tmp_path / "inferred") as kept:
+        paths = [sounds / "long.wav", sounds / "some.wav"]
+        inferred = list(infer(a2i, paths, kept, Settings("a", None), 0, {}, batch_size=2))
+    given = [f"captioner={captioner_folder}", "data=folder", f"data.root={sounds}", "device=cpu", "batch_size=2"]
+    evaluated = predict(captioner_folder, compose("evaluate", *given))
+    assert [clip.file_name for clip in evaluated] == ["long.wav", "long.wav#t=2,5"]
+    for result, row, clip in zip(python, inferred, evaluated, strict=True):
+        assert row["candidates"] == list(result.candidates) == list(clip.candidates)
+        assert row["confidence"] == pytest.approx(result.confidence, abs=1e-4) == clip.confidence

@@ -17,7 +17,7 @@ ROOT = Path(a2i.__file__).parents[1]
 README = ROOT / "README.md"
 # What a command asks for that an offline machine lacks, and what it then says.
 LACKING = {
-    "image=stable_diffusion": "no picture model to be had there",
+    "image=stable_diffusion": "could not load a picture model",
     "captioner=qwen2_audio": "expected a Hub id",
     "experiment=ast_gpt2": "clotho",
     "experiment=ast_gpt2_as_published": "clotho",

@@ -62,6 +62,11 @@ class AudioLanguageCaptioner:
     def device(self) -> torch.device:
         return self.model.device
 
+    def to(self, device: str | torch.device) -> "AudioLanguageCaptioner":
+        """Move the weights to a device."""
+        self.model.to(device)
+        return self
+
     def decoding_with(self, **changes: Any) -> Decoding:
         """The decoding settings, some of them changed; None leaves one as it is.
 
@@ -77,7 +82,7 @@ class AudioLanguageCaptioner:
         if decoding.precision != "float32":
             raise ValueError(
                 f"got decoding.precision={decoding.precision} for {self.name}, whose precision is its weights'; expected"
-                " audio_language.dtype=bfloat16"
+                " captioner.dtype=bfloat16"
             )
         return decoding
 
@@ -109,7 +114,7 @@ class AudioLanguageCaptioner:
         if not all(map(math.isfinite, scores)):
             raise ValueError(
                 f"got NaN or infinite numbers as the captions' probabilities of {self.name}; expected finite ones: try"
-                " audio_language.dtype=float32"
+                " captioner.dtype=float32"
             )
         texts = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
         found = [
@@ -165,7 +170,7 @@ def _load(model: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
         return processor, Qwen2AudioForConditionalGeneration.from_pretrained(model, dtype=dtype, **where)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{model}: no Qwen2-Audio to be had there ({str(error).strip().splitlines()[0]}); expected a Hub id such as"
-            " Qwen/Qwen2-Audio-7B (17 GB, needs the network once) or, with audio_language.model=FOLDER, a local folder with"
+            f"{model}: could not load a Qwen2-Audio ({str(error).strip().splitlines()[0]}); expected a Hub id such as"
+            " Qwen/Qwen2-Audio-7B (17 GB, needs the network once) or, with captioner.model=FOLDER, a local folder with"
             " config.json, weights and processor"
         ) from error

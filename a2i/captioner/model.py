@@ -25,6 +25,9 @@ from a2i.features import FeatureSettings, LogMel, side_by_side
 class Captioner(nn.Module):
     """Hears a waveform and writes a caption."""
 
+    name: str = "captioner"  # the folder that it was loaded from
+    licence: str | None = None
+
     def __init__(
         self,
         encoder: Encoder,

@@ -6,6 +6,7 @@ Or `captions=FILE.csv` for any system's captions; `against=` for a comparison wi
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from a2i.command_line import entry_point
-from a2i.compose import check_out, check_targets, fitting, plain
+from a2i.compose import check_out, checked, fitting, plain
 from a2i.data import Clip
 from a2i.data.captioned import (
     Captioned,
@@ -41,21 +42,94 @@ from a2i.evaluate.systems import (
 from a2i.evaluate.wandb_log import log_run, wandb_settings
 from a2i.machine import begin_program
 from a2i.metrics.registry import choices
+from a2i.names import name_of
 
 OmegaConf.register_new_resolver(
     "a2i.metrics", lambda: textwrap.fill(", ".join(choices()), 110), replace=True
 )  # for --help
 
 
-def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> int:
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """The settings of `conf/evaluate.yaml`, checked; that file tells what each is."""
+
+    captions: str | None
+    against: str | None
+    data: dict[str, Any]
+    split: str
+    name: str
+    out: str
+    metrics: str | list[str] | None
+    bootstrap_samples: int
+    batch_size: int
+    decoding: dict[str, Any]
+    device: str | None
+    audio: str | None
+    pictures: str | None
+    image: dict[str, Any] | None
+    seed: int
+    pool: str | None
+    report: dict[str, Any]
+    bertscore: dict[str, Any]
+    clip: dict[str, Any]
+    clap: dict[str, Any]
+    caption_metrics: dict[str, Any]
+    logger: dict[str, Any] | None
+    captioner: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_out(self.out)
+        if (self.captioner is None) == (self.captions is None):
+            raise ValueError(
+                "expected either captioner=NAME|FOLDER data=NAME, or captions=FILE.csv (--help tells more)"
+            )
+        if self.audio is not None and self.captions is None:
+            raise ValueError("got audio= with captioner=; the sounds are those of the data: audio= goes with captions=")
+        for key, value, lowest in (
+            ("batch_size", self.batch_size, 1),
+            ("bootstrap_samples", self.bootstrap_samples, 0),
+        ):
+            if value < lowest:
+                raise ValueError(f"got {key}={value}; expected a whole number of at least {lowest}")
+        for key, table in (("captions", self.captions), ("against", self.against)):
+            path = Path(table or "")
+            file = path / "captions.csv" if path.is_dir() else path
+            written = file.resolve().parent == Path(self.out).resolve()
+            if table is not None and written and file.name in ("captions.csv", "submission.csv"):
+                raise ValueError(
+                    f"got {key}={table} and out={self.out}, which would overwrite it; expected another folder"
+                )
+        _check_report(**fitting(_check_report, self.report, "report."))
+
+    @property
+    def source(self) -> str:
+        """Whose captions are scored: a table, or a captioner's name, folder or Hub id."""
+        return self.captions if self.captions is not None else name_of(self.captioner or {})
+
+
+def check(settings: dict[str, Any]) -> EvaluateSettings:
+    """Check what can be checked before anything is loaded.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+        OSError: nothing can be written to `out`.
+    """
+    return checked(EvaluateSettings, settings)
+
+
+def _check_report(*, clips: int | None, sounds: bool) -> None:
+    if clips is not None and clips < 0:
+        raise ValueError(f"got report.clips={clips}; expected null or a whole number of at least 0")
+
+
+def evaluate(settings: EvaluateSettings, data: str, ranks: Ranks) -> int:
     """Score captions, write all files, and print what came of it.
 
     What can be found wrong is found before the first clip is captioned, and captions are kept as they come: called again it
     goes on with those.
 
     Args:
-        settings: composed from `conf/evaluate.yaml`, as plain containers.
-        out: folder to write to.
+        settings: checked.
         data: name of the data set, for the record.
         ranks: who caption and draw; the first scores and writes.
 
@@ -67,28 +141,28 @@ def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> in
         FileNotFoundError: something is not there.
         OSError: something can't be written.
     """
-    from a2i.pipeline import find_device  # here: --help and a wrong name need not wait for torch
+    from a2i.machine import find_device  # here: --help and a wrong name need not wait for torch
 
-    source, against = settings["captions"] or settings["captioner"], settings["against"]
-    metrics = chosen_metrics(settings)
-    clips = [] if settings["captions"] is None else read_captions(source, sounds=settings["audio"])
+    source, against, out, values = settings.source, settings.against, Path(settings.out), vars(settings)
+    metrics = chosen_metrics(values)
+    clips = [] if settings.captions is None else read_captions(source, sounds=settings.audio)
     others = read_if_written(against) if against else []
-    heard = clips_of(settings) if settings["captions"] is None or others is None else []
+    heard = clips_of(values) if settings.captions is None or others is None else []
     _check_clips(clips, others, heard, settings)
     clips = _with_media(clips, settings, ranks) if clips else []
     out.mkdir(parents=True, exist_ok=True)
-    device = ranks.device(settings["device"])
+    device = ranks.device(settings.device)
     to_caption = None
-    if settings["captions"] is None:
-        to_caption = Captioning.of(source, settings, heard, ranks, out / "captions.jsonl")
-    painter = load_painter(settings, find_device(device), ranks.first)
-    scorer = Scorer.of(settings, device) if ranks.first else None
+    if settings.captioner is not None:
+        to_caption = Captioning.of(settings.captioner, values, heard, ranks, out / "captions.jsonl")
+    painter = load_painter(values, find_device(device), ranks.first)
+    scorer = Scorer.of(values, device) if ranks.first else None
     if to_caption is not None:
         clips = to_caption.run()
-    if others is None:
-        others = Captioning.of(against, settings, heard, ranks, out / "captions_against.jsonl").run()
-    listed, listed_others = clips, others
-    clips, others = ([clip for clip in some if clip.error is None] for some in (clips, others))
+    if others is None and against is not None:
+        others = Captioning.of(against, values, heard, ranks, out / "captions_against.jsonl").run()
+    listed, listed_others = clips, others or []
+    clips, others = ([clip for clip in some if clip.error is None] for some in (listed, listed_others))
     if to_caption is not None:
         clips = _with_media(clips, settings, ranks)
     if against:
@@ -99,19 +173,19 @@ def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> in
         others = aligned(in_both(clips, others), in_both(others, clips), against)
     if painter is not None:
         if "blame" in metrics:
-            clips = draw(clips, painter, out / "pictures_human", settings, ranks, human=True)
+            clips = draw(clips, painter, out / "pictures_human", values, ranks, human=True)
         if against:
             others = aligned(in_both(clips, others), others, against)  # the human pictures are of both
-            others = draw(others, painter, out / "pictures_against", settings, ranks, human=False)
-        clips = draw(clips, painter, out / "pictures", settings, ranks, human=False)
+            others = draw(others, painter, out / "pictures_against", values, ranks, human=False)
+        clips = draw(clips, painter, out / "pictures", values, ranks, human=False)
     failed = len(listed) - len(clips) + sum(clip.error is not None for clip in listed_others)
     if scorer is not None:
-        _score(clips, listed, others, listed_others, scorer, settings, out, data)
+        _score(clips, listed, others, listed_others, scorer, settings, data)
     return failed
 
 
 def _check_clips(
-    clips: Sequence[Captioned], others: Sequence[Captioned] | None, heard: Sequence[Clip], settings: dict[str, Any]
+    clips: Sequence[Captioned], others: Sequence[Captioned] | None, heard: Sequence[Clip], settings: EvaluateSettings
 ) -> None:
     """Raise a ValueError where clips can't be scored, whatever their captions.
 
@@ -119,31 +193,31 @@ def _check_clips(
         clips: of a table; none for a captioner.
         others: of a table to compare with; none without one, None for a captioner.
         heard: those that are captioned, by either.
-        settings: composed from `conf/evaluate.yaml`.
+        settings: checked.
     """
     references = {clip.file_name: clip.references for clip in clips} or {clip.name: clip.captions for clip in heard}
-    check_references(references, settings["captions"] or f"split={settings['split']}")
-    if settings["against"]:
+    check_references(references, settings.captions or f"split={settings.split}")
+    if settings.against:
         theirs = [clip.name for clip in heard] if others is None else [clip.file_name for clip in others]
-        check_same_clips(list(references), theirs, settings["against"])
-    for some, source in ((clips, settings["captions"]), (others or [], settings["against"])):
+        check_same_clips(list(references), theirs, settings.against)
+    for some, source in ((clips, settings.captions), (others or [], settings.against)):
         if some and all(clip.error is not None for clip in some):
             raise ValueError(f"{source}: every row has an error in place of a caption; expected captions")
-    if settings["pictures"] and not clips:
-        with_pictures([Captioned(clip.name, "", (), audio=clip.path) for clip in heard], settings["pictures"])
+    if settings.pictures and not clips:
+        with_pictures([Captioned(clip.name, "", (), audio=clip.path) for clip in heard], settings.pictures)
 
 
-def _with_media(clips: list[Captioned], settings: dict[str, Any], ranks: Ranks) -> list[Captioned]:
+def _with_media(clips: list[Captioned], settings: EvaluateSettings, ranks: Ranks) -> list[Captioned]:
     """The clips with the sounds and pictures of the folders that were named."""
-    if settings["audio"]:
-        clips = with_sounds(clips, settings["audio"])
+    if settings.audio:
+        clips = with_sounds(clips, settings.audio)
         silent = sum(clip.audio is None for clip in clips)
         if silent and ranks.first:
-            print(f"{silent} of {len(clips)} clips have no sound in {settings['audio']}")
-    if settings["pictures"]:
-        clips, other = with_pictures(clips, settings["pictures"])
+            print(f"{silent} of {len(clips)} clips have no sound in {settings.audio}")
+    if settings.pictures:
+        clips, other = with_pictures(clips, settings.pictures)
         if other and ranks.first:
-            print(f"{other} of the pictures in {settings['pictures']} were drawn from other captions than these")
+            print(f"{other} of the pictures in {settings.pictures} were drawn from other captions than these")
     return clips
 
 
@@ -153,8 +227,7 @@ def _score(
     others: list[Captioned],
     listed_others: list[Captioned],
     scorer: Scorer,
-    settings: dict[str, Any],
-    out: Path,
+    settings: EvaluateSettings,
     data: str,
 ) -> None:
     """Score a system, and another on the clips that both have if there is one; write and print all.
@@ -165,21 +238,20 @@ def _score(
         others: captions of the same clips by another system, less those of which one of both failed.
         listed_others: all of the other's.
         scorer: with the models.
-        settings: composed from `conf/evaluate.yaml`.
-        out: folder to write to.
+        settings: checked.
         data: name of the data set.
     """
-    source, against = settings["captions"] or settings["captioner"], settings["against"]
+    source, against, out, values = settings.source, settings.against, Path(settings.out), vars(settings)
     names = short_names(source, against)
-    record = about(source, settings["captions"] is None, settings, data)
+    record = about(source, settings.captions is None, values, data)
     system = System(names[0], clips, scorer.score(clips, names[0]), record, listed)
     write(system, out)
-    write_page(out, f"Captions by {names[0]}", system, settings["report"])
+    write_page(out, f"Captions by {names[0]}", system, settings.report)
     show(system.scored, names[0], system.failed)
     compared = None
     if others:
         by_captioner = any(clip.confidence is not None for clip in others)
-        other_record = about(str(against), by_captioner, settings, data, True)
+        other_record = about(str(against), by_captioner, values, data, True)
         first = System(names[1], others, scorer.score(others, names[1]), other_record, listed_others)
         print()
         show(first.scored, names[1], first.failed)
@@ -187,76 +259,23 @@ def _score(
         if len(others) < len(clips):
             both = in_both(clips, others)
             second = System(names[0], both, scorer.score(both, names[0]), record, listed)
-        compared = write_comparison(out, first, second, settings["bootstrap_samples"], settings["report"])
-    if wanted := wandb_settings(settings["logger"]):
-        split = "test" if settings["captioner"] is None else settings["split"]
-        log_run(wanted, out, system, compared, split, settings["report"])
+        compared = write_comparison(out, first, second, settings.bootstrap_samples, settings.report)
+    if wanted := wandb_settings(settings.logger or {}):
+        split = "test" if settings.captioner is None else settings.split
+        log_run(wanted, out, system, compared, split, settings.report)
     print(f"\nto look at: {out / ('comparison.html' if against else 'report.html')}; all files in {out}")
-
-
-def check(settings: dict[str, Any]) -> dict[str, Any]:
-    """Check what can be checked before anything is loaded, and give the settings as they are wanted.
-
-    Raises:
-        ValueError: with the name of the setting that does not fit, and what was expected.
-        OSError: nothing can be written to `out`.
-    """
-    settings = fitting(_check, settings)  # held against its annotations
-    _check(**settings)
-    _check_report(**fitting(_check_report, settings["report"], "report."))
-    check_targets(settings)
-    return settings
-
-
-def _check(
-    *,
-    captioner: str | None,
-    captions: str | None,
-    against: str | None,
-    split: str,
-    name: str,
-    out: str,
-    metrics: str | list[str] | None,
-    bootstrap_samples: int,
-    batch_size: int,
-    device: str | None,
-    audio: str | None,
-    pictures: str | None,
-    seed: int,
-    pool: str | None,
-    **others: Any,
-) -> None:
-    check_out(out)
-    if (captioner is None) == (captions is None):
-        raise ValueError("expected either captioner=FOLDER data=NAME, or captions=FILE.csv (--help tells more)")
-    if audio is not None and captions is None:
-        raise ValueError("got audio= with captioner=; the sounds are those of the data: audio= goes with captions=")
-    for key, value, lowest in (("batch_size", batch_size, 1), ("bootstrap_samples", bootstrap_samples, 0)):
-        if value < lowest:
-            raise ValueError(f"got {key}={value}; expected a whole number of at least {lowest}")
-    for key, table in (("captions", captions), ("against", against)):
-        path = Path(table or "")
-        file = path / "captions.csv" if path.is_dir() else path
-        overwritten = file.resolve().parent == Path(out).resolve() and file.name in ("captions.csv", "submission.csv")
-        if table is not None and overwritten:
-            raise ValueError(f"got {key}={table} and out={out}, which would overwrite it; expected another folder")
-
-
-def _check_report(*, clips: int | None, sounds: bool) -> None:
-    if clips is not None and clips < 0:
-        raise ValueError(f"got report.clips={clips}; expected null or a whole number of at least 0")
 
 
 @entry_point("evaluate")
 def main(config: DictConfig) -> None:
     """Entry point."""
     settings = check(plain(config))
-    out = Path(settings["out"])
+    out = Path(settings.out)
     try:
         with joined() as ranks:
-            failed = evaluate(settings, out, HydraConfig.get().runtime.choices["data"], ranks)
+            failed = evaluate(settings, HydraConfig.get().runtime.choices["data"], ranks)
     except KeyboardInterrupt:
-        if settings["captions"] is None:
+        if settings.captions is None:
             print(f"\nthe captions so far are in {out}; the same command goes on from there", file=sys.stderr)
         raise
     # The other ranks are done long before the first has scored, and torchrun ends all when one fails.

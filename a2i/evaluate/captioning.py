@@ -2,12 +2,11 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a2i import audio
 from a2i.compose import prepared
 from a2i.data import Clip
 from a2i.data.captioned import Captioned
@@ -15,25 +14,24 @@ from a2i.evaluate.distributed import Ranks
 from a2i.evaluate.kept import Caption, Kept, made_by
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from a2i.captioner import Captioner
-    from a2i.captioner.audio_language import AudioLanguageCaptioner
     from a2i.captioner.candidates import Candidate
+    from a2i.captioner.protocols import CaptionModel
 
 
-def predict(captioner_folder: str | Path, settings: dict[str, Any], ranks: Ranks | None = None) -> list[Captioned]:
-    """Caption a data set's split with a captioner folder, and keep nothing; see `Captioning`.
+def predict(
+    captioner: str | Path | dict[str, Any], settings: Mapping[str, Any], ranks: Ranks | None = None
+) -> list[Captioned]:
+    """Caption a data set's split, and keep nothing; see `Captioning`.
 
     Args:
-        captioner_folder: as training leaves it; or the name of an audio-language model.
-        settings: `data`, `split`, `batch_size`, `device` and `decoding`.
+        captioner: name, folder, Hub id, or settings as `conf/captioner` has them.
+        settings: `data`, `split`, `batch_size`, `seed`, `device` and `decoding`.
         ranks: who caption; None for this process alone.
     """
-    return Captioning.of(captioner_folder, settings, clips_of(settings), ranks or Ranks()).run()
+    return Captioning.of(captioner, settings, clips_of(settings), ranks or Ranks()).run()
 
 
-def clips_of(settings: dict[str, Any]) -> list[Clip]:
+def clips_of(settings: Mapping[str, Any]) -> list[Clip]:
     """The clips of the data set's split."""
     return prepared(settings["data"]).clips(settings["split"])
 
@@ -47,6 +45,7 @@ class Captioning:
         done: captions by the clips' names.
         to_do: the other clips, the longest first.
         batch_size: clips that are captioned at once.
+        seed: of sampled captions.
         decoding: changes of the captioner's decoding settings, by name.
         captioner: None where there is nothing to do.
         ranks: who caption.
@@ -57,16 +56,17 @@ class Captioning:
     done: dict[str, Caption]
     to_do: list[Clip]
     batch_size: int
+    seed: int
     decoding: dict[str, Any]
-    captioner: "Captioner | AudioLanguageCaptioner | None"
+    captioner: "CaptionModel | None"
     ranks: Ranks
     kept: Kept | None = None
 
     @classmethod
     def of(
         cls,
-        captioner_folder: str | Path,
-        settings: dict[str, Any],
+        captioner: str | Path | dict[str, Any],
+        settings: Mapping[str, Any],
         clips: Sequence[Clip],
         ranks: Ranks,
         file: Path | None = None,
@@ -74,8 +74,8 @@ class Captioning:
         """Load the captioner, and what was captioned before with the same captioner, data and settings.
 
         Args:
-            captioner_folder: as training leaves it; or the name of an audio-language model.
-            settings: `data`, `split`, `batch_size`, `device` and `decoding`.
+            captioner: name, folder, Hub id, or settings as `conf/captioner` has them.
+            settings: `data`, `split`, `batch_size`, `seed`, `device` and `decoding`.
             clips: of that data's split.
             ranks: who caption.
             file: where captions are kept; None for nowhere.
@@ -85,11 +85,12 @@ class Captioning:
             ValueError: it can't be loaded, or a decoding setting does not fit.
             OSError: the file can't be written.
         """
-        from a2i.pipeline import find_device, load_captioner
+        from a2i.machine import find_device
+        from a2i.models import load_captioner  # here: --help and a wrong name need not wait for torch
 
         done, kept = {}, None
         if file is not None:
-            (made,) = ranks.gathered([made_by(str(captioner_folder), settings)] if ranks.first else [])
+            (made,) = ranks.gathered([made_by(captioner, settings)] if ranks.first else [])
             kept = Kept(file, made)
             captions, other = kept.read(clips)
             # All ranks know what any of them finds, or their shares would not fit together.
@@ -97,19 +98,20 @@ class Captioning:
             if ranks.first:
                 _tell(file, len(done), len(clips), other)
         to_do = sorted((clip for clip in clips if clip.name not in done), key=lambda clip: -_seconds(clip))
-        captioner = None
+        loaded = None
         if to_do:
             device = find_device(ranks.device(settings["device"]))
-            captioner = load_captioner(captioner_folder, device, settings.get("audio_language"))
-            captioner.decoding_with(**settings["decoding"])
+            loaded = load_captioner(captioner, device)
+            loaded.decoding_with(**settings["decoding"])
             if kept is not None:
                 if ranks.first:
                     kept.begin()
                 ranks.gathered([None])  # no rank adds to the file before that
-        return cls(clips, done, to_do, settings["batch_size"], settings["decoding"], captioner, ranks, kept)
+        batch_size, seed, decoding = settings["batch_size"], settings["seed"], settings["decoding"]
+        return cls(clips, done, to_do, batch_size, seed, decoding, loaded, ranks, kept)
 
     def run(self) -> list[Captioned]:
-        """Caption what is to do, with a progress bar. The ranks share the batches, and each has all captions in the end.
+        """Caption what is to do, with a progress bar. The ranks share the clips, and each has all captions in the end.
 
         Returns:
             the clips sorted by name, with candidates, confidence and sounds; of one that failed `error` says why.
@@ -119,14 +121,13 @@ class Captioning:
         """
         from rich.progress import track
 
-        batches = [self.to_do[first : first + self.batch_size] for first in range(0, len(self.to_do), self.batch_size)]
-        hidden = not self.ranks.first or not sys.stderr.isatty() or not batches
+        to_do = self.ranks.share(self.to_do)
+        hidden = not self.ranks.first or not sys.stderr.isatty() or not to_do
         ours: list[tuple[str, Caption | str]] = []
-        for batch in track(self.ranks.share(batches), description="captioning", disable=hidden):
-            found = list(self._captioned(batch))
-            if self.kept is not None:
-                self.kept.add((clip, caption) for clip, caption in found if isinstance(caption, Caption))
-            ours += [(clip.name, caption) for clip, caption in found]
+        for clip, found in track(self._caption(to_do), "captioning", len(to_do), disable=hidden):
+            if self.kept is not None and isinstance(found, Caption):
+                self.kept.add([(clip, found)])
+            ours.append((clip.name, found))
         self.captioner = None  # its memory is for others now
         found_by_name = {**self.done, **dict(self.ranks.gathered(ours))}
         rows = [_row(clip, found_by_name[clip.name]) for clip in {clip.name: clip for clip in self.clips}.values()]
@@ -136,35 +137,15 @@ class Captioning:
             )
         return sorted(rows, key=lambda row: row.file_name)
 
-    def _captioned(self, batch: Sequence[Clip]) -> Iterable[tuple[Clip, "Caption | str"]]:
+    def _caption(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, "Caption | str"]]:
         """Each clip with its caption, or with what was wrong, in one line."""
-        heard: list[tuple[Clip, np.ndarray]] = []
-        for clip in batch:
-            try:
-                heard.append((clip, audio.load(clip.path, clip.start, clip.end)))
-            except Exception as error:
-                yield clip, in_one_line(error)
-        if not heard:
-            return
-        found = self._tried([waveform for _, waveform in heard])
-        if isinstance(found, str) and len(heard) > 1:
-            # Alone each may do. Not where the error is caught, whose frames hold the failed batch in memory.
-            for clip, waveform in heard:
-                alone = self._tried([waveform])
-                yield clip, alone if isinstance(alone, str) else _best(alone[0])
-        elif isinstance(found, str):
-            yield heard[0][0], found
-        else:
-            for (clip, _), candidates in zip(heard, found, strict=True):
-                yield clip, _best(candidates)
+        from a2i.captioner.batching import caption_many
 
-    def _tried(self, waveforms: "list[np.ndarray]") -> "list[list[Candidate]] | str":
-        """Candidates of each waveform; or what was wrong, in one line."""
-        assert self.captioner is not None
-        try:
-            return self.captioner.caption(waveforms, **self.decoding)
-        except Exception as error:
-            return in_one_line(error)
+        if self.captioner is None:
+            return
+        found = caption_many(self.captioner, clips, self.batch_size, self.seed, **self.decoding)
+        for clip, result in zip(clips, found, strict=True):
+            yield clip, in_one_line(result) if isinstance(result, Exception) else _best(result.candidates)
 
 
 def in_one_line(error: Exception) -> str:

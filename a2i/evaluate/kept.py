@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from a2i.data import Clip
 from a2i.metrics.provenance import settings_hash, versions
-from a2i.paths import AUDIO_LANGUAGE_MODELS
+from a2i.names import PLACE, chosen_settings
 from a2i.whole import not_written
 
 
@@ -93,27 +93,29 @@ class Kept:
         return self.file.read_bytes().decode("utf-8", "replace").split("\n")
 
 
-def made_by(captioner: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def made_by(captioner: "str | Path | Mapping[str, Any]", settings: Mapping[str, Any]) -> dict[str, Any]:
     """What makes the captions of an evaluation: a captioner's files, the data, decoding settings, versions.
 
     Args:
-        captioner: folder, or name of an audio-language model.
+        captioner: name, folder, Hub id, or settings as `conf/captioner` has them.
         settings: composed from `conf/evaluate.yaml`.
     """
-    if captioner in AUDIO_LANGUAGE_MODELS:
-        own: Any = {"name": captioner, **(settings.get("audio_language") or {})}
-    else:
-        own = _contents(Path(os.path.expanduser(captioner)))
+    own: Any = chosen_settings("captioner", captioner) if isinstance(captioner, str | Path) else captioner
+    if (folder := own.get(PLACE["captioner"])) is not None:
+        from a2i.models import captioner_folder  # here: --help and a wrong name need not wait for torch
+
+        own = _contents(captioner_folder(folder))
+    seeded = ("seed",) if settings["decoding"].get("do_sample") else ()
     return {
         "captioner": own,
-        **{name: settings[name] for name in ("data", "split", "decoding")},
+        **{name: settings[name] for name in ("data", "split", "decoding", *seeded)},
         "versions": versions("a2i", "torch", "transformers"),
     }
 
 
 def _contents(folder: Path) -> str:
     """A hash of a captioner folder's files, but for the card, which changes no caption."""
-    from a2i.captioner.folder import CARD_FILE  # here: --help and a wrong name need not wait for torch
+    from a2i.captioner.folder import CARD_FILE
 
     total = sha256()
     for path in sorted(folder.rglob("*")):

@@ -12,7 +12,8 @@ from a2i.data.captioned import Captioned, read_captions, same_clip
 from a2i.data.folder import told
 from a2i.evaluate.captioning import predict as predict  # where callers look for it
 from a2i.evaluate.pictures import load_models
-from a2i.paths import AUDIO_LANGUAGE_MODELS
+from a2i.names import PLACE, is_place
+from a2i.plugins import choices
 
 if TYPE_CHECKING:
     from a2i.metrics.bertscore import BERTScore
@@ -137,12 +138,14 @@ def read_if_written(source: str) -> list[Captioned] | None:
     from a2i.captioner.folder import SETTINGS_FILE
 
     path = Path(os.path.expanduser(source))
-    if source in AUDIO_LANGUAGE_MODELS or (path / SETTINGS_FILE).is_file():
+    is_hub_id = is_place(source) and not path.exists()
+    if source in choices("captioner") or is_hub_id or (path / SETTINGS_FILE).is_file():
         return None
     path = path / "captions.csv" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(
-            f"got {told(Path(source))}; expected a captioner folder, a CSV of captions, or a folder with captions.csv"
+            f"got {told(Path(source))}; expected a captioner folder, a CSV of captions, a folder with captions.csv, a Hub id,"
+            f" or a captioner's name: {', '.join(choices('captioner'))}"
         )
     return read_captions(path, need_references=False)
 
@@ -164,8 +167,9 @@ def about(
     by: dict[str, Any] = (
         {"captioner": source, "data": data, "split": settings["split"]} if is_captioner else {"captions": source}
     )
-    if is_captioner and source in AUDIO_LANGUAGE_MODELS:
-        by["audio_language"] = settings.get("audio_language")
+    own = settings.get("captioner") or {}
+    if is_captioner and not against and PLACE["captioner"] not in own:  # more than a folder
+        by["captioner_settings"] = own
     changed = {name: value for name, value in settings["decoding"].items() if value is not None}
     if is_captioner and changed:
         by["decoding"] = changed

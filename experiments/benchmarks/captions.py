@@ -15,7 +15,7 @@ from measure import alternate, arguments, clips, device, models, report
 
 from a2i import audio
 from a2i.captioner import Captioner
-from a2i.captioner.batching import batches_by_length, read_groups
+from a2i.captioner.batching import CaptionResult, caption_many
 from a2i.paths import MINI_CAPTIONER
 
 TOKENS = 16  # of the longest caption of the base model, whose random weights know no end
@@ -44,14 +44,8 @@ def main() -> None:
         return [captioner.caption([audio.load(path)], **changes)[0][0].caption for path in paths]
 
     def ours() -> list[str]:
-        found = []
-        for group in read_groups(paths, 4 * given.batch):
-            for batch in batches_by_length(group, given.batch):
-                captions = captioner.caption([each.waveform for each in batch], **changes, **lower)
-                for each, candidates in zip(batch, captions, strict=True):
-                    each.candidates = candidates
-            found += [each.candidates[0].caption for each in group]
-        return found
+        found = caption_many(captioner, paths, given.batch, **changes, **lower)
+        return [result.candidates[0].caption for result in found if isinstance(result, CaptionResult)]
 
     theirs, mine, wanted, found = alternate(reference, ours, given.repeats)
     equal = {

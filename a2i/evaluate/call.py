@@ -1,0 +1,54 @@
+"""Evaluation as a call from Python: `from a2i import evaluate`."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from a2i.command_line import composed
+from a2i.evaluate.__main__ import check
+from a2i.evaluate.__main__ import evaluate as score
+from a2i.evaluate.distributed import Ranks
+
+
+def evaluate(
+    captioner: str | os.PathLike[str] | dict[str, Any] | None = None,
+    *,
+    captions: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Score a captioner on a data set, or any system's captions.
+
+    >>> from a2i import evaluate
+    >>> evaluate("runs/mini/captioner", data="foley", split="test")["bertscore"]["f1"]
+    >>> evaluate(captions="theirs.csv", metrics=["cider_d", "meteor"], against="ours.csv")
+    >>> evaluate("mini", data="folder", **{"data.root": "my sounds", "decoding.num_beams": 2})
+
+    Args:
+        captioner: name in `conf/captioner`, folder, Hub id, or settings as such a file holds them; or
+        captions: a CSV with `file_name`, `caption_predicted`, `caption_1` … `caption_n`.
+        out: folder for `scores.json`, `captions.csv`, `report.html` and the captions as they come; None keeps no file.
+        **settings: of `conf/evaluate.yaml`, by dotted key, as plain values.
+
+    Returns:
+        what `scores.json` holds, a dictionary of each metric's values and settings by its name; with `against=`, under
+        `comparison`, what `comparison.json` holds.
+
+    Raises:
+        ValueError: a setting, the captions or the clips are at fault.
+        FileNotFoundError: something is not there.
+        OSError: something can't be written.
+    """
+    given = {"captioner": captioner, "captions": captions, "device": None, **settings}
+    with tempfile.TemporaryDirectory() as nowhere:
+        folder = Path(nowhere if out is None else out)
+        given["out"] = folder
+        data = given.get("data", "clotho")
+        values = composed("evaluate", {key: value for key, value in given.items() if value is not None})
+        score(check(values), data if isinstance(data, str) else "settings", Ranks())
+        found: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        if given.get("against") is not None:
+            found["comparison"] = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    return found

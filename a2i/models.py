@@ -1,0 +1,142 @@
+"""Loads a captioner and a picture model: by name, folder, Hub id or settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from a2i import plugins
+from a2i.captioner import Captioner
+from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
+from a2i.captioner.protocols import CaptionModel
+from a2i.diffusion import Painter
+from a2i.names import EMBEDDED, chosen_settings, folder_or_hub_id, named_settings
+from a2i.names import MINI as MINI
+from a2i.paths import MINI_CAPTIONER
+
+if TYPE_CHECKING:
+    from a2i.captioner.audio_language import AudioLanguageCaptioner
+
+IN_FOLDER = [SETTINGS_FILE, WEIGHTS_FILE, LEXICON_FILE, CARD_FILE, f"{TOKENIZER_FOLDER}/*"]
+
+
+def load_captioner(
+    captioner: "str | Path | dict[str, Any] | CaptionModel", device: torch.device, dtype: str | None = None
+) -> CaptionModel:
+    """Load a captioner; one that is loaded already is given back.
+
+    Args:
+        captioner: name in `conf/captioner`, captioner folder, Hub id of one, settings as such a file holds them, or captioner.
+        device: to load it to.
+        dtype: `float32`, `bfloat16` or, for an audio-language model, `float16`; None for the captioner's own.
+
+    Raises:
+        FileNotFoundError: there is no such name, folder or repository, or no captioner in it.
+        ValueError: the settings don't fit, or the captioner can't be loaded.
+    """
+    if isinstance(captioner, str | Path):
+        captioner = chosen_settings("captioner", captioner)
+    if not isinstance(captioner, dict):
+        _refuse_dtype(dtype, "captioner")
+        return captioner
+    kinds: dict[Any, Callable[..., CaptionModel]] = {
+        f"{Captioner.__module__}.Captioner": _from_folder,
+        "a2i.captioner.audio_language.AudioLanguageCaptioner": _audio_language,
+    }
+    settings = dict(captioner)
+    target = settings.pop("_target_", None)
+    if target not in kinds:
+        raise ValueError(
+            f"got a captioner with _target_={target!r}; expected {' or '.join(kinds)}: build any other and give the object"
+        )
+    try:
+        return kinds[target](device=device, dtype=dtype, **settings)
+    except TypeError as error:
+        raise ValueError(f"{target}: {error}; expected settings as in conf/captioner") from error
+
+
+def load_painter(
+    image: str | Path | dict[str, Any] | Painter | None, device: torch.device, dtype: str | None = None
+) -> Painter | None:
+    """Load a picture model; one that is loaded already is given back, and None or `none` is none.
+
+    Args:
+        image: name in `conf/image`, local folder or Hub id in diffusers' format, `Painter`'s arguments, or `Painter`.
+        device: to load it to.
+        dtype: of the weights: `float32`, `bfloat16`, `float16`, or None for the settings' own.
+
+    Raises:
+        FileNotFoundError: there is no such name or folder.
+        ValueError: the settings don't fit, or the model can't be loaded.
+    """
+    if image is None or image == "none":
+        return None
+    if isinstance(image, str | Path):
+        image = named_settings("image", image) or {"model": str(folder_or_hub_id(image, "image"))}
+    if not isinstance(image, dict):
+        _refuse_dtype(dtype, "picture model")
+        return image
+    settings = image | ({} if dtype is None else {"dtype": dtype})
+    expected = f"{Painter.__module__}.Painter"
+    target = settings.pop("_target_", expected)
+    made: Any = Painter if target == expected else plugins.part(target)
+    if made is None:
+        raise ValueError(
+            f"got a picture model with _target_={target!r}; expected {expected}: build any other and give the object"
+        )
+    try:
+        return made(**settings, device=device)
+    except TypeError as error:
+        raise ValueError(f"{target}: {error}; expected its arguments") from error
+
+
+def captioner_folder(source: str | Path) -> Path:
+    """The folder of a captioner: `mini` or `embedded` for that which comes with a2i, a path, or a Hub id to download.
+
+    Raises:
+        FileNotFoundError: there is no such folder or repository.
+    """
+    if source in (MINI, EMBEDDED):
+        return MINI_CAPTIONER
+    place = folder_or_hub_id(source, "captioner")
+    return _download(place) if isinstance(place, str) else place
+
+
+def _from_folder(folder: str | Path, device: torch.device, dtype: str | None) -> Captioner:
+    place = captioner_folder(folder)
+    try:
+        captioner = Captioner.load(place, device)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, or one of {', '.join(plugins.choices('captioner'))}") from error
+    if dtype not in (None, "float32", "bfloat16"):
+        raise ValueError(f"got dtype={dtype} for the captioner in {place}; expected float32 or bfloat16")
+    captioner.decoding = captioner.decoding_with(precision=dtype)
+    return captioner
+
+
+def _audio_language(device: torch.device, dtype: str | None, **settings: Any) -> "AudioLanguageCaptioner":
+    # Not before it is asked for: it takes a second of its own to import.
+    from a2i.captioner.audio_language import AudioLanguageCaptioner
+
+    return AudioLanguageCaptioner(**settings | ({} if dtype is None else {"dtype": dtype}), device=device)
+
+
+def _download(repository: str) -> Path:
+    """A captioner folder of the Hub, from the cache where it is there already."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=IN_FOLDER))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"{repository}: no such folder here, and could not load it from the Hub ({str(error).strip().splitlines()[0]});"
+            f" expected a captioner folder, the Hub id of one, or one of {', '.join(plugins.choices('captioner'))}"
+        ) from error
+
+
+def _refuse_dtype(dtype: str | None, what: str) -> None:
+    if dtype is not None:
+        raise ValueError(
+            f"got dtype={dtype} with a {what} that is loaded already; expected dtype=None, or a name to load"
+        )

@@ -1,0 +1,77 @@
+"""What `captioner=` and `image=` take alike: a name in the configuration, a folder, or the id of a Hub repository."""
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from a2i import plugins
+
+PLACE = {"captioner": "folder", "image": "model"}  # the setting of each group that holds a folder or a Hub id
+MINI, EMBEDDED = "mini", "embedded"  # the models that come with a2i: their name, and their place
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+def named_settings(group: str, name: str | Path) -> dict[str, Any] | None:
+    """The settings that the configuration has under a name; None where it has no such name.
+
+    Args:
+        group: `captioner` or `image`.
+        name: such as `mini`.
+    """
+    file = plugins.chosen(group, name) if isinstance(name, str) and name in plugins.choices(group) else None
+    settings: dict[str, Any] | None = None if file is None else yaml.safe_load(file.read_text(encoding="utf-8"))
+    return settings
+
+
+def chosen_settings(group: str, source: str | Path) -> dict[str, Any]:
+    """The settings of a captioner or picture model.
+
+    Args:
+        group: `captioner` or `image`.
+        source: name in the configuration, folder, or Hub id.
+
+    Raises:
+        FileNotFoundError: it is none of these.
+    """
+    if (settings := named_settings(group, source)) is not None:
+        return settings
+    template: dict[str, Any] = named_settings(group, "folder") or {}
+    return template | {PLACE[group]: str(folder_or_hub_id(source, group))}
+
+
+def is_place(source: str | Path) -> bool:
+    """Whether a text is a path that exists, or can be a Hub id."""
+    place = os.path.expanduser(source)
+    if os.path.exists(place):
+        return True
+    # Where there is a folder of the first name, the second is what is mistyped.
+    return isinstance(source, str) and bool(HUB_ID.fullmatch(source)) and not Path(source).parent.exists()
+
+
+def folder_or_hub_id(source: str | Path, group: str) -> Path | str:
+    """The folder of that path, or the Hub id as it is. A typo is answered without the network.
+
+    Raises:
+        FileNotFoundError: it can be neither.
+    """
+    place = Path(source).expanduser()
+    if place.exists() or (isinstance(source, Path) and place.parent.exists()):
+        return place
+    if isinstance(source, str) and is_place(source):
+        return source
+    near = get_close_matches(str(source), plugins.choices(group), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise FileNotFoundError(
+        f"got {source}, which is no folder here; expected one of {', '.join(plugins.choices(group))}, a folder, or a Hub id"
+        f" (OWNER/NAME){hint}"
+    )
+
+
+def name_of(captioner: dict[str, Any]) -> str:
+    """What a captioner is called: the folder or Hub id that its settings hold, `mini` for the one that comes with a2i."""
+    place = str(captioner.get(PLACE["captioner"], captioner.get("model", "captioner")))
+    return MINI if place == EMBEDDED else place
