@@ -185,7 +185,7 @@ def test_saving_replaces_a_captioner_and_nothing_else(captioner: Captioner, tmp_
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("precious")
-    with pytest.raises(ValueError, match="no captioner"):
+    with pytest.raises(ValueError, match="other than a captioner"):
         captioner.save(other)
     assert (other / "thesis.txt").read_text() == "precious"
 

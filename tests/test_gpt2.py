@@ -132,7 +132,7 @@ def test_another_vocabulary_or_model_is_refused(tmp_path: Path) -> None:
     GPT2LMHeadModel(GPT2Config(**TINY_GPT2, vocab_size=VOCABULARY)).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="belong together"):
         GPT2Decoder(VOCABULARY + 1, pretrained=str(tmp_path))
-    with pytest.raises(ValueError, match="no GPT-2 checkpoint to be had"):
+    with pytest.raises(ValueError, match="could not load a GPT-2 checkpoint from"):
         GPT2Decoder(VOCABULARY, pretrained=str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="expected one"):
         GPT2Decoder(VOCABULARY, pretrained="x", config={})

@@ -1,7 +1,8 @@
-"""What writes a caption of a waveform.
+"""The captioner: waveform → caption.
 
-A waveform is made a log-mel spectrogram (`a2i.features`), encoded (`encoders`), fitted to the decoder (`bridge`) and put into
-words (`decoders`, `text`, `cleaning`). `model` holds these together as one `Captioner`, `folder` keeps it on disk.
+`model.py` reads as the whole story: log-mel (`a2i.features`) → encoder states (`encoders`) → what the decoder attends to
+(`bridge`) → token ids (`decoders`) → text (`text`, `cleaning`) → `candidates`. `protocols` says what each part must have and
+how to add one; `folder` saves and loads a captioner.
 """
 
 from typing import TYPE_CHECKING, Any

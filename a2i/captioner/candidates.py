@@ -14,10 +14,10 @@ class Candidate:
     Attributes:
         caption: the sentence.
         log_probability: mean natural logarithm of its tokens' probabilities, the EOS among them.
-        confidence: probability that it names what is heard, by the captioner's `Calibration` of the evidence; where it
-            has none, the evidence as a probability.
+        confidence: probability that the caption names the right source, by the captioner's `Calibration` of the
+            evidence; without one, the evidence as a probability.
         evidence: natural logarithm of the probability of the clip's keywords; where the captioner has none,
-            `log_probability`, which says how sure the wording is as well.
+            `log_probability`, in which the probability of the wording counts too.
     """
 
     caption: str
@@ -27,12 +27,12 @@ class Candidate:
 
 
 def best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The likeliest first."""
+    """Sorted by log-probability, the largest first."""
     return sorted(candidates, key=lambda candidate: -candidate.log_probability)
 
 
 def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Each caption once, where it first stands."""
+    """Each caption once, in the order of the first of each."""
     seen: dict[str, Candidate] = {}
     for candidate in candidates:
         seen.setdefault(candidate.caption, candidate)
@@ -43,9 +43,8 @@ def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
 class Calibration:
     """`sigmoid(scale × evidence + offset)`: Platt's scaling.
 
-    Platt 1999, "Probabilistic outputs for support vector machines". A model is surer of what it has learnt by heart than it
-    should be, and a caption's own probability says how sure its wording is as well; both are fitted away on recordings that
-    it was not trained on.
+    Platt 1999, "Probabilistic outputs for support vector machines". A model is overconfident, and in a caption's own
+    probability its wording counts too; a fit on recordings outside the training data corrects both.
 
     Attributes:
         scale: of the evidence, a natural logarithm; see `Candidate`.
@@ -69,10 +68,10 @@ def fit(evidence: Sequence[float], right: Sequence[bool]) -> Calibration:
 
     Args:
         evidence: `Candidate.evidence` of captions of recordings that the captioner was not trained on.
-        right: whether each names what is heard.
+        right: whether each names the right source.
 
     Raises:
-        ValueError: nothing to fit, or not as many of one as of the other.
+        ValueError: there is nothing to fit, or the lengths differ.
     """
     from scipy.optimize import minimize
 

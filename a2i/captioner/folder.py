@@ -1,7 +1,7 @@
-"""The folder in which a captioner is kept: weights, settings, tokenizer, lexicon and model card.
+"""The captioner folder: weights, settings, tokenizer, lexicon and model card.
 
-It may come from a stranger: reading it downloads nothing and runs nothing of it. It is replaced whole: whenever the process
-that writes is killed, the old one or the new one is there.
+A folder may come from a stranger: loading it downloads nothing and runs none of its content. Saving replaces it in one step: if
+the process is killed, the old captioner or the new one is there.
 """
 
 import json
@@ -33,24 +33,24 @@ SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
     "tokenizer",
     "README.md",
 )
-LEXICON_FILE = "lexicon.json"  # for the published cleaning step; a folder may be without
+LEXICON_FILE = "lexicon.json"  # for the published cleaning step; optional
 
 
-# Settings by which transformers fetches or runs what a configuration names: kernels of the Hub, code, other weights.
+# Settings with which a configuration makes transformers download or run something: kernels, code, other weights.
 REACHING = frozenset(
     {"attn_implementation", "experts_implementation", "pretrained", "revision", "auto_map", "custom_pipelines"}
     | {"trust_remote_code", "quantization_config", "use_kernels", "kernel_config", "code_revision", "adapter_kwargs"}
 )
-ABANDONED = 3_600  # seconds after which a new folder that no one has finished is swept away
+ABANDONED = 3_600  # seconds after which an unfinished new folder is removed
 
 
 def write(captioner: Any, folder: str | Path, card: str, dtype: torch.dtype) -> Path:
     """Write a `Captioner`; see its `save`."""
     folder = Path(folder)
-    place = folder.resolve()  # of a link what it leads to is replaced
+    place = folder.resolve()  # of a link, the target is replaced
     _restore(place)
     if place.exists() and any(place.iterdir()) and not (place / SETTINGS_FILE).exists():
-        raise ValueError(f"{folder}: holds something that is no captioner; expected an empty or new folder")
+        raise ValueError(f"{folder}: holds something other than a captioner; expected an empty or new folder")
     place.parent.mkdir(parents=True, exist_ok=True)
     _sweep(place)
     part = Path(tempfile.mkdtemp(prefix=_new(place), dir=place.parent))
@@ -65,8 +65,8 @@ def write(captioner: Any, folder: str | Path, card: str, dtype: torch.dtype) -> 
 
 
 def standing(folder: str | Path) -> Path:
-    """Where the captioner of a folder lies: there, or where it was put aside by a process that was killed before it had put
-    the new one in its place."""
+    """Where the captioner of a folder is: there, or, if a process was killed between the two renamings, where it moved the old
+    one."""
     folder = Path(folder)
     aside = _aside(folder.resolve())
     return aside if not folder.exists() and aside.is_dir() else folder
@@ -81,7 +81,7 @@ def _new(folder: Path) -> str:
 
 
 def _exchange(part: Path, folder: Path) -> None:
-    """Put `part` in the folder's place. No system does both renamings at once: between them the old one stands aside."""
+    """Replace the folder by `part`. This takes two renamings, and between them the old folder has another name."""
     aside = _aside(folder)
     if folder.exists():
         shutil.rmtree(aside, ignore_errors=True)
@@ -95,14 +95,14 @@ def _exchange(part: Path, folder: Path) -> None:
 
 
 def _restore(folder: Path) -> None:
-    """Put back what a killed process has left aside."""
+    """Move the old folder back, where a killed process left it under the other name."""
     aside = _aside(folder)
     if not folder.exists() and aside.is_dir():
         os.rename(aside, folder)
 
 
 def _sweep(folder: Path) -> None:
-    """Take away what killed processes had not finished."""
+    """Remove unfinished folders of killed processes."""
     for left in folder.parent.iterdir():
         if left.name.startswith(_new(folder)) and time.time() - left.stat().st_mtime > ABANDONED:
             shutil.rmtree(left, ignore_errors=True)
@@ -144,10 +144,10 @@ def _write(captioner: Any, folder: Path, card: str, dtype: torch.dtype) -> None:
 
 
 def check_finite(captioner: nn.Module, otherwise: str) -> None:
-    """Look at all weights and statistics.
+    """Check all weights and statistics.
 
     Raises:
-        ValueError: one of them holds a number that is none.
+        ValueError: one of them is NaN or infinite.
     """
     for name, values in captioner.state_dict().items():
         if values.is_floating_point() and not bool(values.isfinite().all()):
@@ -159,11 +159,11 @@ def check_finite(captioner: nn.Module, otherwise: str) -> None:
 
 
 def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexicon | None]:
-    """What a captioner is built of, its arguments, with random weights: nothing that a folder names is downloaded or run.
+    """Read all but the weights: `Captioner`'s arguments, with random weights, its calibration and its lexicon.
 
     Raises:
-        FileNotFoundError: there is no captioner there.
-        ValueError: it was written by a newer version, or its settings can't be read.
+        FileNotFoundError: the folder has no captioner.
+        ValueError: a newer version wrote it, or its settings can't be read.
     """
     plugins.load()
     folder = Path(folder)
@@ -225,7 +225,7 @@ def _bridge(settings: dict[str, Any]) -> Any:
 def _local(settings: dict[str, Any], part: type[Any]) -> dict[str, Any]:
     """The settings of an encoder or decoder class, without what its `config_class` of transformers does not declare.
 
-    Of that, a checkpoint's leftovers are of no use, and a stranger's additions would be obeyed.
+    The rest is either left over from a checkpoint, without effect, or added by a stranger, and would take effect.
 
     Raises:
         ValueError: one names code, kernels or other weights.
@@ -242,7 +242,7 @@ def _local(settings: dict[str, Any], part: type[Any]) -> dict[str, Any]:
 
 
 def _reaching(settings: Any) -> set[str]:
-    """Names in settings, however deep, of what reaches out."""
+    """The names among `REACHING` that settings hold, at any depth."""
     if isinstance(settings, dict):
         own = {str(name) for name in settings if str(name).strip("_").removesuffix("_internal") in REACHING}
         return own.union(*map(_reaching, settings.values()))
@@ -250,8 +250,10 @@ def _reaching(settings: Any) -> set[str]:
 
 
 def _check_tokenizer(folder: Path) -> None:
-    """Raises:
-    ValueError: it is not there, where its path could be the name of a repository, or it names code.
+    """Check that a tokenizer is local and only data.
+
+    Raises:
+        ValueError: it is not there, so that its path could be taken for a Hub id, or it names code.
     """
     if not folder.is_dir():
         raise ValueError(f"no {TOKENIZER_FOLDER} folder there")

@@ -1,4 +1,4 @@
-"""Encoder, bridge and decoder as one: loss, captions, save and load."""
+"""The captioner, encoder → bridge → decoder: loss, captions, saving and loading."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from a2i.features import FeatureSettings, LogMel, side_by_side
 
 
 class Captioner(nn.Module):
-    """Hears a waveform and writes a caption."""
+    """Captions waveforms."""
 
     name: str = "captioner"  # the folder that it was loaded from
     licence: str | None = None
@@ -45,7 +45,7 @@ class Captioner(nn.Module):
             tokenizer: whose vocabulary the decoder has.
             bridge: see `a2i.captioner.bridge`.
             features: of the log-mel spectrogram.
-            decoding: how captions are found unless a call says otherwise.
+            decoding: the settings used where a call changes none.
 
         Raises:
             ValueError: the bridge does not fit.
@@ -102,10 +102,10 @@ class Captioner(nn.Module):
         return loss, (targets != IGNORE).sum()
 
     def decoding_with(self, **changes: Any) -> Decoding:
-        """This captioner's decoding settings, some of them changed; None leaves one as it is.
+        """`decoding` with some values changed; None leaves a value as it is.
 
         Raises:
-            ValueError: a name is unknown, a value does not fit, or cleaning is asked for that this captioner can't do.
+            ValueError: a name is unknown, a value does not fit, or this captioner has no lexicon for the cleaning step.
         """
         decoding = self.decoding.with_changes(**changes)
         if decoding.cleaning != "none" and self.lexicon is None:
@@ -117,19 +117,18 @@ class Captioner(nn.Module):
 
     @torch.no_grad()
     def caption(self, waveforms: Sequence[np.ndarray], **changes: Any) -> list[list[Candidate]]:
-        """Captions of a batch of clips.
+        """Caption a batch of clips. Several threads may call this at once.
 
         Args:
-            waveforms: each (samples,) float32 in [-1, 1] at 16 kHz; of other arrays `a2i.audio.waveforms.from_array`
-                makes them.
+            waveforms: each (samples,) float32 in [-1, 1] at 16 kHz; `a2i.audio.waveforms.from_array` converts others.
             **changes: of the decoding settings, by name.
 
         Returns:
-            for each clip its candidates, the best first, no two alike: at least one, at most `num_candidates`.
+            the candidates of each clip, best first, no two alike: at least one, at most `num_candidates`.
 
         Raises:
-            ValueError: there are no waveforms or one is none, a decoding setting does not fit, or a probability came out as
-                no number.
+            ValueError: there are no waveforms, one is not a waveform, a decoding setting does not fit, or a probability is
+                NaN or infinite.
         """
         decoding = self.decoding_with(**changes)
         check(waveforms)
@@ -177,7 +176,7 @@ class Captioner(nn.Module):
         return ids, self._log_probabilities(ids, states, mask)
 
     def _precision(self, decoding: Decoding) -> AbstractContextManager[Any]:
-        """Kept within mixed precision too, as training has it around validation."""
+        """The precision of `decoding`, whatever autocast is around it: validation runs within training's."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=decoding.precision == "bfloat16")
 
     def _log_probabilities(self, ids: Tensor, states: Tensor, states_mask: Tensor) -> Tensor:
@@ -193,15 +192,15 @@ class Captioner(nn.Module):
     def save(self, folder: str | Path, card: str = "", dtype: torch.dtype = torch.float32) -> Path:
         """Write the captioner folder: weights, settings, tokenizer and model card.
 
-        It is there whole or not at all, and one that it replaces stays until then: killed at any moment, `load` finds one.
+        The folder is replaced in one step: if the process is killed, `load` finds the old captioner or the new one.
 
         Args:
-            folder: replaced if it is a captioner folder already.
-            card: Markdown for the model card: what the captioner was trained on, how well it does.
+            folder: new, empty, or a captioner folder, which is replaced.
+            card: the model card, in Markdown.
             dtype: of the weights on disk; they are loaded as float32.
 
         Raises:
-            ValueError: the folder holds something else, or a weight or setting is no finite number.
+            ValueError: the folder holds something else, or a weight or setting is not finite.
         """
         return write(self, folder, card, dtype)
 
@@ -210,9 +209,9 @@ class Captioner(nn.Module):
         """Load a captioner folder, ready to caption.
 
         Raises:
-            FileNotFoundError: there is no captioner there.
-            ValueError: it was written by a newer version, its weights don't fit its settings, a number in it is none, or it
-                names code or weights that lie elsewhere.
+            FileNotFoundError: the folder has no captioner.
+            ValueError: a newer version wrote it, its weights don't fit its settings, a number in it is not finite, or it
+                names code or weights outside the folder.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_model

@@ -69,13 +69,13 @@ class Registry:
         Raises:
             ValueError: its class is not registered, so that no folder could be loaded.
         """
-        name = getattr(part, "name", None)
-        if self._classes.get(name) is not type(part):  # type: ignore[arg-type]
+        name = str(getattr(part, "name", None))
+        if self._classes.get(name) is not type(part):
             raise ValueError(
                 f"got {type(part).__qualname__}, which is no registered {self.kind}; expected one that"
                 f" {self.package}.register knows"
             )
-        return str(name)
+        return name
 
     def _files(self) -> list[str]:
         return [module.name for module in iter_modules(import_module(self.package).__path__)]

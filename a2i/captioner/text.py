@@ -129,7 +129,7 @@ class CaptionTokenizer:
             revision: branch, tag or commit on the Hub.
 
         Raises:
-            ValueError: there is no tokenizer to be had there.
+            ValueError: no tokenizer could be loaded from there.
         """
         from transformers import AutoTokenizer, GPT2Tokenizer
 

@@ -1,4 +1,4 @@
-"""A configuration and training clips → the captioner that is to learn."""
+"""Builds the captioner to train from its configuration and the training clips."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +20,8 @@ def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
 
     Args:
         model: tokenizer, encoder, bridge, keywords, decoder, features and decoding.
-        clips: of the training split. The published cleaning step knows the words of their captions; a tokenizer is learnt
-            from these, and their labels are the keywords, where the model asks for its own.
+        clips: of the training split. Their captions give the cleaning step its words, and a tokenizer to be trained its
+            tokens; their labels are the keywords, where the model has keywords.
 
     Raises:
         ValueError: a setting does not fit, or the tokenizer is not that of the decoder's checkpoint.
@@ -43,15 +43,15 @@ def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
 
 
 def _tokenizer(wanted: dict[str, Any], decoder: dict[str, Any], captions: Sequence[str]) -> CaptionTokenizer:
-    """The tokenizer that a model wants, where it fits the decoder."""
+    """Load or train the tokenizer, and check that it fits the decoder."""
     name, checkpoint, revision = wanted["pretrained"], decoder.get("pretrained"), decoder.get("revision")
     max_tokens, bos = wanted["max_tokens"], wanted["bos"]
     advice = (
-        "a pre-trained decoder knows its own tokens alone: set model/tokenizer=checkpoint, or take a decoder that learns"
-        " from nothing, such as model/decoder=gpt2_mini"
+        "a pretrained decoder needs its own tokenizer: set model/tokenizer=checkpoint, or a decoder without pretrained"
+        " weights, such as model/decoder=gpt2_mini"
     )
     if name is None and checkpoint is not None:
-        raise ValueError(f"got model.decoder.pretrained={checkpoint} with a tokenizer that is learnt here; {advice}")
+        raise ValueError(f"got model.decoder.pretrained={checkpoint} with a tokenizer to be trained; {advice}")
     if name is None:
         return CaptionTokenizer.train(captions, wanted["vocab_size"], max_tokens, bos, wanted["kind"])
     tokenizer = CaptionTokenizer.load(name, max_tokens, bos, revision if name == checkpoint else None)
@@ -64,8 +64,8 @@ def _tokenizer(wanted: dict[str, Any], decoder: dict[str, Any], captions: Sequen
 
 
 def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str | None) -> bool:
-    """Whether a tokenizer has the tokens of a checkpoint; of one without a tokenizer, whether its rows are as many, or padded
-    to a rounder number."""
+    """Whether a tokenizer has the tokens of a checkpoint. If the checkpoint has no tokenizer: whether it has as many rows, or
+    as many padded to a rounder number."""
     from transformers import AutoConfig
 
     try:

@@ -1,4 +1,4 @@
-"""Which sources are heard: for data sets that know it."""
+"""Labels, the sources in each clip, of data sets that have them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,14 +8,14 @@ from a2i.data import Clip
 
 
 def label_names(clips: Iterable[Clip]) -> list[str]:
-    """All the labels of some clips, in the order of the alphabet."""
+    """All labels of some clips, sorted."""
     return sorted({label for clip in clips for label in clip.labels or ()})
 
 
 def label_shares(labels: frozenset[str] | None, names: Sequence[str]) -> list[float]:
-    """A clip's labels as (len(names) + 1,) shares that add up to 1; the last one is for having nothing to name.
+    """A clip's labels as (len(names) + 1,) shares with a sum of 1; the last one stands for "none of them".
 
-    All are 0 where the labels are not known. A label that is not among the names counts as nothing.
+    All are 0 where the labels are not known. A label outside `names` counts as "none of them".
     """
     if labels is None:
         return [0.0] * (len(names) + 1)
@@ -26,8 +26,8 @@ def label_shares(labels: frozenset[str] | None, names: Sequence[str]) -> list[fl
 def label_loss(log_probabilities: Tensor, shares: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy, mean over the clips whose labels are known, in nats; 0 where there is none.
 
-    A sentence's loss is mostly about wording, and little of it about the sound. This one tells the encoder directly what to
-    hear.
+    The loss of a caption is mostly about wording, and little about the sound. This one trains the encoder on the sound
+    directly.
 
     Args:
         log_probabilities: (B, labels + 1), of `a2i.captioner.bridge.LabelHead`.

@@ -1,4 +1,4 @@
-"""Learning whether several sources are heard at once: last, from the encoder as it is by then."""
+"""Teaches `KeywordBridge` whether there are two sources: after all else, from the trained encoder."""
 
 import sys
 from itertools import chain
@@ -57,11 +57,11 @@ def learn_several(
         found = [
             _examples(captioner, bridge, batch.to(captioner.device), augment)
             for batch in track(
-                batches, "learning to tell two sources", epochs * loader.epoch, disable=not sys.stderr.isatty()
+                batches, "learning when there are two sources", epochs * loader.epoch, disable=not sys.stderr.isatty()
             )
         ]
         inputs, several = (torch.cat(part) for part in zip(*found, strict=True))
-        if several.unique().numel() == 2:  # else there is nothing to tell apart
+        if several.unique().numel() == 2:  # else there is nothing to learn
             _fit(bridge, inputs, several)
     captioner.cpu()
     return True

@@ -32,18 +32,18 @@ RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a caption is found; saved in the captioner's folder, changed in a call.
+    """How captions are found: saved in the captioner folder, changed in a call.
 
     Attributes:
         num_beams: beams of beam search; 1 for greedy decoding, or for sampling.
-        do_sample: draw from the distribution.
-        temperature: of the distribution that is drawn from.
-        top_p: draw from the likeliest tokens that together hold this probability.
+        do_sample: sample instead of searching for the likeliest.
+        temperature: of the distribution that is sampled from.
+        top_p: sample from the likeliest tokens that together have this probability.
         num_candidates: captions for each clip; at most `num_beams` unless sampling.
         max_tokens: tokens of the longest caption.
         length_penalty: of beam search; above 0 favours longer captions.
-        no_repeat_ngram_size: so many tokens in a row are never said twice; 0 for no limit.
-        cleaning: what is done to a caption's words afterwards: `none`, or `published` (see `a2i.captioner.cleaning`).
+        no_repeat_ngram_size: no sequence of so many tokens occurs twice in a caption; 0 for no limit.
+        cleaning: of the caption's text: `none`, or `published` (see `a2i.captioner.cleaning`).
         precision: `float32`, or `bfloat16` for products and convolutions, faster on some processors, slower on others;
             where two captions are all but equally likely it may find the other.
     """
@@ -135,8 +135,8 @@ def search(
         bos_id: of the token that begins captions.
         eos_id: of the token that ends them.
         decoding: how.
-        positions: tokens that the model can tell the places of.
-        use_cache: keep what the tokens so far amount to; without, each step begins anew.
+        positions: number of position embeddings.
+        use_cache: keep keys and values of the tokens so far; without, each step computes them again.
         **more: for the model's `generate`.
 
     Returns:

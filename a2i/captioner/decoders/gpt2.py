@@ -34,14 +34,14 @@ class GPT2Decoder(nn.Module):
 
         Args:
             vocab_size: tokens that the tokenizer knows. Of a checkpoint that has more rows, as they are padded to a rounder
-                number (50,304 for 50,257), the others are dropped: no caption could say what they mean.
+                number (50,304 for 50,257), the others are dropped: they stand for no token.
             pretrained: Hub id or local folder of a GPT-2 checkpoint; None for random weights after `config`.
             config: `transformers.GPT2Config`'s values, where they differ from GPT-2 base.
             revision: branch, tag or commit on the Hub.
             gradient_checkpointing: trade time for memory when training.
 
         Raises:
-            ValueError: the checkpoint is no GPT-2, lacks weights, or has another vocabulary.
+            ValueError: the checkpoint is not a GPT-2, lacks weights, or has another vocabulary.
         """
         super().__init__()
         if pretrained is not None and config is not None:
@@ -146,8 +146,8 @@ def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{pretrained}: no GPT-2 checkpoint to be had there ({str(error).strip().splitlines()[0]}); expected a Hub id such"
-            " as openai-community/gpt2 (needs the network once) or a local folder with config.json and model.safetensors"
+            f"could not load a GPT-2 checkpoint from {pretrained} ({str(error).strip().splitlines()[0]}); expected a Hub id"
+            " such as openai-community/gpt2 (needs the network once) or a local folder with config.json and model.safetensors"
         ) from error
     missing = sorted(key for key in report["missing_keys"] if not any(part in key for part in NEW))
     if missing:

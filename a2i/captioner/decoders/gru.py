@@ -169,8 +169,8 @@ class _RecurrentModel(PreTrainedModel, GenerationMixin):
         for word in embedded.unbind(dim=1):
             energies = self.energy(torch.tanh(self.query(activations[-1])[:, None] + keys))[:, :, 0]  # (C, S)
             weights = energies.float().masked_fill(silent, -torch.inf).softmax(dim=1)
-            heard = (weights.to(states.dtype)[:, None] @ states)[:, 0]  # (C, D)
-            output, activations = self.gru(torch.cat((word, heard), dim=1)[:, None], activations.to(word.dtype))
+            context = (weights.to(states.dtype)[:, None] @ states)[:, 0]  # (C, D)
+            output, activations = self.gru(torch.cat((word, context), dim=1)[:, None], activations.to(word.dtype))
             said.append(output)
         if past_key_values is not None:
             past_key_values.activations = activations

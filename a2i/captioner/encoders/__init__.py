@@ -28,13 +28,13 @@ def build(name: str, settings: dict[str, Any]) -> Encoder:
 
 
 def zero_padding(hidden: Tensor, frames: Tensor) -> Tensor:
-    """(B, C, T, F) with zeros where a clip's `frames` (B,) are over, as a convolution pads a clip that stands alone."""
+    """(B, C, T, F) with zeros after each clip's `frames` (B,), as a convolution pads a clip that is alone."""
     real = torch.arange(hidden.shape[2], device=hidden.device) < frames[:, None]
     return hidden * real[:, None, :, None].to(hidden.dtype)
 
 
 class BidirectionalGRU(nn.Module):
-    """Gated recurrent units in both directions, where the way back begins at each clip's own end.
+    """A bidirectional GRU whose backward direction begins at each clip's own end.
 
     As `nn.GRU(batch_first=True, bidirectional=True)` on packed sequences, whose gradients take time by the square of the frames
     on a CPU: each frame's fills one for all of them. Five times as fast on clips of 5 s (experiments/benchmarks/tried.py).
@@ -58,17 +58,17 @@ class BidirectionalGRU(nn.Module):
         turned = torch.where(real, frames[:, None] - 1 - places, places)[:, :, None]
         back, _ = self.backwards(states.gather(1, turned.expand_as(states)))
         there, _ = self.forwards(states)
-        heard = torch.cat((there, back.gather(1, turned.expand_as(back))), dim=2)
-        return heard.masked_fill(~real[:, :, None], 0.0)
+        states = torch.cat((there, back.gather(1, turned.expand_as(back))), dim=2)
+        return states.masked_fill(~real[:, :, None], 0.0)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Weights to begin from, by name: of a published `.pth` file, or of the encoder in a captioner folder.
+    """Read pretrained weights by name: a published `.pth` file, or the encoder of a captioner folder.
 
     Of a `.pth` file only tensors are read, by PyTorch's restricted unpickler: nothing in it can run.
 
     Raises:
-        ValueError: there are none to be had there.
+        ValueError: no weights could be loaded from there.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -85,19 +85,19 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         found = found.get("model", found)
         return {name.removeprefix("module."): value for name, value in found.items() if isinstance(value, Tensor)}
     except (OSError, RuntimeError, AttributeError, EOFError, UnpicklingError, SafetensorError) as error:
-        raise ValueError(f"{path}: no weights to be read there ({str(error).splitlines()[0]}); {expected}") from error
+        raise ValueError(f"could not load weights from {path} ({str(error).splitlines()[0]}); {expected}") from error
 
 
 def load_weights(encoder: nn.Module, path: str | Path, passed_over: tuple[str, ...] = ()) -> None:
-    """Begin from the weights that `read_weights` finds.
+    """Load the weights that `read_weights` reads into an encoder.
 
     Args:
-        encoder: that learns on from them.
+        encoder: to load into.
         path: see `read_weights`.
-        passed_over: beginnings of the names of weights that the encoder has no use for.
+        passed_over: prefixes of the names of weights that the encoder does not have.
 
     Raises:
-        ValueError: weights are missing, are of another shape, or too many.
+        ValueError: weights are missing, have another shape, or are not the encoder's.
     """
     weights = {name: value for name, value in read_weights(path).items() if not name.startswith(passed_over)}
     try:

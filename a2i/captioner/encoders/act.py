@@ -90,11 +90,11 @@ class ACTEncoder(nn.Module):
             raise ValueError(f"got {log_mel.shape[-1]} mel bins; this encoder expects {self.settings['num_mel_bins']}")
         size, most = self.settings["patch_frames"], self.settings["positions"]
         frames, length = mask.sum(dim=1), log_mel.shape[1]
-        heard = self.normalise(log_mel.transpose(1, 2)).transpose(1, 2) * mask[:, :, None]
+        normalised = self.normalise(log_mel.transpose(1, 2)).transpose(1, 2) * mask[:, :, None]
         count = min(-(-length // size), most)  # patches of a window
         windows = -(-length // (count * size))
-        heard = pad(heard, (0, 0, 0, windows * count * size - length))
-        patches = self.embed(heard.unflatten(1, (windows, count, size)).flatten(3).flatten(0, 1))  # (B × W, P, D)
+        normalised = pad(normalised, (0, 0, 0, windows * count * size - length))
+        patches = self.embed(normalised.unflatten(1, (windows, count, size)).flatten(3).flatten(0, 1))  # (B × W, P, D)
         hidden = torch.cat((self.cls.expand(len(patches), -1, -1), patches), dim=1) + self.positions[:, : count + 1]
         begun = -(-frames // size)[:, None] - count * torch.arange(windows, device=frames.device)  # (B, W)
         real = torch.arange(count, device=frames.device) < begun[:, :, None]  # (B, W, P)

@@ -1,7 +1,7 @@
 """The Audio Spectrogram Transformer (Gong, Chung and Glass 2021), for clips of any length.
 
 The weights and the layers are `transformers.ASTModel`'s. Here is what it lacks for captioning: a mask over frames, and
-three ways to hear more than the 10.24 s (1,024 frames) that its position embeddings cover.
+three ways to encode more than the 10.24 s (1,024 frames) that its position embeddings cover.
 """
 
 from typing import Any, Literal, get_args
@@ -55,7 +55,7 @@ class ASTEncoder(nn.Module):
             gradient_checkpointing: trade time for memory when training.
 
         Raises:
-            ValueError: a setting is unknown, or the checkpoint is no AST or lacks weights.
+            ValueError: a setting is unknown, or the checkpoint is not an AST or lacks weights.
         """
         super().__init__()
         if long_audio not in get_args(LongAudio):
@@ -198,7 +198,7 @@ def _load(pretrained: str, revision: str | None) -> ASTModel:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{pretrained}: no AST checkpoint to be had there ({str(error).strip().splitlines()[0]}); expected a Hub id such"
+            f"could not load an AST checkpoint from {pretrained} ({str(error).strip().splitlines()[0]}); expected a Hub id such"
             " as MIT/ast-finetuned-audioset-10-10-0.4593 (needs the network once) or a local folder with config.json and"
             " model.safetensors"
         ) from error

@@ -1,6 +1,6 @@
 """A small convolutional encoder, for models that are trained from nothing on little data.
 
-With a few hundred clips convolution hears better than a transformer: its kernels know that a sound is the same sound a
+With a few hundred clips a convolution learns better than a transformer: its kernels know that a sound is the same sound a
 little later.
 """
 

@@ -1,7 +1,7 @@
 """CRNN5 (Dinkel, Wu and Yu 2021, "Towards duration robust weakly supervised sound event detection").
 
 Five convolutions with pooling by the fourth power, which lies between mean and maximum, and gated recurrent units in both
-directions over what they hear. Xu et al. (2021) let it learn to tag sounds before it learns to caption: `pretrained` begins
+directions over their output. Xu et al. (2021) let it learn to tag sounds before it learns to caption: `pretrained` begins
 from another captioner's encoder, and `training.labels_first` does both in one run.
 """
 
@@ -75,14 +75,14 @@ class CRNNEncoder(nn.Module):
         if log_mel.shape[-1] != self.settings["num_mel_bins"]:
             raise ValueError(f"got {log_mel.shape[-1]} mel bins; this encoder expects {self.settings['num_mel_bins']}")
         frames = mask.sum(dim=1)
-        heard = pad(log_mel, (0, 0, 0, max(0, 4 - log_mel.shape[1])))[:, None]  # (B, 1, T, F)
+        hidden = pad(log_mel, (0, 0, 0, max(0, 4 - log_mel.shape[1])))[:, None]  # (B, 1, T, F)
         for index, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
-            heard = leaky_relu(convolution(zero_padding(norm(heard), frames)), 0.1)
+            hidden = leaky_relu(convolution(zero_padding(norm(hidden), frames)), 0.1)
             if index in (0, 2):
-                heard, frames = pool_by_fourth_power(heard, (2, 4)), (frames // 2).clamp_min(1)
-        heard = pool_by_fourth_power(heard, (1, 4))
-        heard = dropout(heard, self.settings["dropout"], self.training).transpose(1, 2).flatten(2)  # (B, S, C × F)
-        states = self.gru(heard, frames)
+                hidden, frames = pool_by_fourth_power(hidden, (2, 4)), (frames // 2).clamp_min(1)
+        hidden = pool_by_fourth_power(hidden, (1, 4))
+        hidden = dropout(hidden, self.settings["dropout"], self.training).transpose(1, 2).flatten(2)  # (B, S, C × F)
+        states = self.gru(hidden, frames)
         return states, torch.arange(states.shape[1], device=frames.device) < frames[:, None]
 
 

@@ -27,7 +27,7 @@ class GRUEncoder(nn.Module):
         """Build with random weights, or from another captioner's.
 
         Args:
-            layers: one over another; from the second on, each adds to what the one before heard.
+            layers: one over another; from the second on, each adds its output to its input.
             hidden: units of a layer in each direction.
             num_mel_bins: mel bins of the input.
             subsample: after each layer but the last, one state of so many goes on (Nguyen, Drossos and Virtanen 2020).
@@ -70,6 +70,6 @@ class GRUEncoder(nn.Module):
             if index:
                 states, frames = states[:, ::step], -(-frames // step)
                 states = dropout(states, self.settings["dropout"], self.training)
-            heard = layer(states, frames)
-            states = heard + states if index else heard
+            output = layer(states, frames)
+            states = output + states if index else output
         return states, torch.arange(states.shape[1], device=frames.device) < frames[:, None]
