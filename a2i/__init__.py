@@ -1,8 +1,8 @@
-"""a2i hears a sound, says what it heard, and draws it.
+"""a2i captions a sound and draws the caption.
 
 from a2i import AudioToImage
 
-a2i = AudioToImage.load()
+a2i = AudioToImage.from_pretrained()
 result = a2i("dog.wav")
 print(result.caption)
 result.image.save("dog.png")
