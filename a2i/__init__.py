@@ -1,4 +1,4 @@
-"""a2i hears a sound, says what it heard, and draws it.
+"""a2i captions a sound and draws the caption.
 
 from a2i import AudioToImage
 

@@ -1,4 +1,7 @@
-"""`python -m a2i.infer audio=…`: caption sounds and draw the captions."""
+"""`python -m a2i.infer audio=…`: caption sounds and draw the captions.
+
+Each sound produces `NAME.png` (caption, seed and model in its metadata) and one line in `results.jsonl`.
+"""
 
 import gc
 import math

@@ -1,4 +1,4 @@
-"""The captioning of a data set: shared among ranks, kept as it goes, and stopped by no clip."""
+"""Captions a data set: ranks share the clips, captions are kept as they come, and a clip that fails stops no other."""
 
 import math
 import sys
