@@ -42,7 +42,9 @@ from a2i.evaluate.wandb_log import log_run, wandb_settings
 from a2i.machine import begin_program
 from a2i.metrics.registry import choices
 
-OmegaConf.register_new_resolver("a2i.metrics", lambda: textwrap.fill(", ".join(choices()), 110), replace=True)  # for --help
+OmegaConf.register_new_resolver(
+    "a2i.metrics", lambda: textwrap.fill(", ".join(choices()), 110), replace=True
+)  # for --help
 
 
 def evaluate(settings: dict[str, Any], out: Path, data: str, ranks: Ranks) -> int:
