@@ -83,7 +83,7 @@ def test_training_takes_it_logs_it_and_can_be_led_by_it(
     asked = settings("train", "experiment=mini", "training.metrics=[verbs]", "monitor=val/verbs")
     check(asked)
     assert train.monitored(asked) == ("val/verbs", "max")
-    with pytest.raises(ValueError, match="got monitor=val/rouge_l; expected one of .*val/verbs"):
+    with pytest.raises(ValueError, match=r"got monitor=val/rouge_l; expected one of .*val/verbs"):
         train.monitored({**asked, "monitor": "val/rouge_l"})
     learner = CaptionModule(make_captioner(tokenizer), functools.partial(torch.optim.Adam, lr=1e-3), metrics=["verbs"])
     logged: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def test_what_needs_pictures_is_not_for_validation(tokenizer: CaptionTokenizer) 
     with pytest.raises(ValueError, match=r"got the metrics \['bright'\]"):
         CaptionScores(["bright"])
     asked = settings("train", "experiment=mini", "training.metrics=[bright]")
-    with pytest.raises(ValueError, match="got training.metrics="):
+    with pytest.raises(ValueError, match=r"got training\.metrics="):
         check(asked)
 
 

@@ -25,8 +25,6 @@ from a2i.features import FeatureSettings, LogMel, side_by_side
 class Captioner(nn.Module):
     """Captions waveforms."""
 
-    name: str = "captioner"  # the folder that it was loaded from
-    licence: str | None = None
 
     def __init__(
         self,

@@ -103,7 +103,7 @@ class CaptionScores(Metric):
                 row[name] = value
         return {name: torch.tensor(value) for name, value in values.items()}
 
-    def _scores(self) -> tuple[dict[str, float], dict[str, Sequence[float]]]:
+    def _scores(self) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
         captions = [row["caption_predicted"] for row in self.clips]
         references = [row["references"] for row in self.clips]
         metrics = [*(["bertscore"] if self.bertscore is not None else []), *self.metrics]
