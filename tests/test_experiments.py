@@ -135,11 +135,6 @@ def test_all_three_run_on_real_recordings(tmp_path: Path, real_data: Path) -> No
     check(tmp_path / "runs")
 
 
-@pytest.mark.parametrize("experiment", ["small_ast", "open_ends", "first_words", "late_events"])
-def test_the_small_studies_compose(experiment: str) -> None:
-    assert compose("train", f"experiment={experiment}")["name"] == experiment
-
-
 def test_a_bridge_may_bring_settings_of_its_own() -> None:
     config = compose("train", "model.bridge={kind:resampler,queries:8}")
     assert config["model"]["bridge"] == {"kind": "resampler", "queries": 8}

@@ -75,8 +75,8 @@ def test_what_would_be_wrong_is_refused(tokenizer: CaptionTokenizer, tmp_path: P
     for kind, folder, learns, augmented, said in (
         ("states", tmp_path, True, False, "expected freeze_encoder=true"),
         ("states", tmp_path, False, True, "augment=null"),
-        ("log_mels", "memory", False, False, "expected a folder"),
-        ("log_mels", False, False, False, "expected a folder"),
+        ("log_mels", "memory", False, False, "expected loader.cache=FOLDER"),
+        ("log_mels", None, False, False, "expected loader.cache=FOLDER"),
         ("sounds", tmp_path, False, False, "expected one of waveforms, log_mels, states"),
     ):
         with pytest.raises(ValueError, match=said):

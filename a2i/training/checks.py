@@ -83,14 +83,14 @@ def _repr(names: Iterable[str]) -> list[str]:
     return list(map(repr, dict.fromkeys(names)))
 
 
-def check_sounds(problems: Problems, clips: Iterable[Clip], cache: bool | str | Path) -> None:
+def check_sounds(problems: Problems, clips: Iterable[Clip], cache: str | Path | None) -> None:
     """Every sound file opens and has samples where its clip begins.
 
     What a cache on disk has of the same content was decoded before and is not opened again. A file that breaks off later is
     found when it is read; see `a2i.training.batches.BrokenClipError`.
     """
     once = list({(clip.path, clip.start): clip for clip in clips}.values())
-    known = waveforms(cache).has if isinstance(cache, str | Path) and cache != "memory" else lambda clip: False
+    known = (lambda clip: False) if cache is None or cache == "memory" else waveforms(cache).has
     with ThreadPoolExecutor(READERS) as pool:
         found = pool.map(lambda clip: _wrong(clip, known), once)
         wrong = [problem for problem in _shown_if_long(found, "opening sounds", len(once)) if problem is not None]
@@ -147,7 +147,7 @@ def check_precision(precision: str | int | None) -> None:
         raise ValueError(f"got trainer.precision={precision}; expected one of {', '.join(PRECISIONS[:3])}")
 
 
-def check_room(problems: Problems, folder: Path, captioner: Captioner, cache: bool | str | Path) -> None:
+def check_room(problems: Problems, folder: Path, captioner: Captioner, cache: str | Path | None) -> None:
     """The disk has room for two checkpoints and a captioner, and the cache's folder can be written to."""
     whole, learns = (
         sum(weight.numel() * weight.element_size() for weight in captioner.parameters() if weight.requires_grad or all_)
@@ -155,7 +155,7 @@ def check_room(problems: Problems, folder: Path, captioner: Captioner, cache: bo
     )
     with problems.told():
         require_space(folder, 2 * (whole + 2 * learns) + whole, "training (two checkpoints and a captioner)")
-    if isinstance(cache, str | Path) and cache != "memory":
+    if cache is not None and cache != "memory":
         try:
             Path(cache).expanduser().mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=Path(cache).expanduser()):

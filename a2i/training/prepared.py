@@ -25,7 +25,7 @@ PROBE = 10  # seconds of silence that tell how many states a second has
 
 def prepare(
     kind: Prepared,
-    folder: str | Path | bool,
+    folder: str | Path | None,
     captioner: Captioner,
     clips: Sequence[Clip],
     learns: bool,
@@ -36,7 +36,7 @@ def prepare(
 
     Args:
         kind: `waveforms`, `log_mels` or `states`.
-        folder: of the cache.
+        folder: of the cache, as `loader.cache` gives it: None and `memory` are no folder.
         captioner: whose feature settings, and for states whose encoder, it is.
         clips: of all splits.
         learns: whether the encoder does.
@@ -51,8 +51,9 @@ def prepare(
         raise ValueError(f"got loader.prepared={kind!r}; expected one of {', '.join(get_args(Prepared))}")
     if kind == "waveforms":
         return None
-    if not isinstance(folder, str | Path) or folder == "memory":
-        raise ValueError(f"got loader.prepared={kind} with loader.cache={folder}; expected a folder as the cache")
+    if folder is None or folder == "memory":
+        cache_is = "null" if folder is None else folder
+        raise ValueError(f"got loader.prepared={kind} with loader.cache={cache_is}; expected loader.cache=FOLDER")
     if kind == "states" and (learns or augmented):
         raise ValueError(
             f"got loader.prepared=states with training.freeze_encoder={not learns} and training.augment"

@@ -16,6 +16,7 @@ from a2i.whole import write_whole
 CONFIG_FILE, OVERRIDES_FILE, RESUMED_FILE, LOCK_FILE = "config.yaml", "overrides.yaml", "resumed.yaml", ".lock"
 # Modules that have moved since the configuration of an older run was written.
 MOVED = {"a2i.encoders.": "a2i.captioner.encoders.", "a2i.decoders.": "a2i.captioner.decoders."}
+CACHES = {False: None, True: "memory"}  # what `loader.cache` was in an older run, and is now
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # of torchrun, Lightning and SLURM
 # What may change when a run is resumed. All else is what the checkpoint is of: the place in an epoch is counted in batches,
 # the optimiser has its rates, the weights their sizes.
@@ -111,6 +112,8 @@ def saved_settings(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folder / RESUMED_FILE}: expected a list of entries with changes, as a2i.train writes"
         ) from error
+    if isinstance(cache := config["loader"].get("cache"), bool):
+        config["loader"]["cache"] = CACHES[cache]
     return _where_it_is_now(config)
 
 

@@ -56,6 +56,9 @@ def _check_run(
 
 
 def _check_loader(loader: dict[str, Any]) -> None:
+    if isinstance(loader["cache"], bool) or loader["cache"] == "":
+        got = "''" if loader["cache"] == "" else str(loader["cache"]).lower()
+        raise ValueError(f"got loader.cache={got}; expected null (none), memory or a folder")
     fitting(CaptionDataModule, {name: value for name, value in loader.items() if name != "prepared"}, "loader.")
     _at_least(loader, "loader.", batch_size=1, val_batch_size=1, num_workers=0)
     if loader["prepared"] not in get_args(Prepared):
