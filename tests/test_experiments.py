@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import soundfile
 import yaml
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone

@@ -117,6 +117,12 @@ def test_the_cache_of_an_older_run(run: Path, old: bool | str, new: str | None) 
     assert saved_settings(run)["loader"]["cache"] == new
 
 
+def test_what_an_older_run_read_of_a_clip(run: Path) -> None:
+    loader = {**CONFIG["loader"], "prepared": "states"}
+    (run / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "loader": loader}))
+    assert saved_settings(run)["loader"] == {**CONFIG["loader"], "inputs": "states"}
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

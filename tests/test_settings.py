@@ -43,7 +43,7 @@ def test_every_trainer_passes(trainer: str) -> None:
         *("trainer.check_val_every_n_epoch=0", "trainer.accumulate_grad_batches=0", "trainer.devices=1.5"),
         *("loader.batch_size=2.5", "loader.batch_size=0", "loader.batch_size=true", "loader.batch_size=null"),
         *("loader.val_batch_size=0", "loader.num_workers=-1", "loader.num_workers=2.0", "loader.captions=some"),
-        *("loader.prepared=mel", "loader.cache=[a]", "loader.cache=false", "loader.cache=true"),
+        *("loader.inputs=mel", "loader.cache=[a]", "loader.cache=false", "loader.cache=true"),
         *("training.metrics=[blue]", "training.metrics=bleu_4", "training.metrics=[1]"),
         *("training.optimizer.lr=nan", "training.optimizer.lr=0", "training.optimizer.lr=-1"),
         *("training.optimizer.lr='x'", "training.optimizer.lr=null", "training.optimizer.lr=1,2"),

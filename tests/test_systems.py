@@ -87,7 +87,9 @@ def test_any_pair_from_the_command_line(encoder: str, decoder: str) -> None:
 @pytest.mark.parametrize("model", SMALL)
 def test_captions_at_lower_precision(model: str) -> None:
     torch.manual_seed(0)
-    captioner = build_captioner(compose("train", "experiment=study/comparison", f"model={model}")["model"], CLIPS).eval()
+    captioner = build_captioner(
+        compose("train", "experiment=study/comparison", f"model={model}")["model"], CLIPS
+    ).eval()
     exact = captioner.caption(SOUNDS, max_tokens=4, num_beams=2)
     lower = captioner.caption(SOUNDS, max_tokens=4, num_beams=2, precision="bfloat16")
     for (one, *_), (other, *_) in zip(exact, lower, strict=True):

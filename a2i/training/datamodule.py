@@ -12,7 +12,7 @@ from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip, Source
 from a2i.data.cache import Cache, load_waveform, waveforms
 from a2i.training.augment import WaveformAugment
-from a2i.training.batches import CaptionChoice, ClipDataset, LengthBatchSampler, Prepared, ResumableLoader, collate
+from a2i.training.batches import CaptionChoice, ClipDataset, InputKind, LengthBatchSampler, ResumableLoader, collate
 from a2i.training.labels import label_names
 
 
@@ -28,7 +28,7 @@ class CaptionDataModule(LightningDataModule):
         val_batch_size: int | None = None,
         num_workers: int = 0,
         cache: str | Path | None = None,
-        prepared: tuple[Prepared, Cache, float] | None = None,
+        inputs: tuple[InputKind, Cache, float] | None = None,
         augment: WaveformAugment | None = None,
         seed: int = 0,
     ) -> None:
@@ -43,17 +43,18 @@ class CaptionDataModule(LightningDataModule):
             num_workers: processes that read sounds; 0 for none but this one.
             cache: of decoded sounds: None for none; `memory`, in each process that reads them, 64 kB a second; or a folder,
                 from which all processes read them, filled by `a2i.prepare` or as they come.
-            prepared: what clips come as in place of waveforms, the cache that has it, and what to pad with.
+            inputs: what is read of a clip in place of its waveform, the cache that holds it, and the padding value; None for
+                waveforms.
             augment: of training waveforms; None for none.
             seed: of all that is random: the order, the choice of captions, what `augment` does.
 
         Raises:
-            ValueError: waveforms are augmented, but something else is prepared of them.
+            ValueError: waveforms are to be augmented, but log-mels or states are read.
         """
         super().__init__()
-        if prepared is not None and augment is not None:
-            raise ValueError(f"got {prepared[0]} prepared and waveforms to augment; set loader.augment=null")
-        self.load, self.prepared, self.augment = _load(cache), prepared, augment
+        if inputs is not None and augment is not None:
+            raise ValueError(f"got loader.inputs={inputs[0]} with waveforms to augment; set loader.augment=null")
+        self.load, self.inputs, self.augment = _load(cache), inputs, augment
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.captions, self.num_workers, self.seed = captions, num_workers, seed
@@ -118,7 +119,7 @@ class CaptionDataModule(LightningDataModule):
         seconds = self._seconds[split]
         sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-        kind, load, padding = self.prepared or ("waveforms", self.load, 0.0)
+        kind, load, padding = self.inputs or ("waveforms", self.load, 0.0)
         return ResumableLoader(
             ClipDataset(clips, captions, self.seed, self.augment if shuffle else None, load),
             sampler,

@@ -19,8 +19,8 @@ from a2i.metrics.captions import score_captions
 from a2i.metrics.counts import count_captions, lexicon
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
+from a2i.training.inputs import encoded
 from a2i.training.labels import label_loss
-from a2i.training.prepared import encoded
 
 
 @contextmanager

@@ -112,8 +112,11 @@ def saved_settings(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folder / RESUMED_FILE}: expected a list of entries with changes, as a2i.train writes"
         ) from error
-    if isinstance(cache := config["loader"].get("cache"), bool):
-        config["loader"]["cache"] = CACHES[cache]
+    loader = config["loader"]
+    if isinstance(cache := loader.get("cache"), bool):
+        loader["cache"] = CACHES[cache]
+    if "prepared" in loader:  # what `loader.inputs` was called
+        loader["inputs"] = loader.pop("prepared")
     return _where_it_is_now(config)
 
 
