@@ -1,4 +1,4 @@
-"""What can be told wrong of a run's settings before any work begins."""
+"""Checks of a run's settings before any work begins."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
