@@ -28,6 +28,16 @@ from a2i.extras import require
 from a2i.names import EMBEDDED, MINI, PLACE, chosen_settings, is_place
 from a2i.paths import CONF
 
+# The names that choices had before, by group. None of them names another part now.
+RENAMED = {
+    "model/encoder": {"cnn": "panns_cnn10", "cnn14": "panns_cnn14", "cnn10_mini": "panns_cnn10_mini"},
+    "model": {"cnn_transformer": "cnn10_transformer", "small_cnn_transformer": "small_cnn10_transformer"},
+    "experiment": {
+        "cnn_transformer": "cnn10_transformer",
+        **{name: f"study/{name}" for name in ("comparison", "first_words", "late_events", "open_ends", "small_ast")},
+    },
+    "trainer": {"auto": "default"},
+}
 INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
 _OVERRIDE = re.compile(r"(\+{0,2})([\w$./@-]*)=(.*)", re.DOTALL)
 _DELETION = re.compile(r"~[\w$./@-]+(=.*)?", re.DOTALL)
@@ -379,6 +389,8 @@ def explained(error: BaseException, name: str) -> str:
             if sign == "/" and os.path.normpath(wanted[:index]) == wanted[:index] and choices(wanted[:index])
         ]
         group, choice = (wanted[: places[-1]], wanted[places[-1] + 1 :]) if places else ("", wanted)
+        if now := RENAMED.get(group, {}).get(choice):
+            return f"got {group}={choice}, which is called {group}={now} now"
         several = "; for several, a sweep: -m" if "," in choice else ""
         offered = ", ".join(error.options or choices(group)) + (
             ", a folder, or a Hub id (OWNER/NAME)" if group in PLACE else ""

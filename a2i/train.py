@@ -71,7 +71,7 @@ def train(
     from lightning.pytorch import seed_everything
 
     from a2i.training.datamodule import CaptionDataModule
-    from a2i.training.prepared import prepare
+    from a2i.training.inputs import cached_inputs
 
     _quieten()
     with clear_errors():
@@ -82,8 +82,8 @@ def train(
         module, captioner = _checked(config, source.clips("train"), source.clips("val"), folder, start is not None)
         loader["augment"] = build(settings) if (settings := loader.pop("augment")) else None
         clips = [clip for split in ("train", "val") for clip in source.clips(split)]
-        loader["prepared"] = prepare(
-            loader["prepared"],
+        loader["inputs"] = cached_inputs(
+            loader["inputs"],
             loader["cache"],
             captioner,
             clips,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from a2i import audio
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
-from a2i.data.cache import Kept, load_waveform, waveforms
+from a2i.data.cache import Entry, load_waveform, waveforms
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import Broken, BrokenClipError, ClipDataset, LengthBatchSampler, ResumableLoader, collate
 
@@ -142,7 +142,7 @@ def test_a_batch_from_a_cache(clips: list[Clip], tokenizer: CaptionTokenizer, tm
         for clip, row, length in zip(clips, batch.waveforms, batch.lengths, strict=True):
             assert np.array_equal(row[:length].numpy(), audio.load(clip.path))
             assert not row[length:].any()
-    assert {type(sound) for _, sound, _, _ in items} == {Kept}
+    assert {type(sound) for _, sound, _, _ in items} == {Entry}
 
 
 def test_choice_of_captions(clips: list[Clip]) -> None:

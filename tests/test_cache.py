@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from a2i import audio
 from a2i.data import Clip
-from a2i.data.cache import Cache, Kept, _found, _packed, log_mels, waveforms
+from a2i.data.cache import Cache, Entry, _found, _packed, log_mels, waveforms
 from a2i.features import FeatureSettings, LogMel
 
 floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -69,7 +69,7 @@ def test_what_is_cut_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "entry.npy"
     path.write_bytes(_packed(np.arange(100, dtype=np.float32) / 7))
     kept = _found(path)
-    assert isinstance(kept, Kept)
+    assert isinstance(kept, Entry)
     os.truncate(path, 200)
     with pytest.raises(OSError, match=r"entry.npy: ends early"):
         kept.read_into(np.empty(100, np.float32))
@@ -109,7 +109,7 @@ def test_an_entry_that_breaks_after_it_was_seen_is_made_again(sounds: Path, tmp_
     cache, heard = waveforms(tmp_path / "cache"), clip(sounds / "low.wav")
     first = cache(heard)
     seen = cache.open(heard)
-    assert isinstance(seen, Kept)
+    assert isinstance(seen, Entry)
     assert cache.open(heard) is seen
     if broken == "gone":
         seen.path.unlink()

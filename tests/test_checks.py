@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_told_at_once(
 
 def test_at_most_twenty_are_named(folder: Path, tmp_path: Path) -> None:
     problems = checks.Problems()
-    checks.check_sounds(problems, [Clip(f"{n}", tmp_path / f"{n}.wav", ("A.",)) for n in range(23)] * 2, False)
+    checks.check_sounds(problems, [Clip(f"{n}", tmp_path / f"{n}.wav", ("A.",)) for n in range(23)] * 2, None)
     (said,) = problems.found
     assert said.startswith("sound files that can't be used, 23: ")
     assert said.count("no such file") == checks.LISTED == 20
@@ -102,7 +102,7 @@ def test_at_most_twenty_are_named(folder: Path, tmp_path: Path) -> None:
 def test_a_clip_that_begins_behind_its_sound_is_found(folder: Path) -> None:
     problems = checks.Problems()
     clips = [Clip("late", folder / "0.wav", ("A.",), 5.0, 6.0), Clip("good", folder / "0.wav", ("A.",), 0.1, 0.15)]
-    checks.check_sounds(problems, clips, False)
+    checks.check_sounds(problems, clips, None)
     assert len(problems.found) == 1
     assert "holds no samples between 5.0 s" in problems.found[0]
 

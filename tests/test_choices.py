@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
-from test_configs import compose
+from test_configs import EXPERIMENTS, MODELS, WITHOUT_DEFAULT, compose
 
 from a2i.captioner import Captioner
 from a2i.captioner.text import CaptionTokenizer
@@ -21,7 +21,6 @@ from a2i.training.building import build_captioner
 ENCODERS, DECODERS = (
     sorted(file.stem for file in (CONF / "model" / part).glob("*.yaml")) for part in ("encoder", "decoder")
 )
-EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 CLIPS = [
     Clip(f"{index}.wav", Path(f"{index}.wav"), (text,), labels=frozenset({text[:5]}))
     for index, text in enumerate(SENTENCES)
@@ -117,12 +116,16 @@ def test_every_encoder_goes_with_every_decoder(hub: Path, tmp_path: Path, decode
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_is_saved_and_loaded(hub: Path, tmp_path: Path, experiment: str) -> None:
-    more = ["data.root=somewhere"] if experiment == "late_events" else []
-    check(composed(hub, f"experiment={experiment}", *more), tmp_path / experiment)
+    check(composed(hub, f"experiment={experiment}"), tmp_path / experiment)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_is_saved_and_loaded(hub: Path, tmp_path: Path, model: str) -> None:
+    check(composed(hub, f"model={model}", *WITHOUT_DEFAULT.get(f"model={model}", ())), tmp_path / model)
 
 
 def test_the_readmes_choice_has_the_checkpoints_tokenizer(hub: Path) -> None:
-    for experiment, encoder in (("gru", "cnn"), ("mini", "ast")):
+    for experiment, encoder in (("gru", "panns_cnn10"), ("mini", "ast")):
         overrides = [f"experiment={experiment}", f"model/encoder={encoder}", "model/decoder=gpt2"]
         model = compose("train", *overrides)["model"]
         assert model["tokenizer"]["pretrained"] == model["decoder"]["pretrained"] == "openai-community/gpt2"

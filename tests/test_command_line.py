@@ -169,10 +169,10 @@ def test_numbers_stay_numbers_beside_folders_of_that_name(tmp_path: Path, monkey
 
 
 def test_no_key_is_special() -> None:
-    assert plain(composed("train", "loader.cache=false"))["loader"]["cache"] is False
+    assert plain(composed("train", "loader.cache=null"))["loader"]["cache"] is None
     assert plain(composed("train", "loader.cache=my cache (2)"))["loader"]["cache"] == "my cache (2)"
     assert plain(composed("train", "+new=a (b)"))["new"] == "a (b)"
-    published = "model/encoder=cnn", "model.encoder.pretrained=Cnn14_16k_mAP=0.438.pth"
+    published = "model/encoder=panns_cnn14", "model.encoder.pretrained=Cnn14_16k_mAP=0.438.pth"
     assert plain(composed("train", *published))["model"]["encoder"]["pretrained"] == "Cnn14_16k_mAP=0.438.pth"
 
 
@@ -357,6 +357,8 @@ def run(
         ("train", "experiment=mni", "got experiment=mni; expected one of act, "),
         ("train", "experiment=mni", "did you mean mini"),
         ("train", "experiment=mini,gru", "for several, a sweep: -m"),
+        ("train", "model/encoder=cnn", "got model/encoder=cnn, which is called model/encoder=panns_cnn10 now"),
+        ("train", "experiment=open_ends", "which is called experiment=study/open_ends now"),
         ("infer", "decoding.beams=3", "did you mean decoding.num_beams"),
         ("infer", "image=stable_difusion", "did you mean stable_diffusion?"),
         ("infer", "captioner=qwen_audio", "did you mean qwen2_audio?"),

@@ -17,18 +17,18 @@ from order import says_in_order  # noqa: E402
 from show import over_runs, share, write  # noqa: E402
 
 from a2i.captioner.text import CaptionTokenizer  # noqa: E402
-from a2i.data.foley.captions import write_captions  # noqa: E402
-from a2i.data.foley.recipe import Settings, scene_of  # noqa: E402
+from a2i.data.foley.captions import describe  # noqa: E402
+from a2i.data.foley.recipe import FoleySettings, scene_of  # noqa: E402
 
 
 def test_order_of_all_that_the_project_itself_writes() -> None:
     """Sentences about sequences are told in order, with the sources swapped they are not; those about others never."""
-    settings = Settings(n_train=200, alone=0.0, mixed=0.3, sequence=0.7)
+    settings = FoleySettings(n_train=200, alone=0.0, mixed=0.3, sequence=0.7)
     kinds = set()
     for index in range(200):
         scene = scene_of(settings, "train", index)
         kinds.add(scene.kind)
-        for caption in write_captions(scene, np.random.default_rng(index), 5):
+        for caption in describe(scene, np.random.default_rng(index), 5):
             first, second = scene.sources
             assert says_in_order(caption, first, second) is (scene.kind == "sequence"), caption
             assert not says_in_order(caption, second, first), caption

@@ -5,8 +5,9 @@ import pytest
 from conftest import SENTENCES
 
 from a2i.captioner.text import CaptionTokenizer
+from a2i.data.clotho import Clotho
 from a2i.data.folder import Folder
-from a2i.training.datamodule import CaptionDataModule, ClothoDataModule
+from a2i.training.datamodule import CaptionDataModule
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_it_goes_on_after_the_batches_that_were_learnt_from(folder: Path, tokeni
 
 
 def test_missing_files_are_told_exactly(tmp_path: Path, tokenizer: CaptionTokenizer, real_data: Path) -> None:
-    data = ClothoDataModule(real_data / "clotho", tokenizer, version="v1")
+    data = CaptionDataModule(Clotho(real_data / "clotho", version="v1"), tokenizer)
     with pytest.raises(FileNotFoundError) as missing:
         data.setup("test")
     assert len(missing.value.missing) == 1040  # type: ignore[attr-defined]

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import soundfile
 import yaml
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
@@ -133,11 +132,6 @@ def test_all_three_run_on_real_recordings(tmp_path: Path, real_data: Path) -> No
     subprocess.run(command, check=True, capture_output=True)
     sweep(tmp_path / "runs", hub, "data=esc10")
     check(tmp_path / "runs")
-
-
-@pytest.mark.parametrize("experiment", ["small_ast", "open_ends", "first_words", "late_events"])
-def test_the_small_studies_compose(experiment: str) -> None:
-    assert compose("train", f"experiment={experiment}")["name"] == experiment
 
 
 def test_a_bridge_may_bring_settings_of_its_own() -> None:

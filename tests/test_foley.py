@@ -20,7 +20,7 @@ from a2i.data.foley import Foley
 from a2i.data.foley.captions import sources_named
 from a2i.data.foley.noun_phrases import NOUNS
 from a2i.data.foley.phrases import CLAUSES
-from a2i.data.foley.recipe import Settings, captions_of, samples_of, scene_of
+from a2i.data.foley.recipe import FoleySettings, captions_of, samples_of, scene_of
 from a2i.data.foley.scenes import KINDS, LEVEL_DB, loudness, render
 from a2i.data.foley.sources import SOURCES
 
@@ -208,7 +208,7 @@ short = {"min_seconds": 3.0, "max_seconds": 4.0}
 @given(clips)
 def test_scenes_are_in_range_and_faded(clip):
     seed, split, index = clip
-    chosen = Settings(seed=seed, **short)
+    chosen = FoleySettings(seed=seed, **short)
     samples = samples_of(chosen, split, index)
     scene = scene_of(chosen, split, index)
     assert len(samples) == round(scene.seconds * RATE)
@@ -219,20 +219,20 @@ def test_scenes_are_in_range_and_faded(clip):
 
 
 def test_kinds_and_sources_come_in_their_shares():
-    chosen = Settings()
+    chosen = FoleySettings()
     scenes = [scene_of(chosen, "train", index) for index in range(600)]
     for kind, expected in zip(KINDS, (0.5, 0.25, 0.25), strict=True):
         assert sum(scene.kind == kind for scene in scenes) / 600 == pytest.approx(expected, abs=0.07)
     counts = [sum(name in scene.sources for scene in scenes) for name in SOURCES]
     assert min(counts) > 50  # each is dealt 50 times as the first source
-    assert {scene.kind for scene in (scene_of(Settings(alone=0, mixed=0, sequence=1), "val", i) for i in range(9))} == {
-        "sequence"
-    }
+    assert {
+        scene.kind for scene in (scene_of(FoleySettings(alone=0, mixed=0, sequence=1), "val", i) for i in range(9))
+    } == {"sequence"}
 
 
 @pytest.mark.parametrize("pair", [("thunder", "crickets"), ("engine", "birdsong"), ("wind", "siren")])
 def test_a_sequence_is_heard_in_its_order(pair):
-    chosen = Settings(sources=pair, alone=0, mixed=0, sequence=1)
+    chosen = FoleySettings(sources=pair, alone=0, mixed=0, sequence=1)
     orders = set()
     for index in range(6):
         scene, samples = scene_of(chosen, "train", index), samples_of(chosen, "train", index)
@@ -246,7 +246,7 @@ def test_a_sequence_is_heard_in_its_order(pair):
 
 @pytest.mark.parametrize("index", range(6))
 def test_both_sources_of_a_mixture_are_heard(index):
-    chosen = Settings(sources=("thunder", "crickets"), alone=0, mixed=1, sequence=0)
+    chosen = FoleySettings(sources=("thunder", "crickets"), alone=0, mixed=1, sequence=0)
     scene, samples = scene_of(chosen, "train", index), samples_of(chosen, "train", index)
     low, high = (
         loudness(signal.sosfilt(signal.butter(4, 2000, kind, fs=RATE, output="sos"), samples), RATE)
@@ -259,13 +259,13 @@ def test_both_sources_of_a_mixture_are_heard(index):
 
 def test_where_one_source_is_distant_it_is_the_softer():
     for index in range(80):
-        one, *others = scene_of(Settings(alone=0, mixed=1, sequence=0), "train", index).layers
+        one, *others = scene_of(FoleySettings(alone=0, mixed=1, sequence=0), "train", index).layers
         if ("distant" in one.traits) and "distant" not in others[0].traits:
             assert one.level <= others[0].level
 
 
 def test_a_room_rings_on():
-    scene = replace(scene_of(Settings(sources=("clock",), alone=1, mixed=0, sequence=0), "train", 0), noise=-90)
+    scene = replace(scene_of(FoleySettings(sources=("clock",), alone=1, mixed=0, sequence=0), "train", 0), noise=-90)
     dry, wet = (envelope(render(replace(scene, room=room), np.random.default_rng(0), RATE)) for room in (0.0, 2.0))
     assert np.percentile(wet, 10) / wet.max() > 2 * np.percentile(dry, 10) / dry.max()
 
@@ -294,8 +294,8 @@ def told_order(caption):
 @given(clips)
 def test_captions_name_what_is_heard_and_nothing_else(clip):
     seed, split, index = clip
-    scene = scene_of(Settings(seed=seed), split, index)
-    captions = captions_of(Settings(seed=seed), split, index)
+    scene = scene_of(FoleySettings(seed=seed), split, index)
+    captions = captions_of(FoleySettings(seed=seed), split, index)
     assert len(set(captions)) == 5
     for caption in captions:
         assert sources_named(caption) == set(scene.sources), caption
@@ -307,7 +307,7 @@ def test_captions_name_what_is_heard_and_nothing_else(clip):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 500))
 def test_what_captions_say_of_pace_number_and_distance_is_true(seed, index):
-    chosen = Settings(seed=seed, alone=1, mixed=0, sequence=0)
+    chosen = FoleySettings(seed=seed, alone=1, mixed=0, sequence=0)
     traits = scene_of(chosen, "train", index).layers[0].traits
     false = {
         "fast": "slow|slowly",
@@ -329,7 +329,7 @@ def test_what_captions_say_of_pace_number_and_distance_is_true(seed, index):
 
 
 def test_captions_of_like_clips_differ():
-    chosen = Settings(sources=("bell",), alone=1, mixed=0, sequence=0)
+    chosen = FoleySettings(sources=("bell",), alone=1, mixed=0, sequence=0)
     written = [set(captions_of(chosen, "train", index)) for index in range(12)]
     assert all(one != two for one, two in pairwise(written))
     assert len(set.union(*written)) > 30
@@ -351,9 +351,9 @@ def test_layout(made):
         with (made.root / f"clotho_captions_{folder}.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         assert list(rows[0]) == ["file_name", *(f"caption_{number}" for number in range(1, 6))]
-        assert [row["file_name"] for row in rows] == list(made.heard(split))
-        assert sorted(path.name for path in (made.root / folder).iterdir()) == sorted(made.heard(split))
-        for name in made.heard(split):
+        assert [row["file_name"] for row in rows] == list(made.sources_in(split))
+        assert sorted(path.name for path in (made.root / folder).iterdir()) == sorted(made.sources_in(split))
+        for name in made.sources_in(split):
             info = soundfile.info(made.root / folder / name)
             assert (info.format, info.subtype, info.samplerate, info.channels) == ("WAV", "PCM_16", RATE, 1)
             assert 3.0 <= info.duration <= 3.5
@@ -361,7 +361,7 @@ def test_layout(made):
     record = json.loads((made.root / "foley.json").read_text())
     assert record["settings"]["n_train"] == 6
     listed = {name: tuple(entry["sources"]) for name, entry in record["clips"]["development"].items()}
-    assert listed == made.heard("train")
+    assert listed == made.sources_in("train")
     assert not (made.root / "foley.unfinished.json").exists()
 
 
@@ -372,7 +372,7 @@ def test_clips(made):
         for clip in clips:
             assert clip.path.is_file()
             assert len(clip.captions) == 5
-            assert sources_named(clip.captions[0]) == set(made.heard(split)[clip.name])
+            assert sources_named(clip.captions[0]) == set(made.sources_in(split)[clip.name])
     names = [clip.captions for split in ("train", "val", "test") for clip in made.clips(split)]
     assert len(set(names)) == 10
     with pytest.raises(ValueError, match="unknown split 'dev'; expected one of train, val, test"):

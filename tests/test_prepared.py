@@ -16,10 +16,10 @@ from conftest import SENTENCES, make_captioner, tone
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
 from a2i.training.augment import WaveformAugment
-from a2i.training.batches import Batch, ClipDataset, Prepared, collate
+from a2i.training.batches import Batch, ClipDataset, InputKind, collate
 from a2i.training.datamodule import CaptionDataModule
+from a2i.training.inputs import cached_inputs, encoder_states
 from a2i.training.module import CaptionModule
-from a2i.training.prepared import encoder_states, prepare
 
 ADAM = functools.partial(torch.optim.AdamW, lr=1e-3)
 
@@ -43,9 +43,9 @@ def test_all_that_clips_come_as_give_the_same(
     module.optimizers = lambda: SimpleNamespace(param_groups=[])  # type: ignore[assignment, method-assign]
     module.log = lambda *_, **__: None  # type: ignore[assignment, method-assign]
     found = {}
-    kinds: tuple[Prepared, ...] = ("waveforms", "log_mels", "states", "states")
+    kinds: tuple[InputKind, ...] = ("waveforms", "log_mels", "states", "states")
     for kind in kinds:
-        ready = prepare(kind, tmp_path / "cache", captioner, clips, learns=False, augmented=False)
+        ready = cached_inputs(kind, tmp_path / "cache", captioner, clips, learns=False, augmented=False)
         options = (kind, ready[1], ready[2]) if ready else ("waveforms", None, 0.0)
         data = ClipDataset(clips, "first", 0, **({"load": ready[1]} if ready else {}))
         batch: Batch = collate(tokenizer, (), options[0], options[2])([data[0, index] for index in range(3)])
@@ -75,15 +75,15 @@ def test_what_would_be_wrong_is_refused(tokenizer: CaptionTokenizer, tmp_path: P
     for kind, folder, learns, augmented, said in (
         ("states", tmp_path, True, False, "expected freeze_encoder=true"),
         ("states", tmp_path, False, True, "augment=null"),
-        ("log_mels", "memory", False, False, "expected a folder"),
-        ("log_mels", False, False, False, "expected a folder"),
+        ("log_mels", "memory", False, False, "expected loader.cache=FOLDER"),
+        ("log_mels", None, False, False, "expected loader.cache=FOLDER"),
         ("sounds", tmp_path, False, False, "expected one of waveforms, log_mels, states"),
     ):
         with pytest.raises(ValueError, match=said):
-            prepare(kind, folder, captioner, [], learns, augmented)  # type: ignore[arg-type]
+            cached_inputs(kind, folder, captioner, [], learns, augmented)  # type: ignore[arg-type]
     ready = ("log_mels", lambda clip: None, 0.0)
     with pytest.raises(ValueError, match=r"set loader.augment=null"):
-        CaptionDataModule(None, tokenizer, prepared=ready, augment=WaveformAugment())  # type: ignore[arg-type]
+        CaptionDataModule(None, tokenizer, inputs=ready, augment=WaveformAugment())  # type: ignore[arg-type]
 
 
 def losses(folder: Path, *arguments: str) -> list[float]:
@@ -118,7 +118,7 @@ def test_a_run_from_states_is_the_run_from_sounds(tmp_path: Path) -> None:
             tmp_path,
             f"hydra.run.dir={tmp_path / 'states'}",
             f"loader.cache={tmp_path / 'cache'}",
-            "loader.prepared=states",
+            "loader.inputs=states",
         )
     )
     assert states == pytest.approx(plain, abs=1e-4)

@@ -17,7 +17,7 @@ CONFIG: dict[str, Any] = {
     "data": {"_target_": "a2i.data.folder.Folder", "root": "sounds"},
     "model": {},
     "trainer": {"max_epochs": 3, "devices": 1},
-    "loader": {"batch_size": 4, "cache": False},
+    "loader": {"batch_size": 4, "cache": None},
     "training": {},
     "patience": None,
     "logger": {},
@@ -106,7 +106,21 @@ def test_the_record_is_how_it_began_and_what_changed_when(run: Path) -> None:
     found = saved_settings(run)
     assert found["trainer"]["max_epochs"] == 5
     assert found["data"]["root"] == "elsewhere"
-    assert found["loader"] == {"batch_size": 4, "cache": False, "num_workers": 0}
+    assert found["loader"] == {"batch_size": 4, "cache": None, "num_workers": 0}
+
+
+@pytest.mark.parametrize(("old", "new"), [(False, None), (True, "memory"), ("memory", "memory"), ("folder", "folder")])
+def test_the_cache_of_an_older_run(run: Path, old: bool | str, new: str | None) -> None:
+    (run / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "loader": {**CONFIG["loader"], "cache": old}}))
+    assert saved_settings(run)["loader"]["cache"] == new
+    (run / "resumed.yaml").write_text(yaml.safe_dump([{"changes": {"loader.cache": old}}]))
+    assert saved_settings(run)["loader"]["cache"] == new
+
+
+def test_what_an_older_run_read_of_a_clip(run: Path) -> None:
+    loader = {**CONFIG["loader"], "prepared": "states"}
+    (run / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "loader": loader}))
+    assert saved_settings(run)["loader"] == {**CONFIG["loader"], "inputs": "states"}
 
 
 @pytest.mark.parametrize(

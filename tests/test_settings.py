@@ -6,6 +6,7 @@ from typing import Any
 
 import hydra
 import pytest
+from test_configs import EXPERIMENTS
 
 from a2i import infer, prepare
 from a2i.command_line import arguments
@@ -22,9 +23,6 @@ CHECKS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def composed(name: str, *argv: str) -> dict[str, Any]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return plain(hydra.compose(name, arguments(argv, name, "audio")))  # type: ignore[no-any-return]
-
-
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -45,7 +43,7 @@ def test_every_trainer_passes(trainer: str) -> None:
         *("trainer.check_val_every_n_epoch=0", "trainer.accumulate_grad_batches=0", "trainer.devices=1.5"),
         *("loader.batch_size=2.5", "loader.batch_size=0", "loader.batch_size=true", "loader.batch_size=null"),
         *("loader.val_batch_size=0", "loader.num_workers=-1", "loader.num_workers=2.0", "loader.captions=some"),
-        *("loader.prepared=mel", "loader.cache=[a]"),
+        *("loader.inputs=mel", "loader.cache=[a]", "loader.cache=false", "loader.cache=true"),
         *("training.metrics=[blue]", "training.metrics=bleu_4", "training.metrics=[1]"),
         *("training.optimizer.lr=nan", "training.optimizer.lr=0", "training.optimizer.lr=-1"),
         *("training.optimizer.lr='x'", "training.optimizer.lr=null", "training.optimizer.lr=1,2"),

@@ -12,8 +12,8 @@ from a2i.captioner import Captioner
 from a2i.data import Clip
 from a2i.training.building import build_captioner
 
-SMALL = ["small_ast_gpt2", "small_cnn_gpt2", "small_act", "small_cnn_transformer", "small_gru", "small_crnn_gru"]
-PUBLISHED = {"act": 103, "cnn_transformer": 7, "gru": 4, "crnn_gru": 3}  # millions of weights, with these few words
+SMALL = ["small_ast_gpt2", "small_cnn_gpt2", "small_act", "small_cnn10_transformer", "small_gru", "small_crnn_gru"]
+PUBLISHED = {"act": 103, "cnn10_transformer": 7, "gru": 4, "crnn_gru": 3}  # millions of weights, with these few words
 CLIPS = [Clip(sentence, Path(sentence), (sentence,)) for sentence in SENTENCES]
 SOUNDS = [tone(300, 1.2), np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)]
 
@@ -28,7 +28,7 @@ def features(captioner: Captioner) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("model", SMALL)
 def test_each_in_its_small_size_learns_and_is_kept(model: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = compose("train", "experiment=comparison", f"model={model}")
+    config = compose("train", "experiment=study/comparison", f"model={model}")
     captioner = build_captioner(config["model"], CLIPS)
     tokens = captioner.tokenizer.encode(SENTENCES[:2])
     loss, _ = captioner.train().loss(*features(captioner), tokens, torch.tensor([0, 1]))
@@ -55,7 +55,7 @@ def test_each_in_its_papers_size(name: str) -> None:
 @pytest.mark.parametrize("model", SMALL)
 def test_mixed_precision_learns_alike(model: str) -> None:
     torch.manual_seed(0)
-    config = compose("train", "experiment=comparison", f"model={model}")
+    config = compose("train", "experiment=study/comparison", f"model={model}")
     captioner = build_captioner(config["model"], CLIPS).eval()
     tokens, clips = captioner.tokenizer.encode(SENTENCES[:2]), torch.tensor([0, 1])
     expected = float(captioner.loss(*features(captioner), tokens, clips)[0].detach())
@@ -66,7 +66,7 @@ def test_mixed_precision_learns_alike(model: str) -> None:
     assert all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in captioner.parameters())
 
 
-ENCODERS = {"act": "act", "ast_mini": "ast", "cnn": "panns", "cnn_mini": "cnn", "crnn": "crnn", "gru": "gru"}
+ENCODERS = {"act": "act", "ast_mini": "ast", "panns_cnn10": "panns", "cnn_mini": "cnn", "crnn": "crnn", "gru": "gru"}
 DECODERS = {"gpt2_mini": "gpt2", "gru": "gru", "transformer": "transformer"}
 
 
@@ -87,7 +87,9 @@ def test_any_pair_from_the_command_line(encoder: str, decoder: str) -> None:
 @pytest.mark.parametrize("model", SMALL)
 def test_captions_at_lower_precision(model: str) -> None:
     torch.manual_seed(0)
-    captioner = build_captioner(compose("train", "experiment=comparison", f"model={model}")["model"], CLIPS).eval()
+    captioner = build_captioner(
+        compose("train", "experiment=study/comparison", f"model={model}")["model"], CLIPS
+    ).eval()
     exact = captioner.caption(SOUNDS, max_tokens=4, num_beams=2)
     lower = captioner.caption(SOUNDS, max_tokens=4, num_beams=2, precision="bfloat16")
     for (one, *_), (other, *_) in zip(exact, lower, strict=True):

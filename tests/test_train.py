@@ -439,7 +439,8 @@ def test_a_run_of_an_earlier_version_goes_on(whole: Path, tmp_path: Path, capsys
     folder = tmp_path / "whole"
     shutil.copytree(whole, folder)
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    del config["training"]["on_nan"], config["loader"]["prepared"], config["matmul_precision"]
+    del config["training"]["on_nan"], config["matmul_precision"]
+    config["loader"] |= {"cache": False, "prepared": config["loader"].pop("inputs")}  # as they were once
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     start([f"resume={folder}"])
     assert "nothing left to train" in capsys.readouterr().out

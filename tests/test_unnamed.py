@@ -17,7 +17,7 @@ from a2i.data import esc10_captions
 from a2i.data.foley.noun_phrases import NOUNS
 from a2i.data.foley.phrases import CLAUSES
 from a2i.data.foley.phrases import WORDS as FOLEY_WORDS
-from a2i.data.unnamed import KINDS, SENTENCES, Settings, Unnamed, kind_of, samples_of, unnamed_kinds
+from a2i.data.unnamed import KINDS, SENTENCES, Unnamed, UnnamedSettings, kind_of, samples_of, unnamed_kinds
 from a2i.data.unnamed.families import FAMILIES, TALKING, unknown, voice
 from a2i.data.unnamed.sounds import coloured, noise, rms, silence
 
@@ -48,7 +48,7 @@ def contents(root):
     seeds, st.sampled_from(["train", "val", "test"]), st.integers(0, 10_000), st.sampled_from([12_000, RATE, 32_000])
 )
 def test_every_clip_is_finite_in_range_and_a_pure_function(seed, split, index, rate):
-    chosen = Settings(**(PLAIN | {"seed": seed, "min_seconds": 1.0, "max_seconds": 2.0, "sample_rate": rate}))
+    chosen = UnnamedSettings(**(PLAIN | {"seed": seed, "min_seconds": 1.0, "max_seconds": 2.0, "sample_rate": rate}))
     samples = samples_of(chosen, split, index)
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() <= 1
@@ -181,7 +181,7 @@ def test_clips(made):
 
 @pytest.mark.parametrize("shares", [(0.2, 0.3, 0.5), (0.0, 1.0, 0.0), (0.5, 0.0, 0.5)])
 def test_kinds_come_in_their_shares(shares):
-    chosen = Settings(**(PLAIN | dict(zip(KINDS, shares, strict=True))))
+    chosen = UnnamedSettings(**(PLAIN | dict(zip(KINDS, shares, strict=True))))
     counted = Counter(kind_of(chosen, "train", index) for index in range(200))
     for kind, share in zip(KINDS, shares, strict=True):
         assert counted[kind] / 200 == pytest.approx(share, abs=0.02)

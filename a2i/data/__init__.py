@@ -1,7 +1,7 @@
 """Where recordings and their captions come from. No Lightning here.
 
-A source is any object with ``prepare()``, which downloads or makes what is missing and may be called twice, and
-``clips(split)``, which lists the clips of ``"train"``, ``"val"`` or ``"test"``.
+A data set is any object with two methods: ``prepare()`` downloads or makes what is missing, and may be called again;
+``clips(split)`` lists the clips of ``"train"``, ``"val"`` or ``"test"``.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Clip:
         captions: one or more sentences.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for the end.
-        labels: the sources that are heard, by name; where there is none that one could name, one of `NAMELESS`, or
-            nothing; None where the data set does not say.
+        labels: names of the sources that sound in it; one of `NAMELESS`, or empty, if none has a name; None if the data
+            set does not say.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Clip:
     labels: frozenset[str] | None = None
 
     def seconds(self) -> float:
-        """About how long it is, without decoding it: from what its file says where `end` does not say."""
+        """About how long it is, from `end` or the file's header, without decoding."""
         return (audio.duration(self.path, exact=False) if self.end is None else self.end) - (self.start or 0.0)
 
 
 class Source(Protocol):
-    """What every data set in this package offers."""
+    """What every data set offers."""
 
     def prepare(self) -> None:
         """Download or make what is missing. Safe to call again, and after an interruption."""

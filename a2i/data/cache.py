@@ -1,9 +1,9 @@
-"""What is worked out of a clip, kept on disk: once made, it is read straight to where it is wanted, by any number of processes.
+"""A cache on disk of what is computed from clips: waveforms, log-mels or encoder states. Any number of processes may use it.
 
-An entry is a file of its own, named by the SHA-256 of the sound file's content, the clip's start and end, and all that
-decides the numbers: settings, this format, the versions of the libraries that made them. Something else is another entry;
-none is ever changed. It is written beside its place, flushed and renamed into it, so that it is there whole or not at all,
-whoever else writes it at the same time and whenever a process dies.
+Each entry is a file. Its name is the SHA-256 of the sound file's content, the clip's start and end, and all that decides the
+numbers: settings, this format, library versions. If any of these differs, it is another entry; an entry never changes. It is
+written under a temporary name, flushed and renamed, so that it is whole or absent, even if two processes write it at once or
+one of them dies.
 """
 
 import functools
@@ -35,7 +35,7 @@ ATTEMPTS = 3  # at a file that changes while it is read
 
 
 class Cache:
-    """`cache(clip)` is what `make(clip)` gives, from disk where it was made before."""
+    """`cache(clip)` returns what `make(clip)` returns, from disk if it was made before."""
 
     def __init__(
         self,
@@ -47,25 +47,25 @@ class Cache:
         """Set up, without reading or writing anything.
 
         Args:
-            folder: made when something is kept; several caches may share it.
-            settings: all that decides what `make` gives, ready for JSON; `kind` among them.
-            make: gives a float32 array. One that can be pickled lets other processes fill the cache.
-            values_per_second: of sound, at most; tells what room is needed.
+            folder: created with the first entry; several caches may share it.
+            settings: all that decides what `make` returns, as values that JSON can hold; must contain `kind`.
+            make: returns a float32 array. Other processes can fill the cache if it can be pickled.
+            values_per_second: upper bound of the values for a second of sound, to estimate disk space.
         """
         self.values_per_second = values_per_second
         self.folder, self.settings, self.make = Path(folder).expanduser(), {"format": FORMAT, **settings}, make
         key = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
         self.entries = self.folder / f"{settings['kind']}-{key[:16]}"
         self.contents = Contents(self.folder / "files")
-        self.seen: dict[tuple[str, float | None, float | None], Kept] = {}
+        self.seen: dict[tuple[str, float | None, float | None], Entry] = {}
 
     def __call__(self, clip: Clip) -> np.ndarray:
-        """What `make` gives, float32, bit for bit.
+        """The entry's array, float32, equal to what `make` returns bit for bit.
 
         Raises:
             FileNotFoundError: there is no such sound file.
-            ValueError: as `make`, or the file kept changing while it was read.
-            OSError: the disk does not give what it holds.
+            ValueError: `make` raised it, or the sound file kept changing while it was read.
+            OSError: the entry can't be read from disk.
         """
         found = self.open(clip)
         if isinstance(found, np.ndarray):
@@ -74,8 +74,8 @@ class Cache:
         found.read_into(array)
         return array
 
-    def open(self, clip: Clip) -> "np.ndarray | Kept":
-        """As calling it, but what is on disk already is left there, for its reader to say where it should go."""
+    def open(self, clip: Clip) -> "np.ndarray | Entry":
+        """Like calling the cache, but an entry on disk is not read yet: its `read_into` fills an array of the caller's."""
         for _ in range(ATTEMPTS):
             digest = self.contents.digest(clip.path)
             key = digest, clip.start, clip.end
@@ -93,7 +93,7 @@ class Cache:
         raise ValueError(f"{clip.path}: changed {ATTEMPTS} times while it was read; try again when it is complete")
 
     def has(self, clip: Clip) -> bool:
-        """Whether it is known to be there; False also where the sound file would have to be read to know."""
+        """Whether the entry exists; False also if the sound file would have to be read to find out."""
         digest = self.contents.known(clip.path)
         return digest is not None and self._path(clip, digest).exists()
 
@@ -108,10 +108,9 @@ class Cache:
 
 
 def waveforms(folder: str | Path) -> Cache:
-    """What `a2i.audio.load` gives, (samples,) at 16 kHz.
+    """A cache of waveforms as `a2i.audio.load` returns them, (samples,) float32 at 16 kHz.
 
-    Sounds of 16 bits that need neither resampling nor mixing down are kept as 16 bits, all others as float32: either gives
-    the same floats again, bit for bit.
+    Samples that 16 bits hold exactly are stored as 16 bits, all others as float32: both give the same floats, bit for bit.
     """
     return Cache(folder, {"kind": "waveforms", **decoded_by()}, load_waveform)
 
@@ -122,9 +121,9 @@ def load_waveform(clip: Clip) -> np.ndarray:
 
 
 def log_mels(folder: str | Path, settings: FeatureSettings) -> Cache:
-    """What `a2i.features.LogMel` gives for each clip alone: (T, num_mel_bins) float32, no padding.
+    """A cache of log-mels, (T, num_mel_bins) float32 without padding, as `a2i.features.LogMel` computes them clip by clip.
 
-    In a batch with others LogMel gives the same numbers but for the last bits of float32.
+    In a batch with other clips the last bits of float32 may differ.
     """
     about = {"kind": "log_mels", **decoded_by(), "features": asdict(settings), "torch": _version("torch")}
     return Cache(folder, about, partial(_log_mel, settings), audio.SAMPLE_RATE / HOP_LENGTH * settings.num_mel_bins)
@@ -142,7 +141,7 @@ def _extractor(settings: FeatureSettings) -> LogMel:
 
 
 def decoded_by() -> dict[str, Any]:
-    """What decides the samples that a file decodes to."""
+    """The libraries' versions that decide which samples a file decodes to."""
     import soundfile
 
     versions = {name: _version(name) for name in ("soundfile", "soxr", "av", "scipy")}
@@ -169,8 +168,8 @@ def _packed(array: np.ndarray) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """An entry that is not read yet."""
+class Entry:
+    """An entry on disk that is not read yet."""
 
     path: Path
     shape: tuple[int, ...]
@@ -185,10 +184,10 @@ class Kept:
             return False
 
     def read_into(self, place: np.ndarray) -> None:
-        """Fill `place`, float32, of this shape and in C order; mapping the file and copying from there takes longer.
+        """Read the entry into `place`, float32, of this shape and in C order. (Mapping the file and copying is slower.)
 
         Raises:
-            OSError: the disk does not give what it holds, or no longer holds it.
+            OSError: the file was deleted, cut short, or can't be read.
         """
         stored = np.empty(self.shape, self.dtype) if self.dtype == np.int16 else place
         try:
@@ -206,14 +205,14 @@ class Kept:
             np.multiply(stored, STEP, out=place)
 
 
-def _found(path: Path) -> Kept | None:
-    """An entry; None where there is none, or only a piece of one, as a broken disk or copy leaves it."""
+def _found(path: Path) -> Entry | None:
+    """The entry in a file; None if the file is missing or incomplete."""
     try:
         with io.FileIO(path) as file:
             shape, dtype = _described(file.read(HEADER))
     except (FileNotFoundError, ValueError, EOFError):
         return None
-    kept = Kept(path, shape, dtype, HEADER + math.prod(shape) * dtype.itemsize)
+    kept = Entry(path, shape, dtype, HEADER + math.prod(shape) * dtype.itemsize)
     return kept if kept.is_there() else None
 
 

@@ -1,4 +1,4 @@
-"""Clips with what a system says of them: read from tables, written to tables, put beside their sounds and pictures."""
+"""Clips with a system's captions: read and write tables of them, and find their sounds and pictures."""
 
 import csv
 import io
@@ -26,9 +26,9 @@ class Captioned:
         file_name: its name in the data set.
         caption: what the system says; may be empty.
         references: what people say.
-        candidates: captions that the system weighed, the best first.
-        confidence: in [0, 1], of the caption; None if the system does not say.
-        audio: the sound file; None if it is not at hand.
+        candidates: captions that the system proposed, the best first.
+        confidence: of the caption, in [0, 1]; None if the system does not say.
+        audio: the sound file; None if it was not found.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for the end.
         image: a picture drawn from the caption; None without one.
@@ -53,12 +53,12 @@ def read_captions(path: str | Path, need_references: bool = True, sounds: str | 
     """Any system's captions from a CSV with columns `file_name`, `caption_predicted`, `caption_1` … `caption_n`.
 
     Args:
-        path: of the CSV; other columns are passed over.
+        path: of the CSV; other columns are ignored.
         need_references: False for a table that may have none, such as a DCASE submission.
         sounds: the folder that the names are relative to, if it is known.
 
     Returns:
-        a clip a row; captions may be empty. Where evaluate wrote an `error` in place of a caption, it is there again.
+        one clip for each row; captions may be empty. An `error` that evaluate wrote in place of a caption is read too.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -115,18 +115,18 @@ def aligned(clips: Sequence[Captioned], others: Sequence[Captioned], source: str
 
 
 def in_both(clips: Sequence[Captioned], others: Sequence[Captioned]) -> list[Captioned]:
-    """Those of the clips that are among the others too."""
+    """The clips that are also among the others."""
     theirs = {same_clip(clip.file_name) for clip in others}
     return [clip for clip in clips if same_clip(clip.file_name) in theirs]
 
 
 def same_clip(name: str) -> str:
-    """What a clip's name has in common with its other spellings: of Windows, with `./`, blanks, other normal forms."""
+    """A clip's name in one spelling: forward slashes, no `./`, no blanks at the ends, Unicode normal form C."""
     return posixpath.normpath(unicodedata.normalize("NFC", name.strip()).replace("\\", "/"))
 
 
 def check_same_clips(names: Sequence[str], others: Sequence[str], source: str) -> None:
-    """Raise a ValueError where two systems' clips are not the same ones; says which.
+    """Check that two systems captioned the same clips; the ValueError lists those that differ.
 
     Args:
         names: of the clips that are evaluated.
@@ -144,7 +144,7 @@ def check_same_clips(names: Sequence[str], others: Sequence[str], source: str) -
 
 
 def check_references(references: Mapping[str, Sequence[str]], source: str) -> None:
-    """Raise a ValueError where clips have no reference with a word in it, without which most metrics are none; says which.
+    """Check that every clip has a reference with a word in it, which most metrics need; the ValueError lists those that don't.
 
     Args:
         references: by the clips' names.
@@ -159,7 +159,7 @@ def check_references(references: Mapping[str, Sequence[str]], source: str) -> No
 
 
 def with_sounds(clips: Sequence[Captioned], folder: str | Path) -> list[Captioned]:
-    """The clips with their sound files, as far as a folder has them.
+    """The clips with their sound files in `audio`; None for those that the folder does not have.
 
     Raises:
         ValueError: it is no folder, or has none of them.

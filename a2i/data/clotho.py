@@ -86,7 +86,7 @@ class Clotho:
         root: the folder.
         version: ``"v1"``, ``"v2"`` or ``"v2.1"`` (which mends broken recordings of v2).
         download: whether `prepare` fetches what is missing from Zenodo (6.5 GB for v2, and as much again unpacked).
-        splits: the official splits that `prepare` sees to; None for all.
+        splits: the official splits that `prepare` downloads and checks; None for all.
     """
 
     def __init__(

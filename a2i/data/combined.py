@@ -1,4 +1,4 @@
-"""Several sources as one, split by split."""
+"""Several data sets as one."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,12 +7,12 @@ from a2i.data import Clip, Source
 
 
 class Combined:
-    """The clips of several sources one after another; a clip's name gets its source's key in front, ``key/name``.
+    """The clips of several data sets, one set after another. A clip is called ``key/name``.
 
     Args:
-        sources: by key. Each must have every split that is asked for: one that lacks it raises its own error.
-        repeat: by key, how many times a source's training clips come in an epoch, where that is not once: of few
-            recordings and many made ones, the few.
+        sources: data sets by key. Each must have every split that is asked for, or raises its own error.
+        repeat: by key, how many times a data set's training clips come in an epoch; 1 for keys that are not given. It
+            balances few real recordings with many made sounds.
     """
 
     def __init__(self, sources: Mapping[str, Source], repeat: Mapping[str, int] | None = None) -> None:
@@ -26,12 +26,12 @@ class Combined:
             raise ValueError(f"got repeat={wrong}; expected 1 or more, of {', '.join(self.sources)}")
 
     def prepare(self) -> None:
-        """Prepare each source."""
+        """Prepare each data set."""
         for source in self.sources.values():
             source.prepare()
 
     def clips(self, split: str) -> list[Clip]:
-        """The clips of ``"train"``, ``"val"`` or ``"test"`` of every source, in the order of the sources."""
+        """The clips of ``"train"``, ``"val"`` or ``"test"`` of every data set, in the order given."""
         return [
             replace(clip, name=f"{key}/{clip.name}")
             for key, source in self.sources.items()

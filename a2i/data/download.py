@@ -1,7 +1,7 @@
-"""Files from the web, checked by MD5 and continued where they broke off, and 7z archives (the extra `download`).
+"""Download files, checked by MD5 and resumed after an interruption, and unpack 7z archives (the extra `download`).
 
-pooch fetches to a temporary name, checks and only then renames, but begins a broken file anew; Clotho's archives have
-gigabytes, so the downloader here keeps what has arrived and asks for the rest (HTTP range requests, RFC 9110, 14).
+pooch downloads to a temporary name, checks, and renames; but it starts a broken download from the beginning. Clotho's
+archives have gigabytes, so the downloader here keeps what arrived and asks for the rest (HTTP range requests, RFC 9110, 14).
 """
 
 import errno
@@ -30,7 +30,7 @@ def require_extra() -> None:
 
 
 def part_of(path: Path, md5: str) -> Path:
-    """Where the beginning of a download lies; with the checksum, since versions of a file share its name."""
+    """The file of a partial download; its name has the checksum, since versions of a file share a name."""
     return path.with_name(f"{path.name}.{md5[:8]}.part")
 
 
@@ -136,7 +136,7 @@ def remote_size(url: str) -> int:
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Say how much disk `what` takes, and refuse where `folder` has less.
+    """Log how much disk space `what` needs; raise if `folder` has less.
 
     Raises:
         OSError: with `errno.ENOSPC`.

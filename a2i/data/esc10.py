@@ -14,13 +14,13 @@ _SOURCE = "https://github.com/karolpiczak/ESC-10"
 class Esc10:
     """ESC-10 in its official layout, ``root/001 - Dog bark/fold-freesoundID-take.ogg``, with captions of our making.
 
-    It has labels, no captions: each clip gets sentences that name its kind (`a2i.data.esc10_captions`). Clips cut from
-    one recording share a fold, so the splits are folds: one for ``"val"``, one for ``"test"``, the others ``"train"``.
+    The data set has kinds, but no captions: each clip gets sentences that name its kind (`a2i.data.esc10_captions`). Clips
+    cut from one recording share a fold, so splits are folds: one is ``"val"``, one ``"test"``, the others ``"train"``.
 
     Args:
         root: the folder with the ten folders of kinds.
         val_fold: the fold to validate on; None to train on that too, and validate on none.
-        test_fold: the fold to test on; it may be absent as long as no one asks for ``"test"``.
+        test_fold: the fold to test on; it may be absent unless ``"test"`` is asked for.
         captions_per_clip: different sentences for a clip, at most 14.
         seed: another seed gives the clips other sentences.
     """

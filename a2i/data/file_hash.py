@@ -1,9 +1,8 @@
-"""Which content a sound file has, known without reading it again.
+"""Content hashes of sound files, remembered so that unchanged files are not read again.
 
-Nobody wants to read 15 GB of sound to learn that nothing changed. As git does, a file's content hash is remembered with its
-inode, size, modification and change times, and the file is read again when one of them differs. (A program can set the
-modification time, never the change time.) A file that was changed within `RACY` seconds before it was read could change again
-within the clock's grain, so that it is not remembered but read each time.
+As in git, a file's hash is stored with its inode, size, modification time and change time; if one of them differs, the file
+is read again. (Programs can set the modification time, but not the change time.) A file that changed less than `RACY` seconds
+before it was read could change again without a different time stamp: its hash is not stored.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from a2i.whole import write_whole
 
-RACY = 3.0  # seconds; FAT's clock has a grain of two
+RACY = 3.0  # seconds; time stamps of FAT have steps of two
 
 Signature = tuple[int, int, int, int]  # inode, size, modification and change times in ns
 
@@ -26,7 +25,7 @@ class Contents:
         self.seen: dict[Path, tuple[Signature, str]] = {}
 
     def known(self, path: Path) -> str | None:
-        """The hash of a file's content; None where it would have to be read."""
+        """The stored hash of a file's content; None if the file would have to be read."""
         return self._remembered(path, _signature(path))
 
     def digest(self, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Filling caches: all clips, in several processes, with a progress bar; stopped at any moment, it goes on from there."""
+"""Fill caches with all clips, in several processes, with a progress bar. It may be interrupted and started again."""
 
 import multiprocessing
 import os
@@ -32,21 +32,21 @@ Task = tuple[Cache, Clip]
 
 
 def fill(caches: Sequence[Cache], clips: Iterable[Clip], workers: int | None, say: Callable[[str], None]) -> int:
-    """Make what the caches lack of the clips. One call at a time for a folder: a second one waits, then does the rest.
+    """Make the entries that are missing. A second call for the same folder waits for the first, then makes the rest.
 
     Args:
-        caches: of one folder.
-        clips: any of them more than once counts once.
-        workers: processes; None for one per core, 0 for none but this one.
-        say: takes a line for the user.
+        caches: that share one folder.
+        clips: duplicates count once.
+        workers: processes; None for one per core, 0 for this process alone.
+        say: prints a line for the user.
 
     Returns:
         how many entries were made.
 
     Raises:
-        OSError: the disk has less room than what is lacking needs, which is said before anything is made, or got full.
-        ValueError: some sound files can't be used; the message lists them. All others are there.
-        ChildProcessError: a process was killed.
+        OSError: the disk has too little space (checked before the first entry is made), or became full.
+        ValueError: some sound files can't be used; the message lists them. The entries of all others exist.
+        ChildProcessError: a worker process was killed.
     """
     folder = caches[0].folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def fill(caches: Sequence[Cache], clips: Iterable[Clip], workers: int | None, sa
 
 
 def size(cache: Cache, clip: Clip) -> int:
-    """Bytes that an entry takes at most, from the sound file's header."""
+    """Upper bound of an entry's bytes, estimated from the sound file's header."""
     try:
         seconds = clip.seconds()
     except (OSError, ValueError):  # said when it is made
@@ -93,7 +93,7 @@ class _alone:  # noqa: N801  # a context manager that reads as a word
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed had begun to write."""
+    """Remove the partial files of processes that were killed."""
     for path in folder.glob(f"*/*/.*{PARTIAL}"):
         try:
             if time.time() - path.stat().st_mtime > ABANDONED:
@@ -103,7 +103,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _run(tasks: Sequence[Task], workers: int) -> list[str]:
-    """Make all entries; returns what was wrong with those that could not be made."""
+    """Make all entries; returns an error message for each that could not be made."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
@@ -130,15 +130,13 @@ def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[str | None]:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "a process that prepares ended early (out of memory?); run again, or set workers=0"
-        ) from error
+        raise ChildProcessError("a worker process ended early (out of memory?); run again, or set workers=0") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:
-    """At the start of a process: Ctrl-C is the first process's to handle, and when that is killed, this one ends too."""
+    """Start a worker process: it leaves Ctrl-C to the first process, and ends when the first process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     first = multiprocessing.parent_process()
@@ -152,7 +150,7 @@ def _begin() -> None:
 
 
 def _make(task: Task) -> str | None:
-    """Make one entry; returns what is wrong with its sound file, if anything."""
+    """Make one entry; returns an error message if its sound file can't be used, else None."""
     cache, clip = task
     try:
         cache(clip)

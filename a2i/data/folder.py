@@ -1,4 +1,4 @@
-"""A caption table beside a folder of sounds: the reading of such tables, and any folder of the user's as a source."""
+"""Caption tables beside folders of sounds: how they are read, and `Folder`, a data set of the user's own."""
 
 import codecs
 import csv
@@ -41,14 +41,14 @@ class MissingRecordingsError(FileNotFoundError):
 def read_table(csv_path: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
     """The rows of a table as (row number, cells by column), numbered as a spreadsheet shows them: the header is row 1.
 
-    It may be separated by commas, semicolons or tabs, whichever finds `columns` in the header, and be in UTF-8, or UTF-16
-    as Excel's "Unicode text" is. What spreadsheets leave at the ends is no part of it: rows without a character, and cells
-    without one beyond the header's. The names of columns that a2i reads may have blanks about them and capitals.
+    Commas, semicolons or tabs may separate cells: the one that finds most of `columns` in the header is taken. The encoding
+    is UTF-8, or UTF-16 as in Excel's "Unicode text". Empty rows, and empty cells beyond the header's, are ignored. The names
+    of columns that a2i reads may have capitals and blanks around them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: with the row's number: a column is missing or there twice, a row has too few or too many cells, what
-            stands for a missing value stands in place of a caption, or the file is no such table.
+        ValueError: with the row's number: a column is missing or there twice, a row has too few or too many cells, a caption
+            is a word for a missing value such as "nan", or the file is no such table.
     """
     columns = list(columns)
     if not csv_path.is_file():
@@ -81,7 +81,7 @@ def read_table(csv_path: Path, columns: Iterable[str]) -> list[tuple[int, dict[s
 
 
 def told(path: Path) -> str:
-    """A path for a message: a relative one with what it is relative to."""
+    """A path for a message; for a relative path also the folder that it is relative to."""
     return str(path) if path.is_absolute() else f"{path} (relative to {Path.cwd()})"
 
 

@@ -1,4 +1,4 @@
-"""What training does to waveforms and spectrograms so that a model hears the sound and not the recording."""
+"""Augmentation of waveforms and log-mels, so that a model learns sounds and not recordings."""
 
 import numpy as np
 import soxr
@@ -13,7 +13,7 @@ FILTER_POINTS = 6  # along frequency, between which a filter's line is straight
 
 
 class WaveformAugment:
-    """Changes of a waveform that leave what is heard as it is, and a second clip mixed in, whose caption is then said too.
+    """Changes a waveform without changing what its caption says, and mixes clips together with their captions.
 
     Mixing as in Wu et al. 2024, "Improving audio captioning models with fine-grained audio features, text embedding
     supervision, and LLM mix-up augmentation", where a language model joins the captions; here a word does.
@@ -25,11 +25,11 @@ class WaveformAugment:
         """Set up.
 
         Args:
-            mix: share of the clips that get a second one mixed in.
-            gap_db: of two sounds neither is louder by more than this.
-            gain_db: all is made louder or softer by up to so much.
-            speed: played faster or slower by up to this share, which changes pitch as well.
-            shift: start anywhere; what is cut off at the end comes first.
+            mix: share of the clips that a second clip is mixed into.
+            gap_db: largest difference in loudness between two mixed clips.
+            gain_db: largest change of a clip's level, up or down.
+            speed: largest change of speed, as a share; it changes the pitch too.
+            shift: rotate the waveform by a random number of samples.
 
         Raises:
             ValueError: a share is out of range.
@@ -42,7 +42,7 @@ class WaveformAugment:
         self.mix, self.gap_db, self.gain_db, self.speed, self.shift = mix, gap_db, gain_db, speed, shift
 
     def alone(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(samples,) float32 → as much, more or less of it, at another level, from another start."""
+        """(samples,) float32 → (other samples,) float32 with another speed, start and level."""
         if self.speed:
             waveform = soxr.resample(waveform, 16_000 * np.exp(rng.uniform(-1, 1) * np.log1p(self.speed)), 16_000)
         if self.shift:
@@ -50,7 +50,7 @@ class WaveformAugment:
         return _within(waveform * _ratio(rng.uniform(-self.gain_db, self.gain_db)))
 
     def together(self, first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Both whole, the shorter one somewhere within the longer: (max of both,) float32. Silence is not made louder."""
+        """Mix two waveforms, the shorter somewhere within the longer: (length of the longer,) float32. Silence stays silent."""
         longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
         gap = _ratio(rng.uniform(-self.gap_db, self.gap_db))
         mixed = longer.copy()

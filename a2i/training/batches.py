@@ -14,23 +14,23 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from a2i.captioner.text import CaptionTokenizer, TokenBatch
 from a2i.data import NAMELESS, Clip
-from a2i.data.cache import Cache, Kept, load_waveform
+from a2i.data.cache import Cache, Entry, load_waveform
 from a2i.features import side_by_side
 from a2i.training.augment import WaveformAugment, join_captions
 from a2i.training.labels import label_shares
 
 CaptionChoice = Literal["first", "random", "all"]
-Prepared = Literal["waveforms", "log_mels", "states"]  # what a clip comes as
+InputKind = Literal["waveforms", "log_mels", "states"]  # what is read of a clip
 POOL = 50  # batches that are sorted by length together
 
 
 @dataclass
 class Batch:
-    """B clips with C captions to learn, as `waveforms`, or prepared as `log_mels` or encoder `states`.
+    """B clips with C captions to learn: their `waveforms`, or from a cache their `log_mels` or encoder `states`.
 
     Attributes:
         names: (B) clips' names.
-        waveforms: (B, N) float32 at 16 kHz, zeros at the end; None where clips are prepared.
+        waveforms: (B, N) float32 at 16 kHz, zeros at the end; None where log-mels or states are read.
         lengths: (B,) samples of each, or frames of each log-mel, or states.
         tokens: of C captions.
         clip_index: (C,) the clip that each caption is of.
@@ -52,10 +52,10 @@ class Batch:
 
     @property
     def mask(self) -> Tensor:
-        """(B, T) or (B, S) bool, True for real frames or states of prepared clips."""
-        prepared = self.log_mels if self.states is None else self.states
-        assert prepared is not None
-        return torch.arange(prepared.shape[1], device=self.lengths.device) < self.lengths[:, None]
+        """(B, T) or (B, S) bool, True for real frames of log-mels, or real states."""
+        values = self.log_mels if self.states is None else self.states
+        assert values is not None
+        return torch.arange(values.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
     def to(self, device: torch.device | str, **_: Any) -> "Batch":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -76,8 +76,8 @@ class Broken:
     message: str
 
 
-# A clip, its waveform or what is prepared of it, the captions to learn and the labels of all that is heard.
-Item = tuple[Clip, Tensor | Kept, tuple[str, ...], frozenset[str] | None]
+# A clip; its waveform, log-mel or states, or the cache's entry of it; the captions to learn; the labels of all its sources.
+Item = tuple[Clip, Tensor | Entry, tuple[str, ...], frozenset[str] | None]
 
 
 class ClipDataset(Dataset):
@@ -91,7 +91,7 @@ class ClipDataset(Dataset):
         augment: WaveformAugment | None = None,
         load: Callable[[Clip], np.ndarray] = load_waveform,
     ) -> None:
-        """Set up; `load` gives a clip's waveform, or where nothing is augmented what is prepared of it."""
+        """Set up; `load` gives a clip's waveform, or, without `augment`, its log-mel or states."""
         if captions not in get_args(CaptionChoice):
             raise ValueError(f"got captions={captions!r}; expected one of {', '.join(get_args(CaptionChoice))}")
         self.clips, self.captions, self.seed, self.augment = list(clips), captions, seed, augment
@@ -111,7 +111,7 @@ class ClipDataset(Dataset):
         chosen, labels = self._chosen(clip, epoch, index), clip.labels
         if self.augment is None and isinstance(self.load, Cache):
             kept = self.load.open(clip)  # the batch reads it to its place
-            return clip, kept if isinstance(kept, Kept) else torch.from_numpy(kept), chosen, labels
+            return clip, kept if isinstance(kept, Entry) else torch.from_numpy(kept), chosen, labels
         waveform = self.load(clip)
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, epoch, index])
@@ -153,14 +153,14 @@ def _nameless(clip: Clip) -> bool:
 
 
 def collate(
-    tokenizer: CaptionTokenizer, names: Sequence[str] = (), prepared: Prepared = "waveforms", padding: float = 0.0
+    tokenizer: CaptionTokenizer, names: Sequence[str] = (), kind: InputKind = "waveforms", padding: float = 0.0
 ) -> Callable[[list[Item | Broken]], Batch | Broken]:
     """What makes a batch of a dataset's items; `Broken` where one of them is.
 
     Args:
         tokenizer: of captions.
         names: of the labels.
-        prepared: what the items hold of a clip.
+        kind: what the items hold of a clip.
         padding: behind the shorter ones.
     """
 
@@ -175,9 +175,9 @@ def collate(
             return Broken(" ".join(str(error).split()))
         return Batch(
             names=[clip.name for clip in clips],
-            waveforms=padded if prepared == "waveforms" else None,
-            log_mels=padded if prepared == "log_mels" else None,
-            states=padded if prepared == "states" else None,
+            waveforms=padded if kind == "waveforms" else None,
+            log_mels=padded if kind == "log_mels" else None,
+            states=padded if kind == "states" else None,
             lengths=torch.tensor([sound.shape[0] for sound in sounds]),
             tokens=tokenizer.encode([caption for some in captions for caption in some]),
             clip_index=torch.tensor([index for index, some in enumerate(captions) for _ in some]),

@@ -1,4 +1,4 @@
-"""What a run keeps beside its checkpoints: captions of every validation, a W&B table of them, the random states."""
+"""Callbacks of a run: checkpoints, early stopping, captions of every validation, a W&B table, random states."""
 
 import random
 import signal
@@ -92,7 +92,7 @@ class Patience(EarlyStopping):
 
 
 class SamePlace(Callback):
-    """Has a resumed run find its place, which is counted in batches: an epoch has as many, on as many devices."""
+    """Checks that a resumed run has as many batches in an epoch and as many devices as before: they tell its place."""
 
     def __init__(self, begun: Callable[[], None] | None = None) -> None:
         """Set up; `begun` is called once training goes on."""
@@ -225,7 +225,7 @@ class RandomStates(Callback):
         self.restored = state_dict
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Last before the first batch, so that setting up can't use the states up."""
+        """Restore the states last, just before the first batch, so that no setting up changes them."""
         if self.restored is None:
             return
         torch.set_rng_state(self.restored["torch"].cpu())

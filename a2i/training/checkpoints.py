@@ -1,4 +1,4 @@
-"""Checkpoints: there whole or not at all, the one before kept, and what can't be read named and left aside."""
+"""Checkpoints: written whole or not at all. The previous one is kept; one that can't be read is reported and set aside."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One to go on from.
+    """A checkpoint to resume from.
 
     Attributes:
         path: of it.
@@ -119,7 +119,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def latest(folder: Path) -> Checkpoint:
-    """The last checkpoint of a run that can be read; what can't is named and put aside.
+    """The last checkpoint of a run that can be read; those that can't are reported and set aside.
 
     Raises:
         FileNotFoundError: there is none.

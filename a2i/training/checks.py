@@ -1,4 +1,4 @@
-"""What can be known to go wrong before the first step: looked for at once, told all together, with names."""
+"""Checks before the first step. All problems are reported at once, with the names of clips and settings."""
 
 import sys
 import tempfile
@@ -31,14 +31,14 @@ EXAMPLE = "a dog barks while rain falls"
 
 
 class Problems:
-    """Collects what is wrong, so that a user hears of everything at once and not of one thing after each hour."""
+    """Collects problems, so that a user sees all of them at once."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Take down what a part says of its input, and go on."""
+        """Record an error of the input as a problem, and go on."""
         try:
             yield
         except (ValueError, OSError, ImportError) as error:
@@ -46,15 +46,15 @@ class Problems:
             self.found += [said] if said not in self.found else []
 
     def add(self, message: str, names: Sequence[str], advice: str) -> None:
-        """Take down what is wrong with those names, if there are any: `message` in front of their number and themselves."""
+        """Record a problem of the named clips or files, if there are any: `message`, their number, their names, `advice`."""
         if names:
             self.found.append(f"{message} {listed(names)}; {advice}")
 
     def stop(self) -> None:
-        """Go on only where nothing was found.
+        """Raise if there are problems.
 
         Raises:
-            ValueError: says everything.
+            ValueError: lists all problems.
         """
         if len(self.found) == 1:
             raise ValueError(self.found[0])
@@ -64,13 +64,13 @@ class Problems:
 
 
 def listed(names: Sequence[str]) -> str:
-    """How many, and the first of them: `3: a, b, c`."""
+    """The number of names and the first `LISTED` of them: `3: a, b, c`."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{len(names)}: {'; '.join(names[:LISTED])}{more}"
 
 
 def check_captions(problems: Problems, train: Sequence[Clip], val: Sequence[Clip], choice: CaptionChoice) -> None:
-    """Every caption that is learnt from has a word; every validation clip has a reference with one, and none that is blank."""
+    """Check that every training caption has a word, and every validation clip a reference with one and no blank one."""
     wordless = [clip.name for clip in train if not clip.captions or not all(map(words, learnt(clip, choice)))]
     problems.add("training clips with a caption without a word,", _repr(wordless), "write one, or leave the clip out")
     wordless = [clip.name for clip in val if not any(map(words, clip.captions))]
@@ -83,14 +83,14 @@ def _repr(names: Iterable[str]) -> list[str]:
     return list(map(repr, dict.fromkeys(names)))
 
 
-def check_sounds(problems: Problems, clips: Iterable[Clip], cache: bool | str | Path) -> None:
-    """Every sound file opens and has samples where its clip begins.
+def check_sounds(problems: Problems, clips: Iterable[Clip], cache: str | Path | None) -> None:
+    """Check that every sound file opens and has samples where its clip begins.
 
-    What a cache on disk has of the same content was decoded before and is not opened again. A file that breaks off later is
-    found when it is read; see `a2i.training.batches.BrokenClipError`.
+    Files whose waveform is in the cache are not opened again. A file that breaks off later is found when it is read; see
+    `a2i.training.batches.BrokenClipError`.
     """
     once = list({(clip.path, clip.start): clip for clip in clips}.values())
-    known = waveforms(cache).has if isinstance(cache, str | Path) and cache != "memory" else lambda clip: False
+    known = (lambda clip: False) if cache is None or cache == "memory" else waveforms(cache).has
     with ThreadPoolExecutor(READERS) as pool:
         found = pool.map(lambda clip: _wrong(clip, known), once)
         wrong = [problem for problem in _shown_if_long(found, "opening sounds", len(once)) if problem is not None]
@@ -122,7 +122,7 @@ def _shown_if_long(items: Iterable[Any], doing: str, total: int) -> Iterator[Any
 def check_metrics(
     problems: Problems, metrics: Sequence[str] | None, monitor: str, clips: int, say: Callable[[str], None]
 ) -> None:
-    """The monitored value can be computed here, of so many clips; what else can't be is said."""
+    """Check that the monitored value can be computed here; report other metrics that can't."""
     if not metrics:
         return
     with problems.told():
@@ -138,24 +138,24 @@ def check_metrics(
 
 
 def check_precision(precision: str | int | None) -> None:
-    """Weights are float32, which mixed precision leaves as they are.
+    """Check that weights stay float32, as they do in mixed precision.
 
     Raises:
-        ValueError: others are asked for.
+        ValueError: the precision would change the weights' type.
     """
     if str(precision) not in PRECISIONS:
         raise ValueError(f"got trainer.precision={precision}; expected one of {', '.join(PRECISIONS[:3])}")
 
 
-def check_room(problems: Problems, folder: Path, captioner: Captioner, cache: bool | str | Path) -> None:
-    """The disk has room for two checkpoints and a captioner, and the cache's folder can be written to."""
+def check_room(problems: Problems, folder: Path, captioner: Captioner, cache: str | Path | None) -> None:
+    """Check that the disk has space for two checkpoints and a captioner, and that the cache folder can be written to."""
     whole, learns = (
         sum(weight.numel() * weight.element_size() for weight in captioner.parameters() if weight.requires_grad or all_)
         for all_ in (True, False)
     )
     with problems.told():
         require_space(folder, 2 * (whole + 2 * learns) + whole, "training (two checkpoints and a captioner)")
-    if isinstance(cache, str | Path) and cache != "memory":
+    if cache is not None and cache != "memory":
         try:
             Path(cache).expanduser().mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=Path(cache).expanduser()):
@@ -166,9 +166,9 @@ def check_room(problems: Problems, folder: Path, captioner: Captioner, cache: bo
 
 @torch.no_grad()
 def try_out(captioner: Captioner, captions: Sequence[str], mixed: bool, decoding: Mapping[str, Any]) -> None:
-    """Hear a second of silence, read the longest caption and write two tokens: what does not fit together says so.
+    """Run the captioner once, on a second of silence and the longest caption, to find parts that don't fit together.
 
-    Nothing is learnt, no random number is used up, and every part comes back in the mode that it was in.
+    Weights, random states and the parts' training or evaluation mode stay as they were.
 
     Args:
         captioner: that is to learn.

@@ -8,7 +8,7 @@ from a2i.metrics.registry import values
 
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) of every metric in a run folder, over all its starts: resuming begins another file."""
+    """(step, value) of every metric in a run folder, over all its CSV files: each resume begins another."""
     curves: dict[str, dict[int, float]] = defaultdict(dict)
     files = (folder / "metrics").glob("version_*/metrics.csv")
     for file in sorted(files, key=lambda path: int(path.parent.name.removeprefix("version_"))):

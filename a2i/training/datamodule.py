@@ -11,9 +11,8 @@ from lightning.pytorch import LightningDataModule
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip, Source
 from a2i.data.cache import Cache, load_waveform, waveforms
-from a2i.data.clotho import Clotho
 from a2i.training.augment import WaveformAugment
-from a2i.training.batches import CaptionChoice, ClipDataset, LengthBatchSampler, Prepared, ResumableLoader, collate
+from a2i.training.batches import CaptionChoice, ClipDataset, InputKind, LengthBatchSampler, ResumableLoader, collate
 from a2i.training.labels import label_names
 
 
@@ -28,8 +27,8 @@ class CaptionDataModule(LightningDataModule):
         captions: CaptionChoice = "first",
         val_batch_size: int | None = None,
         num_workers: int = 0,
-        cache: bool | str | Path = False,
-        prepared: tuple[Prepared, Cache, float] | None = None,
+        cache: str | Path | None = None,
+        inputs: tuple[InputKind, Cache, float] | None = None,
         augment: WaveformAugment | None = None,
         seed: int = 0,
     ) -> None:
@@ -42,19 +41,20 @@ class CaptionDataModule(LightningDataModule):
             captions: of a clip in an epoch: its `first` (as published), a `random` one, or `all`.
             val_batch_size: clips in a validation batch; None for `batch_size`.
             num_workers: processes that read sounds; 0 for none but this one.
-            cache: of decoded sounds: `memory` (or True), in each process that reads them, 64 kB a second; a folder, from
-                which all processes read them, filled by `a2i.prepare` or as they come; False for none.
-            prepared: what clips come as in place of waveforms, the cache that has it, and what to pad with.
+            cache: of decoded sounds: None for none; `memory`, in each process that reads them, 64 kB a second; or a folder,
+                from which all processes read them, filled by `a2i.prepare` or as they come.
+            inputs: what is read of a clip in place of its waveform, the cache that holds it, and the padding value; None for
+                waveforms.
             augment: of training waveforms; None for none.
             seed: of all that is random: the order, the choice of captions, what `augment` does.
 
         Raises:
-            ValueError: waveforms are augmented, but something else is prepared of them.
+            ValueError: waveforms are to be augmented, but log-mels or states are read.
         """
         super().__init__()
-        if prepared is not None and augment is not None:
-            raise ValueError(f"got {prepared[0]} prepared and waveforms to augment; set loader.augment=null")
-        self.load, self.prepared, self.augment = _load(cache), prepared, augment
+        if inputs is not None and augment is not None:
+            raise ValueError(f"got loader.inputs={inputs[0]} with waveforms to augment; set loader.augment=null")
+        self.load, self.inputs, self.augment = _load(cache), inputs, augment
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.captions, self.num_workers, self.seed = captions, num_workers, seed
@@ -119,7 +119,7 @@ class CaptionDataModule(LightningDataModule):
         seconds = self._seconds[split]
         sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-        kind, load, padding = self.prepared or ("waveforms", self.load, 0.0)
+        kind, load, padding = self.inputs or ("waveforms", self.load, 0.0)
         return ResumableLoader(
             ClipDataset(clips, captions, self.seed, self.augment if shuffle else None, load),
             sampler,
@@ -128,31 +128,8 @@ class CaptionDataModule(LightningDataModule):
         )
 
 
-def _load(cache: bool | str | Path) -> Callable[[Clip], np.ndarray]:
+def _load(cache: str | Path | None) -> Callable[[Clip], np.ndarray]:
     """What gives a clip's waveform."""
-    if cache is True or cache == "memory":
+    if cache == "memory":
         return functools.cache(load_waveform)
-    return waveforms(cache) if cache else load_waveform
-
-
-class ClothoDataModule(CaptionDataModule):
-    """Clotho (Drossos, Lipping and Virtanen 2020) in its official layout."""
-
-    def __init__(
-        self,
-        root: str | Path,
-        tokenizer: CaptionTokenizer,
-        version: str = "v2.1",
-        download: bool = False,
-        **options: Any,
-    ) -> None:
-        """Set up, without reading anything yet.
-
-        Args:
-            root: folder of the official layout; see `a2i.data.clotho`.
-            tokenizer: the captioner's.
-            version: `v1`, `v2` or `v2.1`.
-            download: fetch in `prepare_data` what is missing.
-            **options: of `CaptionDataModule`.
-        """
-        super().__init__(Clotho(root, version=version, download=download), tokenizer, **options)
+    return load_waveform if cache is None else waveforms(cache)

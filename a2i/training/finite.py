@@ -1,4 +1,4 @@
-"""Numbers that are none: a loss, gradient or weight that is NaN or infinite ends a run, or its step is left out."""
+"""NaN and infinity in a loss, gradient or weight: the run stops, or the step is skipped."""
 
 import math
 import sys

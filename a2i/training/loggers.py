@@ -30,7 +30,7 @@ def logger_settings(settings: dict[str, Any], folder: Path) -> list[dict[str, An
 
 
 def begin_runs(loggers: list[Logger], folder: Path) -> None:
-    """Begin W&B's run, offline where it can't be had, and write down which one the folder belongs to.
+    """Begin the W&B run, offline if W&B can't be reached, and record its id in the run folder.
 
     Raises:
         OSError: it can't begin.

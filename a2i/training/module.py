@@ -19,8 +19,8 @@ from a2i.metrics.registry import values as registered_values
 from a2i.metrics.stateful import CaptionScores
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
+from a2i.training.inputs import encoded
 from a2i.training.labels import label_loss
-from a2i.training.prepared import encoded
 
 
 @contextmanager

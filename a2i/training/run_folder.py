@@ -1,4 +1,4 @@
-"""A run's folder: which process it belongs to, which configuration the run has, and how it was resumed."""
+"""A run folder: its lock, its configuration, and the record of when it was resumed."""
 
 import copy
 import os
@@ -14,11 +14,12 @@ import yaml
 from a2i.whole import write_whole
 
 CONFIG_FILE, OVERRIDES_FILE, RESUMED_FILE, LOCK_FILE = "config.yaml", "overrides.yaml", "resumed.yaml", ".lock"
-# Modules that have moved since the configuration of an older run was written.
+# Modules that have moved since older runs were written.
 MOVED = {"a2i.encoders.": "a2i.captioner.encoders.", "a2i.decoders.": "a2i.captioner.decoders."}
+CACHES = {False: None, True: "memory"}  # what `loader.cache` was in an older run, and is now
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # of torchrun, Lightning and SLURM
-# What may change when a run is resumed. All else is what the checkpoint is of: the place in an epoch is counted in batches,
-# the optimiser has its rates, the weights their sizes.
+# What may change when a run is resumed. The checkpoint depends on all other settings: on the batches of an epoch, the
+# optimiser's learning rates, the sizes of weights.
 CHANGES = (
     *("trainer.max_epochs", "trainer.max_steps", "patience", "training.labels_first", "training.on_nan"),
     *("trainer.check_val_every_n_epoch", "loader.val_batch_size"),
@@ -43,9 +44,9 @@ _made: dict[str, str] = {}
 
 
 def new_folder(wanted: str) -> str:
-    """Make a folder that no other process has: `wanted`, or `wanted_2`, `wanted_3` … where that is there already.
+    """Create a folder that no other process has: `wanted`, or `wanted_2`, `wanted_3` … if it exists already.
 
-    This process is given the same one each time.
+    In the same process the same folder is returned each time.
     """
     if wanted not in _made:
         Path(wanted).parent.mkdir(parents=True, exist_ok=True)
@@ -62,9 +63,9 @@ def new_folder(wanted: str) -> str:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a run's folder; the other ranks of the run come with the first, which holds it.
+    """Lock a run folder. The first rank holds the lock for all ranks of the run.
 
-    The system lets go of it when the process ends, however it ends.
+    The system releases the lock when the process ends, even if it is killed.
 
     Raises:
         ValueError: another process holds it.
@@ -89,7 +90,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def saved_settings(folder: Path) -> dict[str, Any]:
-    """The configuration of a run as plain values: as it began, with the changes that were given on the way.
+    """The configuration of a run as plain values, with the changes of every resume.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -111,6 +112,11 @@ def saved_settings(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folder / RESUMED_FILE}: expected a list of entries with changes, as a2i.train writes"
         ) from error
+    loader = config["loader"]
+    if isinstance(cache := loader.get("cache"), bool):
+        loader["cache"] = CACHES[cache]
+    if "prepared" in loader:  # what `loader.inputs` was called
+        loader["inputs"] = loader.pop("prepared")
     return _where_it_is_now(config)
 
 
@@ -152,7 +158,7 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def note_start(folder: Path, start: Path, steps: int, changes: dict[str, Any]) -> None:
-    """Add to the record of the times that a run was resumed: when, from where, with which changes."""
+    """Add an entry to `resumed.yaml`: when the run was resumed, from which checkpoint, with which changes."""
     path = folder / RESUMED_FILE
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     now = datetime.now().astimezone().isoformat(timespec="seconds")

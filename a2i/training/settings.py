@@ -1,4 +1,4 @@
-"""What can be told wrong of a run's settings before any work begins."""
+"""Checks of a run's settings before any work begins."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -13,7 +13,7 @@ from a2i.compose import build, check_targets, fitting, target_class
 from a2i.features import FeatureSettings
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.registry import registered
-from a2i.training.batches import Prepared
+from a2i.training.batches import InputKind
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.finite import FiniteSteps
 from a2i.training.module import CaptionModule
@@ -56,10 +56,13 @@ def _check_run(
 
 
 def _check_loader(loader: dict[str, Any]) -> None:
-    fitting(CaptionDataModule, {name: value for name, value in loader.items() if name != "prepared"}, "loader.")
+    if isinstance(loader["cache"], bool) or loader["cache"] == "":
+        got = "''" if loader["cache"] == "" else str(loader["cache"]).lower()
+        raise ValueError(f"got loader.cache={got}; expected null (none), memory or a folder")
+    fitting(CaptionDataModule, {name: value for name, value in loader.items() if name != "inputs"}, "loader.")
     _at_least(loader, "loader.", batch_size=1, val_batch_size=1, num_workers=0)
-    if loader["prepared"] not in get_args(Prepared):
-        raise ValueError(f"got loader.prepared={loader['prepared']!r}; expected one of {', '.join(get_args(Prepared))}")
+    if loader["inputs"] not in get_args(InputKind):
+        raise ValueError(f"got loader.inputs={loader['inputs']!r}; expected one of {', '.join(get_args(InputKind))}")
 
 
 def _check_training(training: dict[str, Any]) -> None:

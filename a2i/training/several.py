@@ -12,7 +12,7 @@ from a2i.captioner.bridge import KeywordBridge
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.datamodule import CaptionDataModule
-from a2i.training.prepared import encoded
+from a2i.training.inputs import encoded
 
 EPOCHS = 4  # over the training clips, mixed and masked as in training
 STEPS, BATCH = 1500, 256

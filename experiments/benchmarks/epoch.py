@@ -23,8 +23,8 @@ from a2i.captioner.decoders.gpt2 import GPT2Decoder
 from a2i.captioner.encoders.ast import ASTEncoder
 from a2i.captioner.text import CaptionTokenizer
 from a2i.training.datamodule import CaptionDataModule
+from a2i.training.inputs import cached_inputs, encoded
 from a2i.training.module import CaptionModule
-from a2i.training.prepared import encoded, prepare
 
 RATE = 5e-5
 TOLERANCES = {"32-true": 1e-3, "bf16-mixed": 5e-3}  # of the loss, in nats per token
@@ -91,9 +91,11 @@ def main() -> None:
     theirs.to(where).freeze_encoder = frozen
     theirs.encoder.requires_grad_(not frozen)
     began = time.perf_counter()
-    ready = prepare("states" if frozen else "log_mels", given.work / "cache", captioner, chosen, not frozen, False)
+    ready = cached_inputs(
+        "states" if frozen else "log_mels", given.work / "cache", captioner, chosen, not frozen, False
+    )
     preparing = time.perf_counter() - began
-    data = CaptionDataModule(These(chosen), captioner.tokenizer, batch_size=given.batch, captions="all", prepared=ready)
+    data = CaptionDataModule(These(chosen), captioner.tokenizer, batch_size=given.batch, captions="all", inputs=ready)
     data.setup("fit")
     learning = [weight for weight in theirs.parameters() if weight.requires_grad]
     their_optimizer = torch.optim.Adam(learning, lr=RATE)

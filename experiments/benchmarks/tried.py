@@ -24,7 +24,7 @@ from a2i.captioner import Captioner
 from a2i.captioner.bridge import make_bridge
 from a2i.captioner.encoders import BidirectionalGRU
 from a2i.captioner.encoders.ast import ASTEncoder
-from a2i.data.cache import HEADER, Kept, log_mels
+from a2i.data.cache import HEADER, Entry, log_mels
 from a2i.data.filling import fill
 from a2i.features import FeatureSettings, side_by_side
 from a2i.paths import MINI_CAPTIONER
@@ -104,10 +104,10 @@ def entries(work: Path) -> dict[str, Callable[[], object]]:
     found = clips(64, work)
     cache = log_mels(work / "cache", FeatureSettings())
     fill([cache], found, None, print)
-    kept = [entry for entry in map(cache.open, found) if isinstance(entry, Kept)]
+    kept = [entry for entry in map(cache.open, found) if isinstance(entry, Entry)]
     batches = [kept[first : first + 8] for first in range(0, len(kept), 8)]
 
-    def copy_on_write(entry: Kept) -> torch.Tensor:
+    def copy_on_write(entry: Entry) -> torch.Tensor:
         with open(entry.path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         return torch.frombuffer(mapped, dtype=torch.float32, offset=HEADER).view(entry.shape)

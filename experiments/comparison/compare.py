@@ -64,7 +64,7 @@ def examine(run: Path, made: Foley, bertscore: BERTScore) -> dict[str, Any]:
     esc10 = Esc10(**{name: value for name, value in settings.items() if name != "_target_"})
     kinds = {name: frozenset({LABELS[kind]}) for name, kind in esc10.kinds("val").items()}
     recordings = listen(captioner, "ESC-10", esc10.clips("val"), kinds)
-    heard = made.heard("test")
+    heard = made.sources_in("test")
     sounds = listen(captioner, "made", made.clips("test"), {name: frozenset(heard[name]) for name in heard})
     return {
         "system": chosen.get("model", config["name"]),

@@ -23,7 +23,7 @@ from transformers import CLIPTokenizer
 
 from a2i.data.esc10_captions import SENTENCES
 from a2i.data.foley.phrases import WORDS as SOURCE_WORDS
-from a2i.data.foley.recipe import Settings, captions_of, scene_of
+from a2i.data.foley.recipe import FoleySettings, captions_of, scene_of
 from a2i.data.unnamed import SENTENCES as UNNAMED
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -224,7 +224,7 @@ def captioner_sentences(seed: int = 0, scenes: int = 4000) -> dict[tuple[str, ..
     said: dict[tuple[str, ...], dict[str, None]] = {}
     for kind, sentences in (SENTENCES | UNNAMED).items():
         said.setdefault((codes[kind],), {}).update(dict.fromkeys(sentences))
-    settings = Settings(seed=seed)
+    settings = FoleySettings(seed=seed)
     for index in range(scenes):
         sources = set(scene_of(settings, "train", index).sources)
         for text in captions_of(settings, "train", index):

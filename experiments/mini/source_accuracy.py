@@ -77,7 +77,7 @@ def on_made_sounds(captioner: Captioner, seed: int, count: int) -> list[Heard]:
         for source in (made, unnamed):
             source.prepare()
         by_number: dict[int, list[Clip]] = defaultdict(list)
-        heard = {name: frozenset(sources) for name, sources in made.heard("test").items()}
+        heard = {name: frozenset(sources) for name, sources in made.sources_in("test").items()}
         for clip in made.clips("test"):
             by_number[len(heard[clip.name])].append(clip)
         for number, clips in sorted(by_number.items()):

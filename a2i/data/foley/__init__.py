@@ -1,7 +1,7 @@
 """Foley: sounds that the project makes itself, with captions, on disk in Clotho's layout.
 
-No recording and no download: a dozen sources are synthesised, put into scenes and described. What is on disk is
-decided by the settings alone; the same settings give the same bytes with the same versions of numpy and scipy.
+Nothing is recorded or downloaded: a dozen sources are synthesised, put into scenes and described. The settings alone decide
+what is on disk: the same settings give the same bytes, with the same versions of numpy and scipy.
 """
 
 import csv
@@ -14,7 +14,7 @@ from typing import Any
 
 from a2i.data import Clip
 from a2i.data.foley.files import Task, make, replace
-from a2i.data.foley.recipe import FORMAT, SPLITS, Settings, captions_of, file_name_of, scene_of
+from a2i.data.foley.recipe import FORMAT, SPLITS, FoleySettings, captions_of, file_name_of, scene_of
 from a2i.data.foley.scenes import Scene
 from a2i.data.foley.sources import SOURCES
 from a2i.machine import cores
@@ -25,7 +25,7 @@ CAPTION_COLUMNS = tuple(f"caption_{number}" for number in range(1, 6))
 
 
 class Foley:
-    """Made sounds and their captions, as a data source.
+    """Made sounds and their captions, as a data set.
 
     On disk: ``root/development/*.wav`` (16 bits), ``root/clotho_captions_development.csv`` and the like for
     ``validation`` and ``evaluation``, and ``root/foley.json`` with the settings and the sources in each file, which is
@@ -65,7 +65,7 @@ class Foley:
             raise ValueError(f"workers is {workers}; expected 1 or more, or none for one per core")
         chosen = list(SOURCES if sources is None else sources)
         order = [name for name in SOURCES if name in chosen] + [name for name in chosen if name not in SOURCES]
-        self.settings = Settings(
+        self.settings = FoleySettings(
             n_train, n_val, n_test, seed, min_seconds, max_seconds, sample_rate, alone, mixed, sequence, tuple(order)
         )
         self.root, self.workers = Path(root), workers
@@ -84,7 +84,7 @@ class Foley:
             replace(self._begun, json.dumps(self._identity, indent=2).encode())
         make(tasks, self.workers or cores())
         for split in SPLITS:
-            replace(self._table(split), self._captions(split))
+            replace(self._table(split), self._caption_table(split))
         replace(self._mark, json.dumps(self._identity | {"clips": self._contents()}, indent=2).encode())
         self._begun.unlink(missing_ok=True)
 
@@ -104,10 +104,10 @@ class Foley:
         self._refuse_other_settings()
         advice = "call prepare() to make them again"
         clips = read_split(self._table(split), self.root / SPLITS[split], advice)
-        heard = self.heard(split)
-        return [dataclasses.replace(clip, labels=frozenset(heard[clip.name])) for clip in clips]
+        sources = self.sources_in(split)
+        return [dataclasses.replace(clip, labels=frozenset(sources[clip.name])) for clip in clips]
 
-    def heard(self, split: str) -> dict[str, tuple[str, ...]]:
+    def sources_in(self, split: str) -> dict[str, tuple[str, ...]]:
         """The sources in each file of the split, in the order in which a sequence plays them."""
         return {name: scene.sources for name, scene in self._scenes(_known(split))}
 
@@ -117,7 +117,7 @@ class Foley:
 
     @property
     def _begun(self) -> Path:
-        """What is being made: without it, other settings would go on where these were interrupted."""
+        """The settings of what is being made, so that other settings do not continue an interrupted run."""
         return self.root / "foley.unfinished.json"
 
     @property
@@ -137,7 +137,7 @@ class Foley:
         for index in range(self.settings.size(split)):
             yield file_name_of(self.settings, split, index), scene_of(self.settings, split, index)
 
-    def _captions(self, split: str) -> bytes:
+    def _caption_table(self, split: str) -> bytes:
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(("file_name", *CAPTION_COLUMNS))

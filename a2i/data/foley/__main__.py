@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2i.data.foley.files import replace
-from a2i.data.foley.recipe import Settings, captions_of, scene_of, wav_of
+from a2i.data.foley.recipe import FoleySettings, captions_of, scene_of, wav_of
 from a2i.data.foley.sources import SOURCES
 from a2i.machine import begin_program
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     shares = (1.0, 0.0, 0.0) if options.alone or len(set(options.sources)) == 1 else (0.5, 0.25, 0.25)
     try:
-        settings = Settings(
+        settings = FoleySettings(
             seed=options.seed,
             sample_rate=options.sample_rate,
             alone=shares[0],

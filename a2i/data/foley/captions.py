@@ -63,7 +63,7 @@ def sources_named(caption: str) -> frozenset[str]:
     return frozenset(source for source, names in WORDS.items() if words & names)
 
 
-def write_captions(scene: Scene, rng: np.random.Generator, count: int = 5) -> tuple[str, ...]:
+def describe(scene: Scene, rng: np.random.Generator, count: int = 5) -> tuple[str, ...]:
     """`count` different sentences about the scene, each of which names its sources and no other."""
     templates = list(_templates(scene))
     written: dict[str, None] = {}  # a set that keeps its order

@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from a2i.data.foley.recipe import Settings, wav_of
+from a2i.data.foley.recipe import FoleySettings, wav_of
 
 logger = logging.getLogger(__name__)
 
 CLIPS_A_PROCESS = 32  # fewer are made sooner than a process starts
 PATIENCE = 2.0  # seconds after which a progress bar is shown
 
-Task = tuple[Settings, str, int, Path]  # settings, split, index, and the file to be made
+Task = tuple[FoleySettings, str, int, Path]  # settings, split, index, and the file to be made
 
 
 def make(tasks: list[Task], workers: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 
-from a2i.data.foley.captions import write_captions
+from a2i.data.foley.captions import describe
 from a2i.data.foley.scenes import Scene, draw_scene, render
 from a2i.data.foley.signals import Array
 from a2i.data.foley.sources import SOURCES
@@ -20,7 +20,7 @@ _ORDER, _SCENE, _SOUND, _CAPTIONS = range(4)
 
 
 @dataclass(frozen=True)
-class Settings:
+class FoleySettings:
     """All that decides what the files hold; `Foley` explains each."""
 
     n_train: int = 600
@@ -66,11 +66,11 @@ class Settings:
         return int(getattr(self, f"n_{split}"))
 
 
-def _generator(settings: Settings, split: str, index: int, stream: int) -> np.random.Generator:
+def _generator(settings: FoleySettings, split: str, index: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([settings.seed, list(SPLITS).index(split), index, stream])
 
 
-def scene_of(settings: Settings, split: str, index: int) -> Scene:
+def scene_of(settings: FoleySettings, split: str, index: int) -> Scene:
     """What clip number `index` of the split holds. First sources are dealt like cards, so that all come as often."""
     names = settings.sources
     hand = _generator(settings, split, index // len(names), _ORDER).permutation(len(names))
@@ -84,24 +84,24 @@ def scene_of(settings: Settings, split: str, index: int) -> Scene:
     )
 
 
-def samples_of(settings: Settings, split: str, index: int) -> Array:
+def samples_of(settings: FoleySettings, split: str, index: int) -> Array:
     """The clip's sound, float32 (n,) in [-1, 1] at the settings' sample rate."""
     rng = _generator(settings, split, index, _SOUND)
     return render(scene_of(settings, split, index), rng, settings.sample_rate)
 
 
-def wav_of(settings: Settings, split: str, index: int) -> bytes:
+def wav_of(settings: FoleySettings, split: str, index: int) -> bytes:
     """The clip's sound as a WAV file of 16 bits."""
     wav = io.BytesIO()
     soundfile.write(wav, samples_of(settings, split, index), settings.sample_rate, format="WAV", subtype="PCM_16")
     return wav.getvalue()
 
 
-def captions_of(settings: Settings, split: str, index: int) -> tuple[str, ...]:
+def captions_of(settings: FoleySettings, split: str, index: int) -> tuple[str, ...]:
     """Five different captions of the clip."""
-    return write_captions(scene_of(settings, split, index), _generator(settings, split, index, _CAPTIONS))
+    return describe(scene_of(settings, split, index), _generator(settings, split, index, _CAPTIONS))
 
 
-def file_name_of(settings: Settings, split: str, index: int) -> str:
+def file_name_of(settings: FoleySettings, split: str, index: int) -> str:
     """For example "00012_bell_then_thunder.wav"."""
     return f"{index:05d}_{scene_of(settings, split, index).title}.wav"

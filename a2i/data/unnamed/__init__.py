@@ -1,4 +1,4 @@
-"""Clips of what has no name: silence, noise, and unknown sounds, so that a captioner learns to say so.
+"""Silence, noise and sounds without a name, so that a captioner learns to say that it can't tell.
 
 No recording and no download: the sounds are synthesised, and the sentences are ours.
 """
@@ -38,7 +38,7 @@ KINDS: dict[str, Family] = {"silence": silence, "noise": noise, "unknown": unkno
 
 
 @dataclass(frozen=True)
-class Settings:
+class UnnamedSettings:
     """All that decides what a file holds; `Unnamed` explains each."""
 
     seed: int
@@ -70,22 +70,22 @@ class Settings:
         return self.silence, self.noise, self.unknown
 
 
-def kind_of(settings: Settings, split: str, index: int) -> str:
-    """The kind of a clip. Any run of clips holds the kinds in nearly their shares: a golden-ratio sequence draws."""
+def kind_of(settings: UnnamedSettings, split: str, index: int) -> str:
+    """The kind of a clip. A golden-ratio sequence draws, so that the first N clips hold the kinds in nearly their shares."""
     offset = np.random.default_rng([settings.seed, SPLITS.index(split)]).random()
     place = (offset + index * (5**0.5 - 1) / 2) % 1
     drawn = [kind for kind, edge in zip(KINDS, np.cumsum(settings.shares), strict=True) if place < edge]
     return drawn[0] if drawn else max(KINDS, key=lambda kind: getattr(settings, kind))  # the sum's rounding
 
 
-def samples_of(settings: Settings, split: str, index: int) -> Array:
+def samples_of(settings: UnnamedSettings, split: str, index: int) -> Array:
     """The clip's sound, float64 (n,) in [-1, 1] at the settings' sample rate."""
     rng = np.random.default_rng([settings.seed, SPLITS.index(split), index])
     seconds = rng.uniform(settings.min_seconds, settings.max_seconds)
     return KINDS[kind_of(settings, split, index)](rng, seconds, settings.sample_rate)
 
 
-Task = tuple[Settings, str, int, Path]  # settings, split, index, and the file to be made
+Task = tuple[UnnamedSettings, str, int, Path]  # settings, split, index, and the file to be made
 
 
 def _write_all(tasks: list[Task]) -> None:
@@ -103,7 +103,7 @@ def _write(task: Task) -> None:
 
 
 class Unnamed:
-    """Silence, noise and unknown sounds with captions, as a data source.
+    """Silence, noise and unknown sounds with captions, as a data set.
 
     On disk: ``root/<fingerprint of the settings>/{train,val,test}/00012_noise.wav`` (16 bits), and ``settings.json``
     beside the splits. Sizes are no part of the fingerprint: more clips are added to those that are there.
@@ -143,7 +143,7 @@ class Unnamed:
         if workers is not None and workers < 1:
             raise ValueError(f"workers is {workers}; expected 1 or more, or none for one per core")
         shares = float(silence), float(noise), float(unknown)  # 5 and 5.0 have one fingerprint
-        self.settings = Settings(seed, float(min_seconds), float(max_seconds), sample_rate, *shares)
+        self.settings = UnnamedSettings(seed, float(min_seconds), float(max_seconds), sample_rate, *shares)
         self.workers = workers or cores()
         self._identity = json.dumps({"format": FORMAT, **asdict(self.settings)}, indent=2)
         self.folder = Path(root) / hashlib.sha256(self._identity.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What clips come as in training where that is prepared: log-mels, or the states of an encoder that does not learn."""
+"""What training reads of a clip in place of its waveform: log-mels, or the states of an encoder that does not learn."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,25 +18,27 @@ from a2i.data.cache import Cache, decoded_by, load_waveform, log_mels
 from a2i.data.filling import fill
 from a2i.pipeline import find_device
 from a2i.training.augment import SpecAugment
-from a2i.training.batches import Batch, Prepared
+from a2i.training.batches import Batch, InputKind
 
 PROBE = 10  # seconds of silence that tell how many states a second has
 
 
-def prepare(
-    kind: Prepared,
-    folder: str | Path | bool,
+def cached_inputs(
+    kind: InputKind,
+    folder: str | Path | None,
     captioner: Captioner,
     clips: Sequence[Clip],
     learns: bool,
     augmented: bool,
     device: str | None = None,
-) -> tuple[Prepared, Cache, float] | None:
-    """Fill the cache with what clips come as, and say what to pad it with; None for waveforms.
+) -> tuple[InputKind, Cache, float] | None:
+    """Compute log-mels or states of all clips into the cache. Returns the kind, the cache and the padding value.
+
+    None for waveforms, which the loader reads itself.
 
     Args:
         kind: `waveforms`, `log_mels` or `states`.
-        folder: of the cache.
+        folder: of the cache, as `loader.cache` gives it: None and `memory` are no folder.
         captioner: whose feature settings, and for states whose encoder, it is.
         clips: of all splits.
         learns: whether the encoder does.
@@ -47,15 +49,16 @@ def prepare(
         ValueError: the kind is unknown, there is no folder, or states would not be the same in every epoch.
         OSError: the disk has too little room.
     """
-    if kind not in get_args(Prepared):
-        raise ValueError(f"got loader.prepared={kind!r}; expected one of {', '.join(get_args(Prepared))}")
+    if kind not in get_args(InputKind):
+        raise ValueError(f"got loader.inputs={kind!r}; expected one of {', '.join(get_args(InputKind))}")
     if kind == "waveforms":
         return None
-    if not isinstance(folder, str | Path) or folder == "memory":
-        raise ValueError(f"got loader.prepared={kind} with loader.cache={folder}; expected a folder as the cache")
+    if folder is None or folder == "memory":
+        cache_is = "null" if folder is None else folder
+        raise ValueError(f"got loader.inputs={kind} with loader.cache={cache_is}; expected loader.cache=FOLDER")
     if kind == "states" and (learns or augmented):
         raise ValueError(
-            f"got loader.prepared=states with training.freeze_encoder={not learns} and training.augment"
+            f"got loader.inputs=states with training.freeze_encoder={not learns} and training.augment"
             f" {'set' if augmented else 'null'}: states would change; expected freeze_encoder=true and augment=null"
         )
     if kind == "log_mels":
@@ -70,7 +73,7 @@ def prepare(
 
 
 def encoded(captioner: Captioner, batch: Batch, augment: SpecAugment | None = None) -> tuple[Tensor, Tensor]:
-    """The encoder's states (B, S, D) and their mask (B, S), from as far as the batch is prepared."""
+    """The encoder's states (B, S, D) and their mask (B, S): of the batch itself, or from its log-mels or waveforms."""
     if batch.states is not None:
         return batch.states, batch.mask
     if batch.log_mels is not None:
