@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import hydra
+import programs
 import pytest
 import soundfile
 from conftest import listen_to_ctrl_c, make_captioner, tone
@@ -31,9 +32,8 @@ def here(*given: str) -> int:
         return run_here(check(plain(hydra.compose("infer", overrides))))
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "a2i.infer", "device=cpu", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return programs.run("infer", "device=cpu", *arguments)
 
 
 def results(out: Path) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -123,7 +124,11 @@ def follow(newcomer: Newcomer, less: bool) -> None:
     for command in commands():
         if str(command) == "make test" or command.words[0] == "pip":
             continue
+        begun = time.monotonic()
         done = newcomer.run(command.less() if less else list(command.words))
+        print(
+            f"{time.monotonic() - begun:.0f} s, status {done.returncode}: {command}", flush=True
+        )  # seen with -s, or where one fails
         said = f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         assert "Traceback" not in done.stdout + done.stderr, said
         if command.lacking and "A2I_REAL_DATA" not in newcomer.environment:
