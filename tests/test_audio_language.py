@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SENTENCES, tone
+from programs import run
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2AudioConfig,
@@ -123,8 +124,7 @@ def test_it_is_a_captioner_like_any_other(captioner: AudioLanguageCaptioner) -> 
 
 def test_infer_by_name(folder: Path, sounds: Path, tmp_path: Path) -> None:
     settings = ["captioner=qwen2_audio", f"captioner.model={folder}", "device=cpu", "decoding.max_tokens=6"]
-    command = [sys.executable, "-m", "a2i.infer", f"audio={sounds}", "image=none", f"out={tmp_path}", *settings]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run("infer", f"audio={sounds}", "image=none", f"out={tmp_path}", *settings)
     assert done.returncode == 0, done.stderr
     assert f"captions by {folder}, licence: Apache-2.0" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]

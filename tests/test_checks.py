@@ -2,8 +2,6 @@
 
 import csv
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from conftest import SENTENCES, make_captioner, tone
+from programs import run
 from test_configs import compose
 
 from a2i.captioner.text import CaptionTokenizer
@@ -179,9 +178,8 @@ def test_a_sound_that_breaks_off_later_ends_training_in_one_line(folder: Path, t
     sound = tone(440, 0.5)
     sound[6_000] = np.nan
     soundfile.write(folder / "3.wav", sound, 16_000, subtype="FLOAT")
-    command = [sys.executable, "-m", "a2i.train", *SMALL, "loader.num_workers=1", "loader.augment.mix=0"]
-    command += [f"data.root={folder}", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    more = ["loader.num_workers=1", "loader.augment.mix=0", f"data.root={folder}", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = run("train", *SMALL, *more)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

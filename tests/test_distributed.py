@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SENTENCES
+from programs import run
 
 from a2i.evaluate.distributed import Ranks, joined
 
@@ -25,8 +26,6 @@ def test_two_ranks_find_what_one_finds(
         rows = [[name, "test", *SENTENCES[i : i + 2]] for i, name in enumerate(names)]
         csv.writer(file).writerows([["file_name", "split", "caption_1", "caption_2"], *rows])
     arguments = [
-        "-m",
-        "a2i.evaluate",
         f"captioner={captioner_folder}",
         "data=folder",
         f"data.root={sounds}",
@@ -34,11 +33,11 @@ def test_two_ranks_find_what_one_finds(
     ]
     arguments += [f"image={painter_folder}", "image.steps=1", f"clip.model={clip_folder}", "bootstrap_samples=0"]
     arguments += ["metrics=[rouge_l,clip_score]", "caption_metrics.java=no-such-java", "report.clips=0"]
-    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    two = [*torchrun, "-m", "a2i.evaluate", *arguments, f"out={tmp_path / 'two'}"]
+    one = run("evaluate", *arguments, f"out={tmp_path / 'one'}")
     told = {}
-    for name, start in (("one", [sys.executable]), ("two", several)):
-        command = [*start, *arguments, f"out={tmp_path / name}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for name, done in (("one", one), ("two", subprocess.run(two, capture_output=True, text=True, check=False))):
         assert done.returncode == 1, done.stderr
         assert "1 clip failed and is not in these scores" in done.stderr
         told[name] = done.stdout

@@ -1,8 +1,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pytest
 from conftest import SENTENCES
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from programs import run
 
 from a2i.data.captioned import (
     Captioned,
@@ -52,12 +51,6 @@ def cells(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def command(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "a2i.evaluate", *arguments], capture_output=True, text=True, check=False, cwd=cwd
-    )
-
-
 def scored_by(clips: list[Captioned], **more: Any) -> Scored:
     given = {"metrics": QUICK, "parts": NO_JAVA, "samples": 200, **more}
     return score([clip.caption for clip in clips], [clip.references for clip in clips], **given)
@@ -76,7 +69,7 @@ def test_any_systems_captions_are_scored(tmp_path: Path) -> None:
         ["c.wav", "", "A bell rings", "", "y"],
     )
     out = tmp_path / "out"
-    done = command(f"captions={file}", f"out={out}", "bootstrap_samples=200")
+    done = run("evaluate", f"captions={file}", f"out={out}", "bootstrap_samples=200")
     assert done.returncode == 0, done.stderr
     scores = json.loads((out / "scores.json").read_text())
     assert scores["bertscore"]["f1"] == pytest.approx(0.5, abs=1e-5)
@@ -117,7 +110,8 @@ def test_a_captioner_is_scored_and_compared(captioner_folder: Path, sounds: Path
         tmp_path / "theirs.csv", ["file_name", "caption_predicted"], *([name, text] for name, _, text in rows)
     )
     out = tmp_path / "out"
-    done = command(
+    done = run(
+        "evaluate",
         *(f"captioner={captioner_folder}", "data=folder", f"data.root={sounds}", f"against={theirs}", f"out={out}"),
         *("metrics=[bertscore,rouge_l]", "caption_metrics.java=no-such-java", "bootstrap_samples=100"),
     )
@@ -153,8 +147,11 @@ def test_a_captioner_is_scored_and_compared(captioner_folder: Path, sounds: Path
         (["captions=captions.csv", "out=."], "got captions=captions.csv and out=., which would overwrite it"),
     ],
 )
-def test_bad_calls_end_in_a_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = command(*arguments, cwd=tmp_path)
+def test_bad_calls_end_in_a_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("evaluate", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

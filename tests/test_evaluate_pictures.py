@@ -10,6 +10,7 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+import programs
 import pytest
 import soundfile
 from conftest import SENTENCES, tone
@@ -47,18 +48,11 @@ def out(
     with (sounds / "theirs.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["file_name", "caption_predicted"], *([row[0], row[2]] for row in rows)])
     folder = tmp_path_factory.mktemp("evaluation")
-    command = [
-        sys.executable,
-        "-m",
-        "a2i.evaluate",
-        f"captioner={captioner_folder}",
-        "data=folder",
-        f"data.root={sounds}",
-    ]
-    command += [f"against={sounds / 'theirs.csv'}", f"image={painter_folder}", "image.steps=2", f"out={folder}"]
-    command += [f"clip.model={clip_folder}", f"clap.model={clap_folder}", "bootstrap_samples=100", "logger=wandb"]
-    command += ["metrics=[rouge_l,clip_score,audio_image_similarity,blame]", "caption_metrics.java=no-such-java"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    given = [f"captioner={captioner_folder}", "data=folder", f"data.root={sounds}"]
+    given += [f"against={sounds / 'theirs.csv'}", f"image={painter_folder}", "image.steps=2", f"out={folder}"]
+    given += [f"clip.model={clip_folder}", f"clap.model={clap_folder}", "bootstrap_samples=100", "logger=wandb"]
+    given += ["metrics=[rouge_l,clip_score,audio_image_similarity,blame]", "caption_metrics.java=no-such-java"]
+    done = programs.run("evaluate", *given)
     assert done.returncode == 0, done.stderr
     assert "who failed: " in done.stdout
     assert f"wandb sync {folder}" in done.stdout

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import soundfile
 import yaml
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
+from programs import run
 from test_configs import compose
 
 from a2i.captioner import Captioner
@@ -87,11 +87,8 @@ def sweep(folder: Path, hub: Path, *data: str) -> None:
     """All three, one after another in one process."""
     parts = {"encoder": "ast", "decoder": "gpt2", "tokenizer": "gpt2"}
     models = [f"model.{part}.pretrained={hub / name}" for part, name in parts.items()]
-    command = [sys.executable, "-m", "a2i.train", "-m", f"experiment={','.join(EXPERIMENTS)}", *data, *models, *QUICK]
-    command.append(f"hydra.sweep.dir={folder}")
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    several = f"experiment={','.join(EXPERIMENTS)}"
+    done = run("train", "-m", several, *data, *models, *QUICK, f"hydra.sweep.dir={folder}")
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -2,9 +2,6 @@
 
 import csv
 import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from conftest import SENTENCES, make_captioner, tone
+from programs import run
 
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
@@ -87,16 +85,13 @@ def test_what_would_be_wrong_is_refused(tokenizer: CaptionTokenizer, tmp_path: P
 
 
 def losses(folder: Path, *arguments: str) -> list[float]:
-    command = [
-        *(sys.executable, "-m", "a2i.train", "experiment=mini", "data=folder", f"data.root={folder}"),
+    done = run(
+        *("train", "experiment=mini", "data=folder", f"data.root={folder}"),
         *("model.encoder.channels=[4,8]", "model.decoder.config={n_embd:32,n_layer:1,n_head:2,n_positions:60}"),
         *("model.tokenizer.vocab_size=300", "trainer=cpu", "trainer.enable_model_summary=false", "logger=csv"),
         *("trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.check_val_every_n_epoch=2", "bertscore=null"),
         *("loader.augment=null", "loader.batch_size=4", "training.augment=null", "training.label_loss=0"),
         *("training.labels_first=0", "training.freeze_encoder=true", *arguments),
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (metrics,) = Path(arguments[0].partition("=")[2]).rglob("metrics.csv")

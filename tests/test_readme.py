@@ -1,14 +1,17 @@
 """The README's commands are real: they are read from it, and run in its order."""
 
+import contextlib
 import os
 import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
+import programs
 import pytest
 
 import a2i
@@ -41,10 +44,11 @@ LESS = {
 
 @dataclass(frozen=True)
 class Command:
-    """A command line of the README, in its words, with what the README shows as its output."""
+    """A command line of the README, in its words, with what the README shows as its output and the heading it is under."""
 
     words: tuple[str, ...]
     shown: tuple[str, ...]
+    heading: str
 
     def __str__(self) -> str:
         return shlex.join(self.words)
@@ -72,13 +76,26 @@ class Command:
 def commands() -> list[Command]:
     """Every command line in the README's shell blocks, continued lines joined, in their order."""
     found: list[Command] = []
-    for block in re.findall(r"```(?:bash|console)\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL):
+    for heading, block in blocks("bash|console"):
         for line in block.replace("\\\n", " ").splitlines():
             if re.match(r"(\$ )?(make|python|pip|git|wandb|torchrun) ", line):
-                found.append(Command(tuple(shlex.split(line.removeprefix("$ "), comments=True)), ()))
+                found.append(Command(tuple(shlex.split(line.removeprefix("$ "), comments=True)), (), heading))
             elif found:
-                found[-1] = Command(found[-1].words, (*found[-1].shown, line))
+                found[-1] = replace(found[-1], shown=(*found[-1].shown, line))
     return found
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """The README's blocks in a language, each after the heading it is under."""
+    pattern = rf"^## (.+?)$|```(?:{language})\n(.*?)```"
+    heading, found = "", []
+    for match in re.finditer(pattern, README.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE):
+        heading = match[1] or heading
+        found += [(heading, match[2])] if match[2] else []
+    return found
+
+
+HEADINGS = [*dict.fromkeys(heading for heading, _ in blocks("bash|console|python"))]
 
 
 def test_it_is_short_and_names_the_two_commands() -> None:
@@ -101,15 +118,9 @@ class Newcomer:
         # HF_HUB_OFFLINE: without a network every request would be tried five times before it is given up.
         self.environment = {**bare, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
 
-    def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+    def run(self, words: list[str]) -> "subprocess.CompletedProcess[str]":
         if words[0] == "make":
-            # What it would run, with the Python that tests, where everything is installed already.
-            dry = ["make", "--dry-run", words[1], "STAMP=Makefile", f"RUN={shlex.quote(sys.executable)}"]
-            asked = subprocess.run(
-                dry, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True
-            )
-            lines = asked.stdout.splitlines()
-            done = [self.run(shlex.split(line)) for line in lines]
+            done = [self.run(line) for line in self.made_by(words[1])]
             failed = [one for one in done if one.returncode]
             return failed[0] if failed else done[-1]
         command = [sys.executable if words[0] == "python" else words[0], *words[1:]]
@@ -117,13 +128,35 @@ class Newcomer:
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=3_600
         )
 
+    def made_by(self, target: str) -> list[list[str]]:
+        """What `make` would run, with the Python that tests, where everything is installed already."""
+        dry = ["make", "--dry-run", target, "STAMP=Makefile", f"RUN={shlex.quote(sys.executable)}"]
+        asked = subprocess.run(dry, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True)
+        return [shlex.split(line) for line in asked.stdout.splitlines()]
 
-def follow(newcomer: Newcomer, less: bool) -> None:
-    """Run the README's commands in their order, and its Python where it stands."""
+    def run_here(self, words: list[str]) -> "subprocess.CompletedProcess[str]":
+        """The same for a program of a2i, in this process."""
+        with contextlib.chdir(self.folder):
+            return programs.run(words[2].removeprefix("a2i."), *words[3:], environment=self.environment)
+
+
+def follow(newcomer: Newcomer, heading: str | None = None) -> None:
+    """Run the README's commands in their order, and its Python where it stands.
+
+    Args:
+        newcomer: who runs them.
+        heading: under which they are. They do less then, and what is called there a second time runs in this process, where
+            nothing is loaded anew. None for all commands, as printed.
+    """
+    called: set[str] = set()
     for command in commands():
-        if str(command) == "make test" or command.words[0] == "pip":
+        if heading not in (None, command.heading) or str(command) == "make test" or command.words[0] == "pip":
             continue
-        done = newcomer.run(command.less() if less else list(command.words))
+        again, begun = command.entry in called, time.monotonic()
+        called |= {command.entry} - {""}
+        words = list(command.words) if heading is None else command.less()
+        done = newcomer.run_here(words) if again and heading is not None else newcomer.run(words)
+        print(f"{time.monotonic() - begun:.0f} s, status {done.returncode}: {command}", flush=True)
         said = f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         assert "Traceback" not in done.stdout + done.stderr, said
         if command.lacking and "A2I_REAL_DATA" not in newcomer.environment:
@@ -134,23 +167,28 @@ def follow(newcomer: Newcomer, less: bool) -> None:
         if command.entry == "infer":
             shown = [line.rpartition(" (")[0] for line in command.shown if line.endswith("sure)")]
             assert shown == [line for line in shown if line in done.stdout], said
-    for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL):
-        done = newcomer.run(["python", "-c", block])
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
+    for where, block in blocks("python"):
+        if heading in (None, where):
+            done = newcomer.run(["python", "-c", block])
+            assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name != "posix", reason="needs make")
-def test_its_commands_run_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As printed, but for what makes some of them do less."""
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_its_commands_run_in_its_order(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, but for what makes some of them do less; by one who has the sounds of `make demo`."""
     monkeypatch.delenv("A2I_REAL_DATA", raising=False)
-    follow(Newcomer(tmp_path / "a2i"), less=True)
+    newcomer = Newcomer(tmp_path / "a2i")
+    if heading != HEADINGS[0]:
+        newcomer.run_here(newcomer.made_by("demo")[0])
+    follow(newcomer, heading)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
 def test_its_commands_run_as_printed(tmp_path: Path) -> None:
-    follow(Newcomer(tmp_path / "a2i"), less=False)
+    follow(Newcomer(tmp_path / "a2i"))
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -18,12 +18,15 @@ import soundfile
 import torch
 import yaml
 from conftest import listen_to_ctrl_c
+from lightning.pytorch import Trainer
+from programs import run
 from safetensors.torch import load_file
 
 from a2i.captioner import Captioner
 from a2i.metrics.captions import score_captions
 from a2i.paths import CONF
 from a2i.train import start
+from a2i.training.callbacks import RandomStates
 from a2i.training.curves import read_metrics
 from a2i.training.run_folder import held, saved_settings
 
@@ -62,18 +65,11 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# One thread: sums over several come out in another order, and a run stopped and resumed is held against one that was not.
-ENVIRONMENT = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "WANDB_MODE": "offline"}
 
 
 def train(*arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "a2i.train", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**ENVIRONMENT, **environment},
-    )
+    done = run("train", *arguments, environment={**ENVIRONMENT, **environment})
     if check:
         assert done.returncode == 0, done.stderr
     return done
@@ -149,16 +145,9 @@ def test_the_captioner_folder_is_the_best_checkpoint(run_folder: Path) -> None:
 def test_train_equals_evaluate(run_folder: Path, recordings: Path, tmp_path: Path) -> None:
     """BERTScore of the captioner folder, without Lightning, is the one that its validation logged."""
     arguments = ["data=folder", f"data.root={recordings}", f"captioner={run_folder / 'captioner'}", "split=val"]
-    command = [
-        sys.executable,
-        "-m",
-        "a2i.evaluate",
-        *arguments,
-        f"out={tmp_path}",
-        "decoding.num_beams=1",
-        "decoding.num_candidates=1",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    decoding = ["decoding.num_beams=1", "decoding.num_candidates=1"]
+    done = run("evaluate", *arguments, *decoding, f"out={tmp_path}", "metrics=[bertscore]")
+    assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())["bertscore"]
     assert scores["f1"] == pytest.approx(
         max(value for _, value in read_metrics(run_folder)["val/bertscore_f1"]), abs=1e-5
@@ -168,11 +157,11 @@ def test_train_equals_evaluate(run_folder: Path, recordings: Path, tmp_path: Pat
 
 
 def test_the_wandb_run_can_be_read_back(run_folder: Path) -> None:
-    (run,) = (run_folder / "wandb").glob("offline-run-*")
-    assert run.name.endswith((run_folder / "wandb_run.txt").read_text().strip())
-    assert list(run.rglob("media/table/val/captions*.json"))
+    (piece,) = (run_folder / "wandb").glob("offline-run-*")
+    assert piece.name.endswith((run_folder / "wandb_run.txt").read_text().strip())
+    assert list(piece.rglob("media/table/val/captions*.json"))
     records = subprocess.run(
-        [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(run)],
+        [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(piece)],
         capture_output=True,
         text=True,
         check=True,
@@ -196,21 +185,6 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 FAST = ["bertscore=null", "logger=csv", "loader.captions=random"]
-# `python -m a2i.train`, but Ctrl-C comes at an exact place of an exact step.
-STOPPED = """
-import os, signal
-from a2i.training.callbacks import RandomStates
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
-def stop(self, trainer, *_):
-    if trainer.global_step == {step} and not trainer.sanity_checking:
-        os.kill(os.getpid(), signal.SIGINT)
-
-RandomStates.{place} = stop
-from a2i.train import main
-main()
-"""
 
 
 @pytest.mark.parametrize(
@@ -224,14 +198,26 @@ main()
     ids=["with a worker", "in a step", "in an epoch's last step", "in a validation"],
 )
 def test_resuming_continues_the_same_run(
-    recordings: Path, whole: Path, tmp_path: Path, place: str, step: int, saved: int, more: list[str]
+    recordings: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    step: int,
+    saved: int,
+    more: list[str],
 ) -> None:
     """Weights, logged losses and validations come out as if the run had never been stopped; dropout and masks are random."""
+
+    def stop(_: RandomStates, trainer: Trainer, *__: object) -> None:
+        """Ctrl-C comes at an exact place of an exact step."""
+        if trainer.global_step == step and not trainer.sanity_checking:
+            signal.raise_signal(signal.SIGINT)
+
     folder = tmp_path / "stopped"
-    command = [sys.executable, "-c", STOPPED.format(place=place, step=step), *WHOLE, f"data.root={recordings}", *more]
-    stopped = subprocess.run(
-        [*command, f"hydra.run.dir={folder}"], capture_output=True, text=True, check=False, env=ENVIRONMENT
-    )
+    with monkeypatch.context() as patched:
+        patched.setattr(RandomStates, place, stop)
+        stopped = train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", *more, check=False)
     assert stopped.returncode == 130, stopped.stderr
     assert not (folder / "captioner").exists()
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == saved
@@ -509,7 +495,9 @@ def test_two_ranks_learn_and_validate_each_clip_once(recordings: Path, tmp_path:
     """Six clips in batches of two are three batches for two ranks: one is had twice, and counted once."""
     folder = tmp_path / "run"
     two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.max_epochs=2", "loader.batch_size=2", "logger=csv"]
-    train(*SMALL, f"data.root={recordings}", f"hydra.run.dir={folder}", *two)
+    command = [sys.executable, "-m", "a2i.train", *SMALL, f"data.root={recordings}", f"hydra.run.dir={folder}", *two]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
     with (folder / "captions" / "epoch_0001.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len({row["file_name"] for row in rows}) == 6

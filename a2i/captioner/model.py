@@ -25,7 +25,6 @@ from a2i.features import FeatureSettings, LogMel, side_by_side
 class Captioner(nn.Module):
     """Captions waveforms."""
 
-
     def __init__(
         self,
         encoder: Encoder,

@@ -153,6 +153,10 @@ class CaptionModel(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    def to(self, device: Any) -> Any:
+        """Move the weights to a device."""
+        ...
+
     def decoding_with(self, **changes: Any) -> "Decoding":
         """`decoding` with some values changed; None leaves a value as it is.
 
