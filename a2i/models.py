@@ -44,14 +44,14 @@ def load_captioner(
         f"{Captioner.__module__}.Captioner": _from_folder,
         "a2i.captioner.audio_language.AudioLanguageCaptioner": _audio_language,
     }
-    settings = dict(captioner)
+    settings = captioner | ({} if dtype is None else {"dtype": dtype})
     target = settings.pop("_target_", None)
     if target not in kinds:
         raise ValueError(
             f"got a captioner with _target_={target!r}; expected {' or '.join(kinds)}: build any other and give the object"
         )
     try:
-        return kinds[target](device=device, dtype=dtype, **settings)
+        return kinds[target](device=device, **settings)
     except TypeError as error:
         raise ValueError(f"{target}: {error}; expected settings as in conf/captioner") from error
 
@@ -103,7 +103,7 @@ def captioner_folder(source: str | Path) -> Path:
     return _download(place) if isinstance(place, str) else place
 
 
-def _from_folder(folder: str | Path, device: torch.device, dtype: str | None) -> Captioner:
+def _from_folder(folder: str | Path, device: torch.device, dtype: str | None = None) -> Captioner:
     place = captioner_folder(folder)
     try:
         captioner = Captioner.load(place, device)
@@ -115,11 +115,11 @@ def _from_folder(folder: str | Path, device: torch.device, dtype: str | None) ->
     return captioner
 
 
-def _audio_language(device: torch.device, dtype: str | None, **settings: Any) -> "AudioLanguageCaptioner":
+def _audio_language(**settings: Any) -> "AudioLanguageCaptioner":
     # Not before it is asked for: it takes a second of its own to import.
     from a2i.captioner.audio_language import AudioLanguageCaptioner
 
-    return AudioLanguageCaptioner(**settings | ({} if dtype is None else {"dtype": dtype}), device=device)
+    return AudioLanguageCaptioner(**settings)
 
 
 def _download(repository: str) -> Path:
