@@ -46,12 +46,14 @@ def load_captioner(
     }
     settings = captioner | ({} if dtype is None else {"dtype": dtype})
     target = settings.pop("_target_", None)
-    if target not in kinds:
+    made: Any = kinds.get(target) or plugins.part(target)
+    if made is None:
         raise ValueError(
-            f"got a captioner with _target_={target!r}; expected {' or '.join(kinds)}: build any other and give the object"
+            f"got a captioner with _target_={target!r}; expected {' or '.join(kinds)}{plugins.not_allowed(str(target))}: build"
+            " any other and give the object"
         )
     try:
-        return kinds[target](device=device, **settings)
+        return made(device=device, **settings)
     except TypeError as error:
         raise ValueError(f"{target}: {error}; expected settings as in conf/captioner") from error
 
@@ -83,7 +85,8 @@ def load_painter(
     made: Any = Painter if target == expected else plugins.part(target)
     if made is None:
         raise ValueError(
-            f"got a picture model with _target_={target!r}; expected {expected}: build any other and give the object"
+            f"got a picture model with _target_={target!r}; expected {expected}{plugins.not_allowed(str(target))}: build any"
+            " other and give the object"
         )
     try:
         return made(**settings, device=device)

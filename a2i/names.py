@@ -64,7 +64,7 @@ def folder_or_hub_id(source: str | Path, group: str) -> Path | str:
     if isinstance(source, str) and is_place(source):
         return source
     near = get_close_matches(str(source), plugins.choices(group), 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f"; did you mean {near[0]}?" if near else plugins.offer(group, str(source))
     raise FileNotFoundError(
         f"got {source}, which is no folder here; expected one of {', '.join(plugins.choices(group))}, a folder, or a Hub id"
         f" (OWNER/NAME){hint}"

@@ -23,6 +23,7 @@ EXPERIMENTS = [*choices("experiment"), *(f"study/{name}" for name in choices("ex
 WITHOUT_DEFAULT = {
     "data=folder": ("data.root=somewhere",),
     "image=folder": ("image.model=somewhere",),
+    "captioner=folder": ("captioner.folder=somewhere",),
     "model=default": ("model/encoder=cnn_mini", "model/decoder=gru_mini"),
 }
 NO_GPU = ("trainer=gpu", "trainer=ddp")  # are not built here
