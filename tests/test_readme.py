@@ -55,6 +55,8 @@ class Command:
 
     @property
     def entry(self) -> str:
+        if self.words[0] == "a2i":
+            return "infer"
         return self.words[2].removeprefix("a2i.") if self.words[:2] == ("python", "-m") else ""
 
     @property
@@ -78,7 +80,7 @@ def commands() -> list[Command]:
     found: list[Command] = []
     for heading, block in blocks("bash|console"):
         for line in block.replace("\\\n", " ").splitlines():
-            if re.match(r"(\$ )?(make|python|pip|git|wandb|torchrun) ", line):
+            if re.match(r"(\$ )?(make|python|a2i|pip|git|wandb|torchrun) ", line):
                 found.append(Command(tuple(shlex.split(line.removeprefix("$ "), comments=True)), (), heading))
             elif found:
                 found[-1] = replace(found[-1], shown=(*found[-1].shown, line))
@@ -123,7 +125,8 @@ class Newcomer:
             done = [self.run(line) for line in self.made_by(words[1])]
             failed = [one for one in done if one.returncode]
             return failed[0] if failed else done[-1]
-        command = [sys.executable if words[0] == "python" else words[0], *words[1:]]
+        programs_here = {"python": [sys.executable], "a2i": [sys.executable, "-m", "a2i"]}
+        command = [*programs_here.get(words[0], words[:1]), *words[1:]]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=3_600
         )
@@ -155,7 +158,8 @@ def follow(newcomer: Newcomer, heading: str | None = None) -> None:
         again, begun = command.entry in called, time.monotonic()
         called |= {command.entry} - {""}
         words = list(command.words) if heading is None else command.less()
-        done = newcomer.run_here(words) if again and heading is not None else newcomer.run(words)
+        here = again and heading is not None and words[0] == "python"
+        done = newcomer.run_here(words) if here else newcomer.run(words)
         print(f"{time.monotonic() - begun:.0f} s, status {done.returncode}: {command}", flush=True)
         said = f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         assert "Traceback" not in done.stdout + done.stderr, said
