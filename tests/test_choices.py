@@ -142,7 +142,7 @@ def test_a_tokenizer_that_a_checkpoint_does_not_know_is_refused(hub: Path, tmp_p
     def build(**tokenizer: Any) -> Captioner:
         return build_captioner({**model, "tokenizer": {**model["tokenizer"], **tokenizer}}, CLIPS)
 
-    with pytest.raises(ValueError, match=r"learnt here; .*set model/tokenizer=checkpoint"):
+    with pytest.raises(ValueError, match=r"a tokenizer to be trained; .*set model/tokenizer=checkpoint"):
         build(pretrained=None, kind="words")
     CaptionTokenizer.train(SENTENCES, 300).save(tmp_path / "other")
     with pytest.raises(ValueError, match=r"which has other tokens; .*set model/tokenizer=checkpoint"):

@@ -143,7 +143,7 @@ def test_a_captioner_is_scored_and_compared(captioner_folder: Path, sounds: Path
     [
         ([], "expected either"),
         (["captions=gone.csv"], "no caption table"),
-        (["captioner=x", "metrics=[bleu]"], "got metrics=['bleu']; expected some of bertscore, bleu_1"),
+        (["captioner=mini", "metrics=[bleu]"], "got metrics=['bleu']; expected some of bertscore, bleu_1"),
         (["captions=captions.csv", "out=."], "got captions=captions.csv and out=., which would overwrite it"),
     ],
 )

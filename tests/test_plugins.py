@@ -18,6 +18,7 @@ from conftest import tone
 from a2i import infer, plugins, train
 from a2i.captioner import decoders, encoders
 from a2i.compose import build, target_class
+from a2i.metrics import registry as metrics
 from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
 
@@ -57,7 +58,9 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(plugins.VARIABLE, "")
     monkeypatch.setattr(plugins, "_allowed", {})
     for registry in (encoders._encoders, decoders._decoders):
+        registry.names()  # a2i's own are there before, and so after
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    monkeypatch.setattr(metrics, "_METRICS", dict(metrics._METRICS))
     known = set(sys.modules)
     yield
     for name in set(sys.modules) - known:
