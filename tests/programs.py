@@ -20,6 +20,8 @@ from unittest.mock import patch
 import torch
 from hydra.core.singleton import Singleton
 
+import a2i.compose  # noqa: F401  # registers with Hydra, whose state is put back after each program
+
 
 def run(name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> "CompletedProcess[str]":
     """What `python -m a2i.NAME ARGUMENTS` gives and prints.
