@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
+from a2i.captioner.decoding import Decoding
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, checked, fitting, one_line, plain
 from a2i.machine import begin_program
@@ -234,8 +235,6 @@ def check(settings: dict[str, Any]) -> InferSettings:
     if settings["audio"] is None:
         raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
     made = checked(InferSettings, settings)
-    from a2i.captioner.decoders import Decoding  # here: --help and what is wrong above need not wait for torch
-
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
     return made
 

@@ -16,8 +16,8 @@ import soundfile
 import torch
 
 from a2i.captioner import Captioner
-from a2i.captioner.decoders import Decoding
 from a2i.captioner.decoders.gpt2 import GPT2Decoder
+from a2i.captioner.decoding import Decoding
 from a2i.captioner.encoders.ast import ASTEncoder
 from a2i.captioner.encoders.cnn import CNNEncoder
 from a2i.captioner.text import CaptionTokenizer

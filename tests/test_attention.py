@@ -10,7 +10,7 @@ from torch import Tensor
 
 from a2i.captioner import decoders
 from a2i.captioner.attention import Sharing
-from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 
 SETTINGS = {
     "gpt2": {"config": TINY_GPT2},

@@ -15,11 +15,12 @@ from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel
 
 from a2i.metrics import Inputs, Score
-from a2i.metrics.captions import score_captions, tokenize_without_java
+from a2i.metrics.captions import score_captions
 from a2i.metrics.fense import FLUENCY_FILE
 from a2i.metrics.java import coco_folder, start_java
 from a2i.metrics.parts import MissingError, Parts, Tokens
 from a2i.metrics.registry import compute
+from a2i.metrics.tokens import tokenize_without_java
 
 PREDICTED = [
     "A dog barks loudly, while rain falls on the roof.",
@@ -196,7 +197,7 @@ def test_the_rule_in_place_of_the_treebank_tokenizer(sentence: str, tokens: str)
 
 @needs_java
 def test_the_rule_equals_the_treebank_tokenizer_on_clotho(real_data: Path) -> None:
-    from a2i.metrics.captions import tokenize
+    from a2i.metrics.tokens import tokenize
 
     with (real_data / "clotho" / "clotho_captions_evaluation.csv").open(newline="", encoding="utf-8") as file:
         captions = [row[f"caption_{n}"] for row in csv.DictReader(file) for n in range(1, 6)]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from a2i.captioner import decoders
-from a2i.captioner.decoders import Decoding
 from a2i.captioner.decoders.transformer import _sinusoids
+from a2i.captioner.decoding import Decoding
 
 VOCABULARY, BOS, EOS = 60, 0, 5
 SMALL = {

@@ -12,7 +12,7 @@ from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
 from torch import Tensor
 
 from a2i.captioner import Captioner, decoders, encoders
-from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.features import FeatureSettings
 

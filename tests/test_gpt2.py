@@ -6,8 +6,8 @@ import torch
 from conftest import TINY_GPT2
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from a2i.captioner.decoders import Decoding
 from a2i.captioner.decoders.gpt2 import GPT2Decoder
+from a2i.captioner.decoding import Decoding
 
 VOCABULARY, BOS = 60, 0
 

@@ -10,7 +10,7 @@ from conftest import make_captioner, tone
 
 from a2i.captioner import Captioner
 from a2i.captioner.audio_language import AudioLanguageCaptioner
-from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 from a2i.captioner.protocols import CaptionModel
 from a2i.captioner.text import CaptionTokenizer
 

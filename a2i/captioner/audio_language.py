@@ -14,7 +14,7 @@ from torch import Tensor
 from a2i.audio import SAMPLE_RATE
 from a2i.audio.waveforms import check
 from a2i.captioner.candidates import Candidate, best_first, distinct
-from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 
 MODEL_TYPE = "qwen2_audio"
 SHORTEST = (

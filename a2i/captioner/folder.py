@@ -22,7 +22,7 @@ from a2i import plugins
 from a2i.captioner import decoders, encoders
 from a2i.captioner.candidates import Calibration
 from a2i.captioner.cleaning import Lexicon
-from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.features import FeatureSettings
 

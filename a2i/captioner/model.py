@@ -15,7 +15,7 @@ from a2i.audio.waveforms import check
 from a2i.captioner.bridge import Bridged, BridgeKind, make_bridge
 from a2i.captioner.candidates import Calibration, Candidate, best_first, distinct
 from a2i.captioner.cleaning import Lexicon
-from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 from a2i.captioner.folder import WEIGHTS_FILE, check_finite, read, standing, write
 from a2i.captioner.protocols import Decoder, Encoder
 from a2i.captioner.text import IGNORE, CaptionTokenizer, TokenBatch

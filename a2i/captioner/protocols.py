@@ -12,16 +12,14 @@ whose `_target_` is the class, and `model/encoder=mine`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from a2i.captioner.candidates import Candidate
-
-if TYPE_CHECKING:
-    from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 
 
 class Part(Protocol):
@@ -114,7 +112,7 @@ class Decoder(Part, Protocol):
         states_mask: Tensor,
         bos_id: int,
         eos_id: int,
-        decoding: "Decoding",
+        decoding: Decoding,
         use_cache: bool = True,
     ) -> Tensor:
         """Find captions; several threads may call this at once.
@@ -148,7 +146,7 @@ class CaptionModel(Protocol):
 
     name: str
     licence: str | None
-    decoding: "Decoding"
+    decoding: Decoding
 
     @property
     def device(self) -> torch.device: ...
@@ -157,7 +155,7 @@ class CaptionModel(Protocol):
         """Move the weights to a device."""
         ...
 
-    def decoding_with(self, **changes: Any) -> "Decoding":
+    def decoding_with(self, **changes: Any) -> Decoding:
         """`decoding` with some values changed; None leaves a value as it is.
 
         Raises:

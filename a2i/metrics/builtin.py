@@ -9,8 +9,9 @@ import numpy as np
 
 from a2i.metrics.captions import bleu, cider_d, rouge_l
 from a2i.metrics.fense import fluency_error, penalised, sentence_similarity
+from a2i.metrics.inputs import Inputs
 from a2i.metrics.java import meteor, spice
-from a2i.metrics.parts import INSTALL, Inputs, MissingError, Parts, Score, Tokens
+from a2i.metrics.parts import INSTALL, MissingError, Parts, Score, Tokens
 from a2i.metrics.registry import Metric, Value, compute, register
 
 

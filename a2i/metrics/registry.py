@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from a2i.metrics.parts import INSTALL, Inputs, MissingError, Score
+from a2i.metrics.inputs import Inputs
+from a2i.metrics.parts import INSTALL, MissingError, Score
 
 Direction = Literal["max", "min"]
 # What validation has not: pictures, sounds, and models other than those that a metric loads by itself.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from a2i.metrics.counts import Counts
+from a2i.metrics.inputs import Inputs
 from a2i.metrics.intervals import Interval, bootstrap, bootstrap_of, paired, swap_test
-from a2i.metrics.parts import Inputs, Parts, Score, Tally
+from a2i.metrics.parts import Parts, Score, Tally
 from a2i.metrics.provenance import settings_hash
 from a2i.metrics.registry import Metric, choices, columns, compute, registered
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from a2i.captioner import Captioner, decoders, encoders
 from a2i.captioner.cleaning import Lexicon
-from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build
 from a2i.data import NAMELESS, Clip

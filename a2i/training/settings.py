@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from a2i.captioner.decoders import Decoding
+from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build, check_targets, fitting, target_class
 from a2i.features import FeatureSettings

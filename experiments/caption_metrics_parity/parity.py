@@ -20,8 +20,9 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from a2i.metrics.captions import score_captions, tokenize_without_java
+from a2i.metrics.captions import score_captions
 from a2i.metrics.parts import Parts, Score
+from a2i.metrics.tokens import tokenize_without_java
 
 BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 

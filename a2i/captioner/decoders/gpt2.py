@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from a2i.captioner.attention import Sharing, cache
-from a2i.captioner.decoders import Decoding, register, search
+from a2i.captioner.decoders import register, search
+from a2i.captioner.decoding import Decoding
 
 NEW = ("crossattention", "ln_cross_attn")  # parts of the names of the weights that no GPT-2 checkpoint has
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import Cache, GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 
-from a2i.captioner.decoders import Decoding, register, search
+from a2i.captioner.decoders import register, search
+from a2i.captioner.decoding import Decoding
 
 
 @register

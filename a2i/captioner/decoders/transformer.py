@@ -13,7 +13,8 @@ from transformers import GenerationConfig, TrOCRConfig, TrOCRForCausalLM
 from transformers.activations import ACT2FN
 
 from a2i.captioner.attention import Sharing, cache
-from a2i.captioner.decoders import Decoding, register, search
+from a2i.captioner.decoders import register, search
+from a2i.captioner.decoding import Decoding
 
 
 @register

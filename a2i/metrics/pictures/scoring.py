@@ -7,7 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from a2i import audio
-from a2i.metrics.parts import Inputs, MissingError, Score
+from a2i.metrics.inputs import Inputs
+from a2i.metrics.parts import MissingError, Score
 from a2i.metrics.pictures.attribution import blame_pictures
 from a2i.metrics.pictures.clipscore import score_pictures
 from a2i.metrics.pictures.ranking import retrieval
