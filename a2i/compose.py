@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
-from a2i.data import Source
+from a2i.data import DataSet
 from a2i.names import PLACE
 
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build, beside the user's plug-ins
@@ -325,9 +325,9 @@ def _built(value: Any) -> Any:
     return value
 
 
-def prepared(data: dict[str, Any]) -> Source:
+def prepared_data_set(data: dict[str, Any]) -> DataSet:
     """Build and prepare a source, one process at a time: ranks and jobs of a sweep all come here, and may come together."""
-    source: Source = build(data)
+    source: DataSet = build(data)
     with ExitStack() as stack:
         for root in sorted(_roots(data)):
             stack.enter_context(_alone(Path(root)))

@@ -24,7 +24,7 @@ from a2i.compose import check_out, checked, fitting, one_line, plain
 from a2i.machine import begin_program
 from a2i.names import EMBEDDED, MINI, PLACE, name_of
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
-from a2i.results import FILE, KEPT, Results, Settings, settings_of
+from a2i.results import FILE, KEPT, ResultsFile, RowSettings, settings_of
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
@@ -37,8 +37,8 @@ NO_MORE = frozenset(
 def infer(
     a2i: "AudioToImage",
     sounds: Sequence[Path],
-    results: Results,
-    settings: Settings,
+    results: ResultsFile,
+    settings: RowSettings,
     seed: int,
     decoding: dict[str, Any],
     batch_size: int = 1,
@@ -125,7 +125,7 @@ def _line(error: Exception) -> str:
     return message if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {message}"
 
 
-def write_results(rows: Iterator[dict[str, Any]], results: Results, count: int) -> int:
+def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: int) -> int:
     """Keep each result as soon as it is there, so that an interruption loses none, then show it, with a progress bar.
 
     Returns:
@@ -290,7 +290,9 @@ def run(settings: InferSettings) -> int:
         say(line)
     out = Path(settings.out)
     wanted = _settings_of(settings)
-    with Results(out, lambda: say(f"another process writes to {out}; waiting for it to end", error=True)) as results:
+    with ResultsFile(
+        out, lambda: say(f"another process writes to {out}; waiting for it to end", error=True)
+    ) as results:
         for note in results.notes:
             say(note)
         # No models are loaded before it is known that they are needed, nor while another process has the folder.
@@ -310,7 +312,7 @@ def run(settings: InferSettings) -> int:
     return failed
 
 
-def _settings_of(settings: InferSettings) -> Settings:
+def _settings_of(settings: InferSettings) -> RowSettings:
     """What decides a caption and a picture; not what changes no more than the rounding of sums."""
     own = PLACE["captioner"] not in settings.captioner  # not a folder alone
     caption = {

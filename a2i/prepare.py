@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from a2i.command_line import entry_point
-from a2i.compose import check_targets, fitting, plain, prepared
+from a2i.compose import check_targets, fitting, plain, prepared_data_set
 from a2i.machine import begin_program
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def count(data: dict[str, Any], splits: list[str]) -> list["Clip"]:
     from rich.table import Table
 
     table, every = Table("split", "clips", "captions", "hours"), []
-    source = prepared(data)
+    source = prepared_data_set(data)
     for split in splits:
         clips = source.clips(split)
         seconds = sum(clip.seconds() for clip in clips)

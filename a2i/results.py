@@ -36,21 +36,21 @@ STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what a program was give
 
 
 @dataclass(frozen=True)
-class Settings:
+class RowSettings:
     """What decides a row beside the sound, as short hashes; `image` is None where no picture is asked for."""
 
     caption: str
     image: str | None
 
 
-def settings_of(caption: dict[str, Any], image: dict[str, Any] | None) -> Settings:
+def settings_of(caption: dict[str, Any], image: dict[str, Any] | None) -> RowSettings:
     """Hashes of settings. A local folder among the values counts by what is in it, wherever it lies.
 
     Args:
         caption: what decides the caption, as JSON has it.
         image: what decides the picture beside the caption; None for no picture.
     """
-    return Settings(_hash(caption), None if image is None else _hash(image))
+    return RowSettings(_hash(caption), None if image is None else _hash(image))
 
 
 def _hash(settings: dict[str, Any]) -> str:
@@ -88,7 +88,7 @@ class _Row:
     failed: bool
     image: str | None
     image_bytes: int | None
-    settings: Settings
+    settings: RowSettings
     bytes: int | None
     modified: int | None
     sha256: str | None
@@ -146,10 +146,10 @@ def caseless(name: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
-class Results:
+class ResultsFile:
     """The results in a folder, which belong to this process while they are open.
 
-    >>> with Results(Path("out")) as results:
+    >>> with ResultsFile(Path("out")) as results:
     ...     results.add(row)
 
     Args:
@@ -172,7 +172,7 @@ class Results:
         self._made = False
         self._is_ours = True  # nothing else wrote into the file
 
-    def __enter__(self) -> "Results":
+    def __enter__(self) -> "ResultsFile":
         from filelock import FileLock, Timeout
 
         try:
@@ -248,7 +248,7 @@ class Results:
                 digest = _digest(sound)
         return {"name": name, "bytes": size, "modified": modified, "sha256": digest}
 
-    def has(self, sound: Path, settings: Settings) -> bool:
+    def has(self, sound: Path, settings: RowSettings) -> bool:
         """Whether what is asked is there: no error, the same settings, the sound unchanged, and the picture whole."""
         key = self.key(sound)
         row = self._rows.get(key) if key else None
@@ -392,7 +392,7 @@ class Results:
 
 def _holds(before: _Row, failed: dict[str, Any]) -> bool:
     """Whether an earlier row answers what was asked, of the same sound as far as one can know, where a later one failed."""
-    asked = Settings(failed["caption_settings"], failed["image_settings"])
+    asked = RowSettings(failed["caption_settings"], failed["image_settings"])
     return (
         not before.failed
         and before.settings.caption == asked.caption
@@ -430,7 +430,7 @@ def _row_of(row: dict[str, Any], offset: int, length: int) -> _Row:
         failed=row["error"] is not None,
         image=Path(image).name if image else None,
         image_bytes=row.get("image_bytes"),
-        settings=Settings(str(row.get("caption_settings")), row.get("image_settings")),
+        settings=RowSettings(str(row.get("caption_settings")), row.get("image_settings")),
         bytes=mark.get("bytes"),
         modified=mark.get("modified"),
         sha256=mark.get("sha256"),

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from a2i import plugins
 from a2i.command_line import INTERRUPTED, choices, entry_point, quoted
-from a2i.compose import build, clear_errors, plain, prepared, target_class
+from a2i.compose import build, clear_errors, plain, prepared_data_set, target_class
 from a2i.machine import begin_program
 from a2i.resuming import resumed
 from a2i.training.run_folder import (
@@ -77,7 +77,7 @@ def train(
     with clear_errors():
         torch.set_float32_matmul_precision(config["matmul_precision"])
         seed_everything(config["seed"], workers=True, verbose=False)
-        source = prepared(config["data"])
+        source = prepared_data_set(config["data"])
         loader = dict(config["loader"])
         module, captioner = _checked(config, source.clips("train"), source.clips("val"), folder, start is not None)
         loader["augment"] = build(settings) if (settings := loader.pop("augment")) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from a2i.compose import build, check_out, clear_errors, one_line, plain, prepared
+from a2i.compose import build, check_out, clear_errors, one_line, plain, prepared_data_set
 from a2i.data import Clip
 from a2i.paths import CONF, PACKAGE
 
@@ -130,7 +130,7 @@ def test_a_source_is_prepared_by_one_at_a_time_and_no_lock_stays(
     monkeypatch.setattr("a2i.compose.target_class", lambda _: Slow)
     data = {"_target_": "a2i.Slow", "root": str(tmp_path / "data" / "deeper" / "slow")}
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: prepared(dict(data)), range(12)))
+        list(pool.map(lambda _: prepared_data_set(dict(data)), range(12)))
     assert Slow.most == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["data", "deeper", "slow"]
 
@@ -141,11 +141,11 @@ def test_where_no_lock_can_be_had_a_source_is_looked_at_all_the_same(
     (tmp_path / "file").touch()
     data = {"_target_": "a2i.data.folder.Folder", "root": str(tmp_path / "file" / "below" / "x")}
     with pytest.raises(FileNotFoundError, match="no caption table"):
-        prepared(data)
+        prepared_data_set(data)
     data["root"] = str(tmp_path / "typo" / "deeper")
     with pytest.raises(FileNotFoundError, match="no caption table"):
-        prepared(data)
+        prepared_data_set(data)
     assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing is made where there is nothing"
     sources = {"_target_": "a2i.data.combined.Combined", "sources": {"a": data, "b": {**data, "seed": 1}}}
     with pytest.raises(FileNotFoundError, match="no caption table"):
-        prepared(sources)
+        prepared_data_set(sources)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2i.results import PictureNames, Results, Settings, caseless, settings_of
+from a2i.results import PictureNames, ResultsFile, RowSettings, caseless, settings_of
 
-ASKED = Settings("caption", "image")
+ASKED = RowSettings("caption", "image")
 stems = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=300) | st.sampled_from(
     ["a", "A", "a_2", "a~2", "a_2_2", "é", "e\u0301", "ß", "ss", "\udcff", "%FF", "é" * 200, "é" * 199 + "e", "x" * 249]
 )
@@ -67,7 +67,7 @@ def sound(folder: Path, name: str = "a.wav", content: bytes = b"sound") -> Path:
     return path
 
 
-def row_of(results: Results, path: Path, asked: Settings = ASKED, error: str | None = None) -> dict[str, Any]:
+def row_of(results: ResultsFile, path: Path, asked: RowSettings = ASKED, error: str | None = None) -> dict[str, Any]:
     row: dict[str, Any] = {"audio": str(path), "image": None, "audio_file": results.mark(path), "error": error}
     row |= {"caption_settings": asked.caption, "image_settings": asked.image}
     if asked.image and error is None:
@@ -83,16 +83,16 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def test_what_is_there(tmp_path: Path) -> None:
     path, out = sound(tmp_path / "in"), tmp_path / "out"
-    with Results(out) as results:
+    with ResultsFile(out) as results:
         assert not results.has(path, ASKED)
         results.add(row_of(results, path))
         assert results.has(path, ASKED)
-    with Results(out) as results:
+    with ResultsFile(out) as results:
         assert results.has(path, ASKED)
         assert results.has(tmp_path / "out" / ".." / "in" / "a.wav", ASKED)
-        assert results.has(path, Settings("caption", None))
-        assert not results.has(path, Settings("other", None))
-        assert not results.has(path, Settings("caption", "other"))
+        assert results.has(path, RowSettings("caption", None))
+        assert not results.has(path, RowSettings("other", None))
+        assert not results.has(path, RowSettings("caption", "other"))
         os.utime(path, (5, 5))
         assert results.has(path, ASKED)
         path.write_bytes(b"SOUND")
@@ -104,16 +104,16 @@ def test_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     for name in ("in", "out"):
         (tmp_path / name).rename(tmp_path / "new" / name)
-    with Results(tmp_path / "new" / "out") as results:
-        assert results.has(tmp_path / "new" / "in" / "a.wav", Settings("caption", None))
+    with ResultsFile(tmp_path / "new" / "out") as results:
+        assert results.has(tmp_path / "new" / "in" / "a.wav", RowSettings("caption", None))
 
 
 def test_a_row_is_replaced_where_it_stands(tmp_path: Path) -> None:
     first, second = sound(tmp_path / "in"), sound(tmp_path / "in", "b.wav")
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         for path in (first, second):
             results.add(row_of(results, path))
-        results.add(row_of(results, first, Settings("new", None)))
+        results.add(row_of(results, first, RowSettings("new", None)))
         assert len(rows(tmp_path / "out")) == 3
     assert [(row["audio"], row["caption_settings"]) for row in rows(tmp_path / "out")] == [
         (str(first), "new"),
@@ -123,21 +123,21 @@ def test_a_row_is_replaced_where_it_stands(tmp_path: Path) -> None:
 
 def test_an_error_does_not_replace_what_was_done(tmp_path: Path) -> None:
     path = sound(tmp_path / "in")
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         results.add(row_of(results, path, error="first"))
         results.add(row_of(results, path, error="second"))
         results.add(row_of(results, path))
         results.add(row_of(results, path, error="third"))
-        results.add(row_of(results, path, Settings("caption", None), error="fourth"))
+        results.add(row_of(results, path, RowSettings("caption", None), error="fourth"))
         assert results.has(path, ASKED)
     assert [row["error"] for row in rows(tmp_path / "out")] == [None]
     # Of other settings, or of a sound that changed, what was done is no answer any more.
-    for asked in (Settings("other", "image"), Settings("caption", "other"), Settings("other", None)):
-        with Results(tmp_path / "out") as results:
+    for asked in (RowSettings("other", "image"), RowSettings("caption", "other"), RowSettings("other", None)):
+        with ResultsFile(tmp_path / "out") as results:
             results.add(row_of(results, path))
             results.add(row_of(results, path, asked, error="fifth"))
         assert [row["error"] for row in rows(tmp_path / "out")] == ["fifth"]
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         results.add(row_of(results, path))
         path.write_bytes(b"another sound")
         results.add(row_of(results, path, error="sixth"))
@@ -147,13 +147,13 @@ def test_an_error_does_not_replace_what_was_done(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [1, 30, 200])
 def test_a_last_line_that_was_cut_off_is_mended(tmp_path: Path, left: int) -> None:
     first, second = sound(tmp_path / "in"), sound(tmp_path / "in", "b.wav")
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         for path in (first, second):
             results.add(row_of(results, path))
     file = tmp_path / "out" / "results.jsonl"
     whole = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(whole[0] + whole[1][:left])
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         assert "cut off" in results.notes[0]
         assert results.has(first, ASKED)
         assert not results.has(second, ASKED)
@@ -161,7 +161,7 @@ def test_a_last_line_that_was_cut_off_is_mended(tmp_path: Path, left: int) -> No
         results.add(row_of(results, second))
     assert file.read_bytes() == b"".join(whole)
     file.write_bytes(whole[0] + whole[1].rstrip())  # whole but for its end
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         assert results.has(second, ASKED)
     assert file.read_bytes() == b"".join(whole)
 
@@ -170,7 +170,7 @@ def test_an_empty_file_is_no_results(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "results.jsonl").touch()
-    with Results(out) as results:
+    with ResultsFile(out) as results:
         assert not results.notes
         results.add(row_of(results, sound(tmp_path)))
     assert len(rows(out)) == 1
@@ -181,9 +181,9 @@ def test_lines_of_others_stay(tmp_path: Path) -> None:
     file.parent.mkdir()
     old = json.dumps({"audio": str(path), "image": "out/a.png", "caption": "Old.", "error": None})
     file.write_text(f'{{"foo": 1}}\nno JSON\n\n{old}\n[1]')
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         assert "3 of its lines are no results" in results.notes[0]
-        assert not results.has(path, Settings("caption", None))
+        assert not results.has(path, RowSettings("caption", None))
         results.add(row_of(results, path))
     lines = file.read_text().splitlines()
     assert [*lines[:2], lines[3]] == ['{"foo": 1}', "no JSON", "[1]"]
@@ -197,13 +197,13 @@ def test_names_that_are_no_text_are_found_again(tmp_path: Path) -> None:
     paths = [Path(os.fsdecode(os.fsencode(folder) + b"/" + name)) for name in names]
     for path in paths:
         path.write_bytes(b"sound")
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         for path in paths:
             results.add(row_of(results, path) | {"audio": "…"})
     text = (tmp_path / "out" / "results.jsonl").read_bytes().decode("utf-8", "strict")
     for line in text.splitlines():
         json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8", "strict")
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         assert all(results.has(path, ASKED) for path in paths)
     assert len({row["image"] for row in rows(tmp_path / "out")}) == len(paths)
 
@@ -212,14 +212,14 @@ def test_what_comes_from_a_pipe_is_another_sound_each_time(tmp_path: Path) -> No
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for _ in range(3):
-        with Results(tmp_path / "out") as results:
+        with ResultsFile(tmp_path / "out") as results:
             assert not results.has(pipe, ASKED)
             results.add(row_of(results, pipe))
     assert [Path(row["image"]).name for row in rows(tmp_path / "out")] == ["pipe.png", "pipe_2.png", "pipe_3.png"]
 
 
 def test_a_file_given_as_standard_input_is_another_each_time(tmp_path: Path) -> None:
-    with sound(tmp_path / "in").open() as given, Results(tmp_path / "out") as results:
+    with sound(tmp_path / "in").open() as given, ResultsFile(tmp_path / "out") as results:
         path = Path(f"/dev/fd/{given.fileno()}")
         assert results.key(path) is None
         results.add(row_of(results, path))
@@ -231,7 +231,7 @@ def test_what_a_kill_left_half_written_is_taken_away(tmp_path: Path) -> None:
     out.mkdir()
     for name in (".0123456789abcdef.part", ".results.jsonl.part", "mine.part", ".mine.part"):
         (out / name).touch()
-    with Results(out):
+    with ResultsFile(out):
         pass
     assert {path.name for path in out.iterdir()} == {"mine.part", ".mine.part"}
 
@@ -240,11 +240,11 @@ def test_another_waits(tmp_path: Path) -> None:
     path, waiting, done = sound(tmp_path / "in"), threading.Event(), threading.Event()
 
     def second() -> None:
-        with Results(tmp_path / "out", waiting.set) as results:
+        with ResultsFile(tmp_path / "out", waiting.set) as results:
             assert results.has(path, ASKED)
             done.set()
 
-    with Results(tmp_path / "out") as results:
+    with ResultsFile(tmp_path / "out") as results:
         thread = threading.Thread(target=second)
         thread.start()
         assert waiting.wait(10)
@@ -260,10 +260,10 @@ def test_a_folder_that_can_not_be_is_told(tmp_path: Path) -> None:
     for folder in (tmp_path / "file" / "out", tmp_path / ("x" * 300)):
         with (
             pytest.raises(OSError, match=r"can't be written to \(.*\); expected a folder that can: out=FOLDER"),
-            Results(folder),
+            ResultsFile(folder),
         ):
             pass
-    with pytest.raises(KeyError), Results(tmp_path / "new"):
+    with pytest.raises(KeyError), ResultsFile(tmp_path / "new"):
         raise KeyError
     assert not (tmp_path / "new").exists()
 

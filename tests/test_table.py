@@ -1,7 +1,7 @@
 import csv
 from pathlib import Path
 
-from a2i.metrics.table import write_captions
+from a2i.metrics.table import write_table
 
 
 def test_clips_of_different_numbers_of_references(tmp_path: Path) -> None:
@@ -10,7 +10,7 @@ def test_clips_of_different_numbers_of_references(tmp_path: Path) -> None:
         {"file_name": "c.wav", "caption_predicted": 'say "c"', "references": ["two", "three"], "x": 1.0},
         {"file_name": "d.wav", "caption_predicted": "d", "references": ["four"], "x": float("nan")},
     ]
-    write_captions(tmp_path / "captions.csv", rows, ["x"])
+    write_table(tmp_path / "captions.csv", rows, ["x"])
     with (tmp_path / "captions.csv").open(encoding="utf-8", newline="") as file:
         written = list(csv.reader(file))
     assert written == [

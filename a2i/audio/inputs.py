@@ -243,7 +243,7 @@ def _is_pattern(text: str) -> bool:
 def _below(folder: Path, skipped: Skipped) -> list[Path]:
     """The sounds of a folder and of all below it."""
     here = Skipped()
-    found = sorted(file for _, files in _folders(folder, here) for file in files if _heard(file, here))
+    found = sorted(file for _, files in _folders(folder, here) for file in files if _is_sound(file, here))
     skipped.files += here.files
     skipped.folders += here.folders
     skipped.unreadable += here.unreadable
@@ -259,7 +259,7 @@ def _matching(pattern: str, skipped: Skipped) -> list[Path]:
     here = Skipped()
     any_ending = pattern.endswith("*")
     matches = list(map(Path, _matches(os.path.expanduser(pattern), here)))
-    found = [path for path in matches if _is_regular(path) and (not any_ending or _heard(path, here))]
+    found = [path for path in matches if _is_regular(path) and (not any_ending or _is_sound(path, here))]
     skipped.files += here.files
     skipped.folders += here.folders
     skipped.unreadable += here.unreadable
@@ -331,7 +331,7 @@ def _is_regular(path: Path) -> bool:
         return False
 
 
-def _heard(path: Path, skipped: Skipped) -> bool:
+def _is_sound(path: Path, skipped: Skipped) -> bool:
     """Whether a file of a folder is a sound, going by its name; takes note where not."""
     ending = path.suffix.lower()
     if path.name.startswith("."):

@@ -30,7 +30,7 @@ PIECE = 32  # frames that are transformed at once
 QUIET = 0.01  # of the loudest channel's power: below it a channel counts for less
 KEPT = 0.4  # of the power: where the plain average keeps less, channels are turned
 LOUDEST = 1e4  # full scale is 1
-HEARD = 1e-8  # of the power of all bands: what is softer is left as it is
+AUDIBLE = 1e-8  # of the power of all bands: what is softer is left as it is
 
 
 def mix(blocks: Iterable[np.ndarray], rate: int, position: int = 0) -> Iterator[np.ndarray]:
@@ -171,4 +171,4 @@ def _weights(alike: np.ndarray) -> np.ndarray:
     turned_power = np.einsum("...c,...cd,...d->...", turned, alike, turned)
     weights = np.where((plain_power < KEPT * turned_power)[..., None], turned, counts)
     weights = weights / counts.sum(axis=-1, keepdims=True)
-    return np.where(top > HEARD * top.sum(axis=1, keepdims=True), weights, 1 / channels)
+    return np.where(top > AUDIBLE * top.sum(axis=1, keepdims=True), weights, 1 / channels)

@@ -39,7 +39,7 @@ class Clip:
         return (audio.duration(self.path, exact=False) if self.end is None else self.end) - (self.start or 0.0)
 
 
-class Source(Protocol):
+class DataSet(Protocol):
     """What every data set offers."""
 
     def prepare(self) -> None:

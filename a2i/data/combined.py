@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from a2i.data import Clip, Source
+from a2i.data import Clip, DataSet
 
 
 class Combined:
@@ -15,7 +15,7 @@ class Combined:
             balances few real recordings with many made sounds.
     """
 
-    def __init__(self, sources: Mapping[str, Source], repeat: Mapping[str, int] | None = None) -> None:
+    def __init__(self, sources: Mapping[str, DataSet], repeat: Mapping[str, int] | None = None) -> None:
         if not sources:
             raise ValueError(
                 "no source; expected at least one, such as data.sources.mine._target_=a2i.data.folder.Folder"

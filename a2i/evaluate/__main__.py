@@ -147,20 +147,20 @@ def evaluate(settings: EvaluateSettings, data: str, ranks: Ranks) -> int:
     metrics = chosen_metrics(values)
     clips = [] if settings.captions is None else read_captions(source, sounds=settings.audio)
     others = read_if_written(against) if against else []
-    heard = clips_of(values) if settings.captions is None or others is None else []
-    _check_clips(clips, others, heard, settings)
+    asked = clips_of(values) if settings.captions is None or others is None else []
+    _check_clips(clips, others, asked, settings)
     clips = _with_media(clips, settings, ranks) if clips else []
     out.mkdir(parents=True, exist_ok=True)
     device = ranks.device(settings.device)
     to_caption = None
     if settings.captioner is not None:
-        to_caption = Captioning.of(settings.captioner, values, heard, ranks, out / "captions.jsonl")
+        to_caption = Captioning.of(settings.captioner, values, asked, ranks, out / "captions.jsonl")
     painter = load_painter(values, find_device(device), ranks.first)
     scorer = Scorer.of(values, device) if ranks.first else None
     if to_caption is not None:
         clips = to_caption.run()
     if others is None and against is not None:
-        others = Captioning.of(against, values, heard, ranks, out / "captions_against.jsonl").run()
+        others = Captioning.of(against, values, asked, ranks, out / "captions_against.jsonl").run()
     listed, listed_others = clips, others or []
     clips, others = ([clip for clip in some if clip.error is None] for some in (listed, listed_others))
     if to_caption is not None:
@@ -185,26 +185,26 @@ def evaluate(settings: EvaluateSettings, data: str, ranks: Ranks) -> int:
 
 
 def _check_clips(
-    clips: Sequence[Captioned], others: Sequence[Captioned] | None, heard: Sequence[Clip], settings: EvaluateSettings
+    clips: Sequence[Captioned], others: Sequence[Captioned] | None, asked: Sequence[Clip], settings: EvaluateSettings
 ) -> None:
     """Raise a ValueError where clips can't be scored, whatever their captions.
 
     Args:
         clips: of a table; none for a captioner.
         others: of a table to compare with; none without one, None for a captioner.
-        heard: those that are captioned, by either.
+        asked: those that are captioned, by either.
         settings: checked.
     """
-    references = {clip.file_name: clip.references for clip in clips} or {clip.name: clip.captions for clip in heard}
+    references = {clip.file_name: clip.references for clip in clips} or {clip.name: clip.captions for clip in asked}
     check_references(references, settings.captions or f"split={settings.split}")
     if settings.against:
-        theirs = [clip.name for clip in heard] if others is None else [clip.file_name for clip in others]
+        theirs = [clip.name for clip in asked] if others is None else [clip.file_name for clip in others]
         check_same_clips(list(references), theirs, settings.against)
     for some, source in ((clips, settings.captions), (others or [], settings.against)):
         if some and all(clip.error is not None for clip in some):
             raise ValueError(f"{source}: every row has an error in place of a caption; expected captions")
     if settings.pictures and not clips:
-        with_pictures([Captioned(clip.name, "", (), audio=clip.path) for clip in heard], settings.pictures)
+        with_pictures([Captioned(clip.name, "", (), audio=clip.path) for clip in asked], settings.pictures)
 
 
 def _with_media(clips: list[Captioned], settings: EvaluateSettings, ranks: Ranks) -> list[Captioned]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from a2i.compose import prepared
+from a2i.compose import prepared_data_set
 from a2i.data import Clip
 from a2i.data.captioned import Captioned
 from a2i.evaluate.distributed import Ranks
-from a2i.evaluate.kept import Caption, Kept, made_by
+from a2i.evaluate.kept import Caption, KeptCaptions, made_by
 
 if TYPE_CHECKING:
     from a2i.captioner.candidates import Candidate
@@ -33,7 +33,7 @@ def predict(
 
 def clips_of(settings: Mapping[str, Any]) -> list[Clip]:
     """The clips of the data set's split."""
-    return prepared(settings["data"]).clips(settings["split"])
+    return prepared_data_set(settings["data"]).clips(settings["split"])
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Captioning:
     decoding: dict[str, Any]
     captioner: "CaptionModel | None"
     ranks: Ranks
-    kept: Kept | None = None
+    kept: KeptCaptions | None = None
 
     @classmethod
     def of(
@@ -91,7 +91,7 @@ class Captioning:
         done, kept = {}, None
         if file is not None:
             (made,) = ranks.gathered([made_by(captioner, settings)] if ranks.first else [])
-            kept = Kept(file, made)
+            kept = KeptCaptions(file, made)
             captions, other = kept.read(clips)
             # All ranks know what any of them finds, or their shares would not fit together.
             done = dict(ranks.gathered(list(captions.items())))

@@ -21,7 +21,7 @@ class Caption(NamedTuple):
     confidence: float | None
 
 
-class Kept:
+class KeptCaptions:
     """A file of captions, only ever added to; each line says by a hash which settings made it.
 
     Args:

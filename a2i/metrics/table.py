@@ -10,7 +10,7 @@ from typing import Any
 from a2i.whole import write_text
 
 
-def write_captions(path: Path, rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> None:
+def write_table(path: Path, rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> None:
     """Write `file_name`, `caption_predicted`, `caption_1` … `caption_n`, then the metrics; a row a clip.
 
     Args:

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from a2i.metrics.table import write_captions
+from a2i.metrics.table import write_table
 from a2i.report import ClipRow
 from a2i.tracking import clip_table
 from a2i.training import checkpoints
@@ -165,7 +165,7 @@ class CaptionFiles(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         scores = [key for key in module.validation_rows[0] if key.startswith("bertscore_")]
         with checkpoints.whole_file(self.folder / f"epoch_{trainer.current_epoch:04d}.csv") as partial:
-            write_captions(partial, module.validation_rows, scores)
+            write_table(partial, module.validation_rows, scores)
 
 
 class ValidationTable(Callback):

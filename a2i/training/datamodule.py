@@ -9,7 +9,7 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 
 from a2i.captioner.text import CaptionTokenizer
-from a2i.data import Clip, Source
+from a2i.data import Clip, DataSet
 from a2i.data.cache import Cache, load_waveform, waveforms
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import CaptionChoice, ClipDataset, InputKind, LengthBatchSampler, ResumableLoader, collate
@@ -21,7 +21,7 @@ class CaptionDataModule(LightningDataModule):
 
     def __init__(
         self,
-        source: Source,
+        source: DataSet,
         tokenizer: CaptionTokenizer,
         batch_size: int = 8,
         captions: CaptionChoice = "first",

@@ -212,14 +212,14 @@ class CaptionModule(LightningModule):
         factor: Any = over(steps)
         if first:
             early, late = over(first), over(steps - first)
-            heard = [
+            learns_first = [
                 group["name"].removesuffix("_undecayed") in ("encoder", "labels") for group in optimizer.param_groups
             ]
             factor = [
                 (lambda step: early(step) if step < first else 0.0)
                 if each
                 else (lambda step: late(step - first) if step >= first else 0.0)
-                for each in heard
+                for each in learns_first
             ]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
