@@ -16,7 +16,7 @@ from a2i import AudioToImage, audio
 from a2i.captioner.batching import Opened, caption_many, read
 from a2i.data import Clip
 from a2i.infer import infer, write_results
-from a2i.results import Results, Settings
+from a2i.results import ResultsFile, RowSettings
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +129,8 @@ def test_what_was_cut_is_captioned_and_the_result_says_so(
     soundfile.write(whole, noise(seconds), 16_000, subtype="PCM_16")
     content = whole.read_bytes()
     cut.write_bytes(content[: len(content) * 3 // 4])
-    with Results(tmp_path / "out") as kept:
-        assert write_results(infer(a2i, [whole, cut], kept, Settings("a", None), 0, {}), kept, 2) == 0
+    with ResultsFile(tmp_path / "out") as kept:
+        assert write_results(infer(a2i, [whole, cut], kept, RowSettings("a", None), 0, {}), kept, 2) == 0
     rows = [json.loads(line) for line in kept.path.read_text().splitlines()]
     assert [row["error"] for row in rows] == [None, None]
     assert rows[0]["warning"] is None
@@ -147,7 +147,7 @@ def test_what_decodes_not_at_all_stays_an_error(a2i: AudioToImage, tmp_path: Pat
     path = tmp_path / "sound.flac"
     soundfile.write(path, noise(1.0), 16_000)
     path.write_bytes(path.read_bytes()[:60])
-    with Results(tmp_path / "out") as kept:
-        [row] = infer(a2i, [path], kept, Settings("a", None), 0, {})
+    with ResultsFile(tmp_path / "out") as kept:
+        [row] = infer(a2i, [path], kept, RowSettings("a", None), 0, {})
     assert row["caption"] is None
     assert str(path) in row["error"]

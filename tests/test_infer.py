@@ -22,7 +22,7 @@ from a2i.infer import check, infer
 from a2i.infer import run as run_here
 from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
-from a2i.results import Results, Settings
+from a2i.results import ResultsFile, RowSettings
 
 
 def here(*given: str) -> int:
@@ -342,8 +342,8 @@ def test_names_that_no_terminal_shows(captioner_folder: Path, tmp_path: Path) ->
 def test_a_number_that_is_none_is_an_error(sounds: Path, tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
     captioner = make_captioner(tokenizer)
     captioner.caption = lambda waveforms, **_: [[Candidate("A hum.", *[float("nan")] * 3)] for _ in waveforms]
-    with Results(tmp_path / "out") as kept:
-        (row,) = infer(AudioToImage(captioner, None), [sounds / "low.wav"], kept, Settings("a", None), 0, {})
+    with ResultsFile(tmp_path / "out") as kept:
+        (row,) = infer(AudioToImage(captioner, None), [sounds / "low.wav"], kept, RowSettings("a", None), 0, {})
         kept.add(row)
     assert row["caption"] is None
     assert "numbers that are none" in row["error"]
