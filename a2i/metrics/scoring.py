@@ -27,11 +27,17 @@ class Scored:
 
     def columns(self) -> dict[str, tuple[float, ...] | None]:
         """N values of single clips, by column: those that every table has, None where not computed; then others."""
+        return {
+            value.column or value.name: score.clips if (score := self.scores.get(value.name)) else None
+            for value in columns()
+            if value.place is not None or value.name in self.scores
+        }
+
+    def listed(self) -> dict[str, tuple[float, ...]]:
+        """N values of single clips that a page lists, by the names of values, in the order of the columns."""
         known = {name: score.clips for name, score in self.scores.items()}
         return {
-            value.column or value.name: known.get(value.name)
-            for value in columns()
-            if value.place is not None or value.name in known
+            value.name: clips for value in columns() if value.listed and (clips := known.get(value.name)) is not None
         }
 
     def as_plain(self) -> dict[str, dict[str, Any]]:
@@ -39,7 +45,7 @@ class Scored:
         plain: dict[str, dict[str, Any]] = {}
         for metric in registered():
             found = {value.name: self.scores[value.name] for value in metric.values if value.name in self.scores}
-            if metric.always or not found:
+            if metric.name == "captions" or not found:
                 continue
             if metric.grouped:
                 plain[metric.name] = _grouped(metric, found)
@@ -50,9 +56,8 @@ class Scored:
         if said := self.verdict:
             plain["blame"] |= said
         counts = {name: value for name, value in asdict(self.counts).items() if name != "clips"}
-        of_counts = {
-            value.name: self.scores[value.name] for metric in registered() if metric.always for value in metric.values
-        }
+        (own,) = (metric for metric in registered() if metric.name == "captions")
+        of_counts = {value.name: self.scores[value.name] for value in own.values if value.name in self.scores}
         plain["captions"] = counts | {"interval": _intervals(of_counts, "")}
         return plain
 
