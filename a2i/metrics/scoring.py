@@ -27,10 +27,11 @@ class Scored:
 
     def columns(self) -> dict[str, tuple[float, ...] | None]:
         """N values of single clips, by column: those that every table has, None where not computed; then others."""
+        known = {name: score.clips for name, score in self.scores.items()}
         return {
-            value.column or value.name: score.clips if (score := self.scores.get(value.name)) else None
+            value.column or value.name: known.get(value.name)
             for value in columns()
-            if value.place is not None or value.name in self.scores
+            if value.place is not None or value.name in known
         }
 
     def listed(self) -> dict[str, tuple[float, ...]]:
@@ -56,8 +57,13 @@ class Scored:
         if said := self.verdict:
             plain["blame"] |= said
         counts = {name: value for name, value in asdict(self.counts).items() if name != "clips"}
-        (own,) = (metric for metric in registered() if metric.name == "captions")
-        of_counts = {value.name: self.scores[value.name] for value in own.values if value.name in self.scores}
+        of_counts = {
+            value.name: self.scores[value.name]
+            for metric in registered()
+            if metric.name == "captions"
+            for value in metric.values
+            if value.name in self.scores
+        }
         plain["captions"] = counts | {"interval": _intervals(of_counts, "")}
         return plain
 
