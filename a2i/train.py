@@ -64,8 +64,8 @@ def train(
         changes: of the configuration with which it goes on, for the run's record.
 
     Returns:
-        the last validation's values, by name, and the monitored one at its best as `best/…`: that of the captioner folder,
-        with keywords before it learnt to tell two sources.
+        the last validation's values, by name, and the monitored one at its best as `best/…`: that of the captioner folder.
+        For a captioner with keywords, the score from before it learns to tell two sources.
     """
     import torch
     from lightning.pytorch import seed_everything

@@ -151,6 +151,26 @@ def value_at(values: Any, path: tuple[str, ...]) -> Any:
     return values
 
 
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "default"])
+def test_every_line_of_a_model_changes_something(conf: Path, model: str) -> None:
+    file = conf / "model" / f"{model}.yaml"
+    text = file.read_text()
+    lines = yaml.safe_load(text)
+    defaults = lines.pop("defaults")
+
+    def composed(lines: dict[str, Any]) -> Any:
+        file.write_text(yaml.safe_dump({"defaults": defaults, **lines}))
+        with hydra.initialize_config_dir(str(conf), version_base="1.3"):
+            return OmegaConf.to_container(hydra.compose("train", [f"model={model}"]).model, resolve=False)
+
+    try:
+        whole, bare = composed(lines), composed({})
+        repeated = [".".join(leaf) for leaf in leaves(lines) if leaf and value_at(whole, leaf) == value_at(bare, leaf)]
+        assert not repeated, f"{model} repeats what it would have without them: {', '.join(repeated)}"
+    finally:
+        file.write_text(text)
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_line_of_an_experiment_changes_something(conf: Path, experiment: str) -> None:
     """A line that says what the run would have without it hides what the experiment is about."""

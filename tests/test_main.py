@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -11,6 +12,8 @@ from conftest import SENTENCES, tone
 
 from a2i import __version__, evaluate
 from a2i.__main__ import PROGRAMS, main
+from a2i.evaluate import call
+from a2i.evaluate.__main__ import EvaluateSettings, check
 
 AWKWARD = "a=b, (c) ${HOME} [d] 'e'.wav"
 
@@ -96,7 +99,13 @@ def test_help_is_light(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"a2i {__version__}\n"
 
 
-def test_evaluate_is_a_call(captioner_folder: Path, sounds: Path, tmp_path: Path) -> None:
+def test_evaluate_is_a_call(
+    captioner_folder: Path,
+    sounds: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """With plain values, on a data set and on a table of captions; the package it is called by stays one."""
     table = "file_name,split,caption_1\n" + "".join(
         f"{name},test,{text}\n" for name, text in zip(("high.wav", "low.wav"), SENTENCES, strict=False)
@@ -112,6 +121,17 @@ def test_evaluate_is_a_call(captioner_folder: Path, sounds: Path, tmp_path: Path
     assert again["rouge_l"]["value"] == scores["rouge_l"]["value"]
     assert "comparison" in again
     assert sorted(tmp_path.iterdir()) == before, "no file is kept unless a folder is named"
+    assert "to look at" not in capsys.readouterr().out
+    asked: list[EvaluateSettings] = []
+
+    def kept(values: dict[str, Any]) -> EvaluateSettings:
+        asked.append(check(values))
+        return asked[-1]
+
+    monkeypatch.setattr(call, "check", kept)
+    evaluate(captions=out / "captions.csv", image=None, device=None, **{**chosen, "report.clips": None})
+    assert (asked[0].report["clips"], asked[0].device) == (None, None), "None is null, and not the default"
+    assert not asked[0].image
     with pytest.raises(ValueError, match="did you mean metrics"):
         evaluate(captions=out / "captions.csv", metrcs=["rouge_l"])
     assert evaluate.write is not None  # type: ignore[attr-defined]

@@ -263,7 +263,6 @@ def _score(
     if wanted := wandb_settings(settings.logger or {}):
         split = "test" if settings.captioner is None else settings.split
         log_run(wanted, out, system, compared, split, settings.report)
-    print(f"\nto look at: {out / ('comparison.html' if against else 'report.html')}; all files in {out}")
 
 
 @entry_point("evaluate")
@@ -278,6 +277,8 @@ def main(config: DictConfig) -> None:
         if settings.captions is None:
             print(f"\nthe captions so far are in {out}; the same command goes on from there", file=sys.stderr)
         raise
+    if ranks.first:
+        print(f"\nto look at: {out / ('comparison.html' if settings.against else 'report.html')}; all files in {out}")
     # The other ranks are done long before the first has scored, and torchrun ends all when one fails.
     if failed and ranks.first:
         sys.exit(1)

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from a2i.command_line import composed
+from a2i.command_line import choices, composed
 from a2i.evaluate.__main__ import check
 from a2i.evaluate.__main__ import evaluate as score
 from a2i.evaluate.distributed import Ranks
@@ -30,7 +30,7 @@ def evaluate(
         captioner: name in `conf/captioner`, folder, Hub id, or settings as such a file holds them; or
         captions: a CSV with `file_name`, `caption_predicted`, `caption_1` … `caption_n`.
         out: folder for `scores.json`, `captions.csv`, `report.html` and the captions as they come; None keeps no file.
-        **settings: of `conf/evaluate.yaml`, by dotted key, as plain values.
+        **settings: of `conf/evaluate.yaml`, by dotted key, as plain values; None is `null`.
 
     Returns:
         what `scores.json` holds, a dictionary of each metric's values and settings by its name; with `against=`, under
@@ -41,12 +41,15 @@ def evaluate(
         FileNotFoundError: something is not there.
         OSError: something can't be written.
     """
-    given = {"captioner": captioner, "captions": captions, "device": None, **settings}
+    chosen = {"captioner": captioner, "captions": captions}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    # None is null, or a group's choice of nothing, as on the command line.
+    given |= {key: "none" if value is None and "none" in choices(key) else value for key, value in settings.items()}
     with tempfile.TemporaryDirectory() as nowhere:
         folder = Path(nowhere if out is None else out)
         given["out"] = folder
         data = given.get("data", "clotho")
-        values = composed("evaluate", {key: value for key, value in given.items() if value is not None})
+        values = composed("evaluate", given)
         score(check(values), data if isinstance(data, str) else "settings", Ranks())
         found: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         if given.get("against") is not None:

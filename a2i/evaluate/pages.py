@@ -157,9 +157,7 @@ def rows_of(system: System) -> list["ClipRow"]:
     """The clips of a system as a page or a table shows them."""
     from a2i.report import ClipRow
 
-    columns = {
-        name: values for name, values in system.scored.columns().items() if values is not None and name != "words"
-    }
+    columns = system.scored.listed()
     rows = []
     for index, clip in enumerate(system.clips):
         scores = {name: values[index] for name, values in columns.items()}

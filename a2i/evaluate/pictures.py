@@ -135,7 +135,7 @@ def _save(image: Any, path: Path, caption: str, seed: int, model: str, settings:
 
 
 def load_models(settings: dict[str, Any], needs: Collection[str], device: Any) -> dict[str, Any]:
-    """The models that picture metrics need, by name, of which a string says why one can't be had.
+    """The models that metrics need, by name, of which a string says why one can't be had.
 
     Args:
         settings: `clip`, `clap` and `pool`.
@@ -145,7 +145,7 @@ def load_models(settings: dict[str, Any], needs: Collection[str], device: Any) -
     Raises:
         ValueError: a model that was asked for can't be had, or the pool does not fit.
     """
-    if "picture" not in needs:
+    if not {"clip", "clap"} & set(needs):
         return {}
     from a2i.metrics.pictures import CLAP, CLIP
 

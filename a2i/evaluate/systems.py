@@ -76,7 +76,7 @@ class Scorer:
             raise ValueError(f"got bootstrap_samples={samples!r}; expected a whole number, 0 for no intervals")
         given = {name: value for name, value in settings["caption_metrics"].items() if value is not None}
         parts = Parts(device=device, **given)
-        needs = {need for metric in registered() if metric.name in metrics for need in metric.needs}
+        needs = {need for metric in registered() if metric.always or metric.name in metrics for need in metric.needs}
         bertscore = _load_bertscore(settings["bertscore"], device) if "bertscore" in needs else None
         return cls(metrics, bertscore, parts, samples, load_models(settings, needs, find_device(device)))
 

@@ -142,14 +142,11 @@ register(
         "meteor",
         lambda inputs: _of_tokens(meteor, inputs),
         (Value("meteor", "METEOR", place=1, panel=_CURVES, shown=4),),
-        needs=("java",),
     )
 )
-register(
-    Metric("spice", lambda inputs: _of_tokens(spice, inputs), (Value("spice", "SPICE", place=3),), needs=("java",))
-)
-register(Metric("spider", _spider, (Value("spider", "SPIDEr", place=3),), needs=("java",)))
-register(Metric("spider_fl", _spider_fl, (Value("spider_fl", "SPIDEr-FL", place=3),), needs=("java",)))
+register(Metric("spice", lambda inputs: _of_tokens(spice, inputs), (Value("spice", "SPICE", place=3),)))
+register(Metric("spider", _spider, (Value("spider", "SPIDEr", place=3),)))
+register(Metric("spider_fl", _spider_fl, (Value("spider_fl", "SPIDEr-FL", place=3),)))
 register(Metric("fense", _fense, (Value("fense", "FENSE", place=3),)))
 register(
     Metric(
@@ -192,7 +189,7 @@ register(
         (
             Value("distinct", "distinct captions", "share", column=None, at_validation=False),
             Value("vocabulary", "vocabulary", "words", direction=None, column=None),
-            Value("mean_words", "words a caption", direction=None, column="words", place=5),
+            Value("mean_words", "words a caption", direction=None, column="words", place=5, listed=False),
             Value("empty", "empty captions", "share", direction="min", column=None, at_validation=False),
             Value("repetition", "repetition", "share", direction="min", place=4),
             Value("first_word_valid", "first word valid", "share", place=4),

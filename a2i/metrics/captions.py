@@ -1,4 +1,4 @@
-"""The classic caption metrics behind one interface: BLEU, ROUGE-L, CIDEr-D, METEOR, SPICE, SPIDEr, SPIDEr-FL, FENSE.
+"""Captions scored by any of the metrics that captions and references are enough for; BLEU, ROUGE-L and CIDEr-D are here.
 
 The numbers are those of the COCO caption tools ("Microsoft COCO Captions", arXiv:1504.00325), which published captioning
 scores come from. BLEU, ROUGE-L, CIDEr-D and FENSE's two models run through aac-metrics 0.5.4; METEOR and SPICE are the

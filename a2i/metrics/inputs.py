@@ -53,9 +53,9 @@ class Inputs:
         Raises:
             MissingError: it can't be had.
         """
-        found = self.models.get(name, f"no {name} model was loaded")
-        if isinstance(found, str):
-            raise MissingError(found)
+        found = self.models.get(name)
+        if found is None or isinstance(found, str):
+            raise MissingError(found or f"no {name} model was loaded")
         return found
 
     @cached_property

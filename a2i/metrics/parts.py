@@ -1,4 +1,4 @@
-"""What all caption metrics share: where models and programs lie, tokens, scores, and why one is missing."""
+"""What metrics share: where models and programs lie, tokens, scores, and why one is missing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +39,10 @@ class MissingError(Exception):
     def __init__(self, reason: str, settings: dict[str, Any] | None = None) -> None:
         super().__init__(reason)
         self.settings = settings or {}
+
+
+class ReferencesError(ValueError):
+    """A clip has no reference that captions can be scored against: the clips are at fault, and no metric."""
 
 
 class Tokens(NamedTuple):

@@ -3,16 +3,25 @@
 A metric is added by `register(Metric(…))`, in `a2i/metrics/builtin.py` or in any other package.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from a2i.metrics.inputs import Inputs
-from a2i.metrics.parts import INSTALL, MissingError, Score
+from a2i.metrics.parts import INSTALL, MissingError, ReferencesError, Score
 
 Direction = Literal["max", "min"]
-# What validation has not: pictures, sounds, and models other than those that a metric loads by itself.
+# Needs that only evaluation can meet.
 _ONLY_IN_EVALUATION = {"picture", "sound", "bertscore", "clip", "clap"}
+# What tables, `scores.json` and logs say besides the values; of `caption_1` … each table has as many as references.
+_RESERVED = {
+    *("file_name", "caption_predicted", "references", "error", "confidence"),
+    *("clips", "about", "comparison"),
+    *("loss", "distinct_captions"),
+}
+_REFERENCE = re.compile(r"caption_\d+")
 
 
 @dataclass(frozen=True)
@@ -22,10 +31,11 @@ class Value:
     Attributes:
         name: in files and logs.
         label: for people; '' for the name with spaces.
-        unit: told behind the label where the value is of all clips together.
+        unit: shown after the label of a corpus value.
         direction: whether the largest or the smallest is best; None where neither is.
         panel: title of the plot of a run's curves that it is drawn in; None for none.
         shown: its rank among the columns of clips that a page shows at first; None for one that the reader can choose.
+        listed: whether a page lists its values of single clips.
         column: of `captions.csv`, with its values of single clips; '' for its name, None for no column.
         place: of the column among those that every table has; None for one behind them, where it was computed.
         at_validation: whether training logs it.
@@ -37,6 +47,7 @@ class Value:
     direction: Direction | None = "max"
     panel: str | None = None
     shown: int | None = None
+    listed: bool = True
     column: str | None = ""
     place: int | None = None
     at_validation: bool = True
@@ -49,8 +60,9 @@ class Metric:
     Attributes:
         name: by which `metrics=` asks for it.
         compute: gives a `Score`, or one for each of its values by name; raises `MissingError` where it can't be computed.
+            Any other error makes the score missing too, with the error as the reason.
         values: that it gives; none for one of the metric's own name.
-        needs: of `picture`, `sound`, `java`, and the models `bertscore`, `clip`, `clap`, which evaluation loads.
+        needs: of `picture`, `sound`, and the models `bertscore`, `clip`, `clap`, which evaluation loads.
         always: computed whatever is asked for, and no choice of `metrics=`.
     """
 
@@ -82,12 +94,21 @@ def register(metric: Metric) -> None:
     """Add a metric.
 
     Raises:
-        ValueError: its name, or that of a value, is taken.
+        ValueError: its name, or the name or column of a value, is taken, or a2i's files have another use for it.
     """
-    taken = {*_METRICS, *values()} & {metric.name, *(value.name for value in metric.values)}
-    if taken:
+    names = [value.name for value in metric.values]
+    own_columns = [value.column or value.name for value in metric.values if value.column is not None]
+    twice = {name for each in (names, own_columns) for name, count in Counter(each).items() if count > 1}
+    taken = {*_METRICS, *values()} & {metric.name, *names}
+    taken |= {value.column or value.name for value in columns()} & set(own_columns)
+    if taken | twice:
         raise ValueError(
-            f"got the metric {metric.name}, but {', '.join(sorted(taken))} is registered; expected new names"
+            f"got the metric {metric.name}, but {', '.join(sorted(taken | twice))} is registered; expected new names"
+        )
+    asked = {metric.name, *names, *own_columns}
+    if reserved := sorted(name for name in asked if name in _RESERVED or _REFERENCE.fullmatch(name)):
+        raise ValueError(
+            f"got the metric {metric.name}, but a2i's files have another use for {', '.join(reserved)}; expected new names"
         )
     _METRICS[metric.name] = metric
 
@@ -143,17 +164,40 @@ def monitors(asked: Collection[str]) -> dict[str, Direction]:
 
 
 def compute(name: str, inputs: Inputs) -> dict[str, Score]:
-    """A metric's scores, by the names of its values; those that are in `inputs.scores` are not computed again."""
+    """A metric's scores, by the names of its values; those that are in `inputs.scores` are not computed again.
+
+    Raises:
+        ReferencesError: a clip has no reference that can be scored.
+        MemoryError: the memory is full; of a GPU, torch's `OutOfMemoryError`.
+    """
     metric = _METRICS[name]
     names = [value.name for value in metric.values]
     if not any(each in inputs.scores for each in names):
-        try:
-            found = metric.compute(inputs)
-            inputs.scores |= {names[0]: found} if isinstance(found, Score) else found
-        except MissingError as reason:
-            inputs.scores |= {each: Score(None, missing=str(reason), settings=reason.settings) for each in names}
-        except ImportError as error:
-            package = (error.name or str(error)).split(".")[0]
-            missing = f"{package} is not installed: {INSTALL}"
-            inputs.scores |= {each: Score(None, missing=missing) for each in names}
+        inputs.scores |= _computed(metric, names, inputs)
     return {each: inputs.scores[each] for each in names if each in inputs.scores}
+
+
+def _computed(metric: Metric, names: list[str], inputs: Inputs) -> dict[str, Score]:
+    settings = {}
+    try:
+        given = metric.compute(inputs)
+        found = (
+            {names[0]: given} if isinstance(given, Score) else {each: given[each] for each in names if each in given}
+        )
+        for score in found.values():
+            if score.clips is not None and len(score.clips) != len(inputs.captions):
+                raise ValueError(f"got {len(score.clips)} values of {len(inputs.captions)} clips; expected one each")
+        return found
+    except MissingError as reason:
+        missing, settings = str(reason), reason.settings
+    except ImportError as error:
+        package = (error.name or str(error)).split(".")[0]
+        ours = str(getattr(metric.compute, "__module__", "")).startswith("a2i.")
+        missing = f"{package} is not installed: {INSTALL if ours else f'the metric {metric.name} needs it'}"
+    except (MemoryError, ReferencesError):
+        raise
+    except Exception as error:  # of one metric: the others' scores are worth having
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+            raise
+        missing = " ".join(f"{type(error).__name__}: {error}".split())
+    return {each: Score(None, missing=missing, settings=settings) for each in names}

@@ -34,12 +34,19 @@ class Scored:
             if value.place is not None or value.name in known
         }
 
+    def listed(self) -> dict[str, tuple[float, ...]]:
+        """N values of single clips that a page lists, by the names of values, in the order of the columns."""
+        known = {name: score.clips for name, score in self.scores.items()}
+        return {
+            value.name: clips for value in columns() if value.listed and (clips := known.get(value.name)) is not None
+        }
+
     def as_plain(self) -> dict[str, dict[str, Any]]:
         """An object per metric, as for JSON: its values, 95 % intervals, and the settings and versions that made them."""
         plain: dict[str, dict[str, Any]] = {}
         for metric in registered():
             found = {value.name: self.scores[value.name] for value in metric.values if value.name in self.scores}
-            if metric.always or not found:
+            if metric.name == "captions" or not found:
                 continue
             if metric.grouped:
                 plain[metric.name] = _grouped(metric, found)
@@ -51,7 +58,11 @@ class Scored:
             plain["blame"] |= said
         counts = {name: value for name, value in asdict(self.counts).items() if name != "clips"}
         of_counts = {
-            value.name: self.scores[value.name] for metric in registered() if metric.always for value in metric.values
+            value.name: self.scores[value.name]
+            for metric in registered()
+            if metric.name == "captions"
+            for value in metric.values
+            if value.name in self.scores
         }
         plain["captions"] = counts | {"interval": _intervals(of_counts, "")}
         return plain

@@ -87,7 +87,7 @@ class CaptionScores(Metric):
         return list({row["file_name"]: row for row in map(json.loads, text.splitlines())}.values())
 
     def compute(self) -> dict[str, Tensor]:
-        """The values that can be computed, by name, and `distinct_captions`; empty without a clip.
+        """The values that can be computed, by name; empty without a clip.
 
         `clips` holds then a row for each clip: `file_name`, `caption_predicted`, `references`, what `update` was given
         besides, and the values of BERTScore.
@@ -110,4 +110,4 @@ class CaptionScores(Metric):
         scores = score(captions, references, metrics, self.bertscore, self.parts, samples=0).scores
         values = {name: float(one.value) for name, one in scores.items() if one.value is not None}
         of_clips = {name: one.clips for name, one in scores.items() if name.startswith("bertscore_") and one.clips}
-        return values | {"distinct_captions": len(set(captions)) / len(captions)}, of_clips
+        return values, of_clips

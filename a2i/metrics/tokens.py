@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from a2i.metrics.java import treebank
-from a2i.metrics.parts import MissingError, Parts, Tokens
+from a2i.metrics.parts import MissingError, Parts, ReferencesError, Tokens
 
 
 def tokenize_without_java(sentence: str) -> str:
@@ -22,7 +22,7 @@ def tokenize(predicted: Sequence[str], references: Sequence[Sequence[str]], part
     """Captions and references in tokens, by the Penn Treebank tokenizer or the rule that stands in for it.
 
     Raises:
-        ValueError: a clip has no reference with a word in it.
+        ReferencesError: a clip has no reference with a word in it.
     """
     # The Java program would take a form feed or a line separator for a caption's end, and shift all that follow.
     texts = [" ".join(text.split()) for group in (predicted, *references) for text in group]
@@ -37,5 +37,5 @@ def tokenize(predicted: Sequence[str], references: Sequence[Sequence[str]], part
     groups = [[text for text in [next(rest) for _ in group] if text] for group in references]
     for i, group in enumerate(groups):
         if not group:
-            raise ValueError(f"clip {i}: got the references {references[i]!r}; expected one with a word in it")
+            raise ReferencesError(f"clip {i}: got the references {references[i]!r}; expected one with a word in it")
     return Tokens(captions, groups, settings)

@@ -21,7 +21,7 @@ def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def plot_curves(folder: Path) -> Path | None:
-    """Write `curves.png` into a run folder: losses and BERTScore over steps. None where there is nothing to plot."""
+    """Write `curves.png` into a run folder: losses and the metrics that have a panel, over steps; None without any."""
     curves = read_metrics(folder)
     of_metrics: dict[str, list[str]] = {}
     for value in values().values():

@@ -195,6 +195,7 @@ class CaptionModule(LightningModule):
         left_out = {value.name for value in registered_values().values() if not value.at_validation}
         values: dict[str, float | Tensor] = {"val/loss": sum(row["loss"] * row["tokens"] for row in rows) / tokens}
         values |= {f"val/{name}": value for name, value in found.items() if name not in left_out}
+        values["val/distinct_captions"] = len({row["caption_predicted"] for row in rows}) / len(rows)
         shown = {name: value for name, value in values.items() if name in ("val/loss", "val/bertscore_f1")}
         self.log_dict(shown, prog_bar=True, rank_zero_only=False, sync_dist=False)
         self.log_dict({name: value for name, value in values.items() if name not in shown}, sync_dist=False)

@@ -71,7 +71,9 @@ def _check_training(training: dict[str, Any]) -> None:
     fitting(FiniteSteps, {"on_nan": training["on_nan"]}, "training.")
     known = [metric.name for metric in registered() if metric.at_validation]
     if any(name not in known for name in training["metrics"] or ()):
-        raise ValueError(f"got training.metrics={training['metrics']}; expected some of {', '.join(known)}, or null")
+        raise ValueError(
+            f"got training.metrics={training['metrics']}; expected some of {', '.join(known)}, or [] for none"
+        )
     _at_least(training, "training.", new_layers_rate=0, encoder_rate=0, label_loss=0)
     for name in ("warmup", "label_smoothing"):
         if not 0 <= training[name] < 1:

@@ -294,19 +294,24 @@ cp -r $MINI c; sed -i 's/"std": [0-9.]*/"std": 0.0/' c/*.json; grep -h '"std"' c
 python - <<'E'
 import os, signal, subprocess, sys
 code = '''
-import os, signal, safetensors.torch, a2i.captioner, a2i.captioner_folder
+import os, signal, safetensors.torch, a2i.captioner
+try: import a2i.captioner.folder as folder
+except ImportError: import a2i.captioner_folder as folder
 from a2i.captioner import Captioner
 c = Captioner.load("c")
 def killed(*a, **k): os.kill(os.getpid(), signal.SIGKILL)
-for module in (safetensors.torch, a2i.captioner, a2i.captioner_folder):
+for module in (safetensors.torch, a2i.captioner, folder):
     for name in ("save_file", "save"):
         if callable(getattr(module, name, None)) and not isinstance(getattr(module, name), type): setattr(module, name, killed)
 c.save("c")
 '''
 import shutil
 shutil.copytree(os.environ["MINI"], "c")
-print("heard", subprocess.run([sys.executable, "-c", code]).returncode)
+code = subprocess.run([sys.executable, "-c", code]).returncode
+print("heard", code)
+sys.exit(code != -signal.SIGKILL)
 E
+[ $? = 0 ] || { echo "= it was not killed while it saved"; exit 1; }
 ls -d c* c/* | show; caption audio=in/rain.wav captioner=c
 
 ### 25 locks: lock files left in the temporary folder
@@ -315,7 +320,7 @@ mkdir t; export TMPDIR=$PWD/t; train data=foley data.n_train=4 data.n_val=4 data
 ### 10000 done: 10,000 files in a folder: found; then infer, with a row for each there already
 caption audio=in/many/10000/00000.wav > log; python - <<'E'
 import json, os, time
-try: from a2i.sounds import find_sounds
+try: from a2i.audio.inputs import find_sounds
 except ImportError: from a2i.infer import find_sounds
 began = time.perf_counter()
 found = find_sounds("in/many/10000")
