@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from a2i.errors import first_line, one_line
 from a2i.machine import find_device
 from a2i.paths import MINI_PAINTER
 
@@ -186,7 +187,7 @@ def _load(source: str, revision: str | None, safety_checker: bool, dtype: torch.
         )
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{source}: could not load a picture model ({str(error).strip().splitlines()[0]}); expected a Hub id, which"
+            f"{source}: could not load a picture model ({first_line(error)}); expected a Hub id, which"
             " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
         ) from error
     finally:
@@ -253,9 +254,7 @@ def _tried(kind: Any, own: Any, steps: int) -> Any:
                 (latents, *_) = scheduler.step(predicted, time, latents, **generator, return_dict=False)
     # Each kind fails in its own way at what it can't do.
     except Exception as error:
-        raise ValueError(
-            f"it can't take these steps ({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from error
+        raise ValueError(f"it can't take these steps ({type(error).__name__}: {one_line(error)})") from error
     if not bool(latents.isfinite().all()):
         raise ValueError("its steps end in numbers that are none")
     return new

@@ -11,6 +11,7 @@ from a2i.captioner import Captioner
 from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter
+from a2i.errors import first_line
 from a2i.names import EMBEDDED, chosen_settings, folder_or_hub_id, named_settings
 from a2i.names import MINI as MINI
 from a2i.paths import MINI_CAPTIONER
@@ -133,7 +134,7 @@ def _download(repository: str) -> Path:
         return Path(snapshot_download(repository, allow_patterns=IN_FOLDER))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"{repository}: no such folder here, and could not load it from the Hub ({str(error).strip().splitlines()[0]});"
+            f"{repository}: no such folder here, and could not load it from the Hub ({first_line(error)});"
             f" expected a captioner folder, the Hub id of one, or one of {', '.join(plugins.choices('captioner'))}"
         ) from error
 

@@ -19,6 +19,7 @@ from types import ModuleType
 
 import yaml
 
+from a2i.errors import one_line
 from a2i.paths import CONF
 
 VARIABLE = "A2I_PLUGINS"  # names and folders, separated as those of PATH
@@ -252,7 +253,7 @@ def _imported_from(folder: Path) -> ModuleType:
 
 
 def _failed(name: str, error: Exception) -> str:
-    return f"the plug-in {name} can't be imported ({type(error).__name__}: {' '.join(str(error).split())})"
+    return f"the plug-in {name} can't be imported ({type(error).__name__}: {one_line(error)})"
 
 
 def _unimported(package: str) -> list[Path]:

@@ -14,6 +14,7 @@ ROOT = Path(a2i.__file__).parent
 ORDER = [
     "paths",
     "extras",
+    "errors",
     "plugins",
     "names",
     "machine",
@@ -45,16 +46,17 @@ ORDER = [
 ONLY: dict[str, set[str]] = {
     "paths": set(),
     "extras": set(),
-    "plugins": {"paths"},
+    "errors": set(),
+    "plugins": {"errors", "paths"},
     "names": {"plugins"},
     "machine": set(),
     "bounds": set(),
     "whole": set(),
-    "audio": set(),
+    "audio": {"errors"},
     "features": {"audio", "bounds", "machine"},
-    "captioner": {"audio", "bounds", "features", "machine", "plugins"},
-    "diffusion": {"machine", "paths"},
-    "models": {"captioner", "diffusion", "names", "paths", "plugins"},
+    "captioner": {"audio", "bounds", "errors", "features", "machine", "plugins"},
+    "diffusion": {"errors", "machine", "paths"},
+    "models": {"captioner", "diffusion", "errors", "names", "paths", "plugins"},
     "metrics": {"audio", "captioner", "whole"},  # audio: of picture metrics; captioner: what a word is
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},

@@ -19,6 +19,7 @@ from a2i.captioner.decoding import Decoding
 from a2i.captioner.folder import WEIGHTS_FILE, check_finite, read, standing, write
 from a2i.captioner.protocols import Decoder, Encoder
 from a2i.captioner.text import IGNORE, CaptionTokenizer, TokenBatch
+from a2i.errors import first_line
 from a2i.features import FeatureSettings, LogMel, side_by_side
 
 
@@ -223,7 +224,7 @@ class Captioner(nn.Module):
         try:
             load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
-            raise ValueError(f"{folder}: the weights don't fit the settings ({str(error).splitlines()[0]})") from error
+            raise ValueError(f"{folder}: the weights don't fit the settings ({first_line(error)})") from error
         try:
             check_finite(captioner, "can't be loaded")
         except ValueError as error:
