@@ -12,8 +12,7 @@ from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZ
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter
 from a2i.errors import first_line
-from a2i.names import EMBEDDED, chosen_settings, folder_or_hub_id, named_settings
-from a2i.names import MINI as MINI
+from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings
 from a2i.paths import MINI_CAPTIONER
 
 if TYPE_CHECKING:

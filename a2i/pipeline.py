@@ -12,8 +12,9 @@ import torch
 from a2i.captioner.batching import CaptionResult, Sound, batch_or_each, caption_many
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Drawing, Painter
-from a2i.machine import find_device as find_device
-from a2i.models import MINI, load_captioner, load_painter
+from a2i.machine import find_device
+from a2i.models import load_captioner, load_painter
+from a2i.names import MINI
 from a2i.result import Result
 
 if TYPE_CHECKING:

@@ -120,3 +120,11 @@ def test_using_a_captioner_loads_no_lightning() -> None:
 
 def test_no_room_for_leftovers() -> None:
     assert not [path for path in FILES if path.stem in ("utils", "common", "helpers", "misc")]
+
+
+def test_a_name_is_imported_from_where_it_is_made() -> None:
+    """Else asking for a small thing imports all that the file on the way needs."""
+    for path in FILES:
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names = [alias for node in tree if isinstance(node, ast.ImportFrom) for alias in node.names]
+        assert not [alias.name for alias in names if alias.asname == alias.name], f"{path} hands names on"
