@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -36,6 +36,42 @@ class Drawing:
     image: Image.Image
     prompt: str
     flagged: bool | None
+
+
+class PictureModel(Protocol):
+    """What draws captions: all that inference and evaluation ask of a picture model, of which `Painter` is one.
+
+    A configuration's class is called with the settings beside its `_target_`, with `device`, and with `dtype` where the user
+    asks for one: `MyPainter(**settings, device=device, dtype="bfloat16")`.
+    """
+
+    @property
+    def name(self) -> str:
+        """For results and messages."""
+        ...
+
+    @property
+    def licence(self) -> str | None:
+        """Of the weights; None where it is not known."""
+        ...
+
+    def to(self, device: Any) -> Any:
+        """Move the weights to a device."""
+        ...
+
+    def draw_batch(self, captions: Sequence[str], seeds: Sequence[int], show_progress: bool = False) -> list[Drawing]:
+        """Draw several captions, each with its seed; a neighbour changes a picture by no more than rounding.
+
+        Args:
+            captions: sentences.
+            seeds: as many.
+            show_progress: a bar on the terminal.
+        """
+        ...
+
+    def tokens_over(self, caption: str) -> int:
+        """Tokens at the caption's end that the model leaves out."""
+        ...
 
 
 class Painter:
