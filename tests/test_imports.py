@@ -57,7 +57,7 @@ ONLY: dict[str, set[str]] = {
     "captioner": {"audio", "bounds", "errors", "features", "machine", "plugins"},
     "diffusion": {"errors", "machine", "paths"},
     "models": {"captioner", "diffusion", "errors", "names", "paths", "plugins"},
-    "metrics": {"audio", "captioner", "whole"},  # audio: of picture metrics; captioner: what a word is
+    "metrics": {"audio", "captioner", "plugins", "whole"},  # audio: of picture metrics; captioner: what a word is
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "captioner", "features", "machine", "whole"},  # captioner: what a word is
