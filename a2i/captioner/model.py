@@ -16,7 +16,7 @@ from a2i.captioner.bridge import Bridged, BridgeKind, make_bridge
 from a2i.captioner.candidates import Calibration, Candidate, best_first, distinct
 from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.decoding import Decoding
-from a2i.captioner.folder import WEIGHTS_FILE, check_finite, read, standing, write
+from a2i.captioner.folder import FAILURES, WEIGHTS_FILE, check_finite, read, standing, unfit, write
 from a2i.captioner.protocols import Decoder, Encoder
 from a2i.captioner.text import IGNORE, CaptionTokenizer, TokenBatch
 from a2i.errors import first_line
@@ -218,8 +218,8 @@ class Captioner(nn.Module):
         parts, calibration, lexicon = read(folder)
         try:
             captioner = cls(**parts)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{folder}: {error}. Expected a captioner folder as a2i writes it") from error
+        except FAILURES as error:
+            raise unfit(folder, error) from error
         captioner.name, captioner.calibration, captioner.lexicon = name, calibration, lexicon
         try:
             load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
