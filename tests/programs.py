@@ -18,9 +18,10 @@ from subprocess import CompletedProcess
 from unittest.mock import patch
 
 import torch
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 
-import a2i.compose  # noqa: F401  # registers with Hydra, whose state is put back after each program
+from a2i.compose import PluginConfigurations
 
 
 def run(name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> "CompletedProcess[str]":
@@ -71,6 +72,7 @@ def _left_as_it_was() -> Iterator[None]:
         root.handlers[:] = handlers
         root.setLevel(level)
         Singleton.set_state(hydras)
+        Plugins.instance().register(PluginConfigurations)  # which it has not put back
         signal.signal(signal.SIGINT, stops)
         torch.set_float32_matmul_precision(precision)
         torch.set_num_threads(threads)
