@@ -23,7 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
-from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, one_line, plain, say_error, traceback_wanted
+from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, plain, say_error, traceback_wanted
+from a2i.errors import one_line
 from a2i.extras import require
 from a2i.names import EMBEDDED, MINI, PLACE, chosen_settings, is_place
 from a2i.paths import CONF

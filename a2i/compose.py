@@ -1,10 +1,8 @@
 """A configuration becomes plain values, checked against what they are for, and what its targets name is built."""
 
-import errno
 import inspect
 import math
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -26,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
 from a2i.data import DataSet
+from a2i.errors import one_line
 from a2i.names import PLACE
 
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build, beside the user's plug-ins
@@ -379,21 +378,6 @@ EXPECTED_ERRORS = (
     HydraException,
     OmegaConfBaseException,
 )  # where the input is at fault
-_ABSOLUTE = re.compile(r"(^|[\s'\"(])(/|\\\\|[A-Za-z]:[\\/])")
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line; of a relative path that is not there, what it is relative to."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}no space left on the disk; free some, or choose a folder on another"
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        message = f"{os.fsdecode(error.filename) if not isinstance(error.filename, int) else error.filename}: {error.strerror}"
-    else:
-        message = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, FileNotFoundError) and not isinstance(error, HydraException) and not _ABSOLUTE.search(message):
-        message += f" (relative paths begin in {Path.cwd()})"
-    return message
 
 
 def traceback_wanted() -> bool:

@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
 
+from a2i.errors import first_line, one_line
 from a2i.machine import find_device
 from a2i.paths import MINI_PAINTER
 
@@ -35,6 +36,42 @@ class Drawing:
     image: Image.Image
     prompt: str
     flagged: bool | None
+
+
+class PictureModel(Protocol):
+    """What draws captions: all that inference and evaluation ask of a picture model, of which `Painter` is one.
+
+    A configuration's class is called with the settings beside its `_target_`, with `device`, and with `dtype` where the user
+    asks for one: `MyPainter(**settings, device=device, dtype="bfloat16")`.
+    """
+
+    @property
+    def name(self) -> str:
+        """For results and messages."""
+        ...
+
+    @property
+    def licence(self) -> str | None:
+        """Of the weights; None where it is not known."""
+        ...
+
+    def to(self, device: Any) -> Any:
+        """Move the weights to a device."""
+        ...
+
+    def draw_batch(self, captions: Sequence[str], seeds: Sequence[int], show_progress: bool = False) -> list[Drawing]:
+        """Draw several captions, each with its seed; a neighbour changes a picture by no more than rounding.
+
+        Args:
+            captions: sentences.
+            seeds: as many.
+            show_progress: a bar on the terminal.
+        """
+        ...
+
+    def tokens_over(self, caption: str) -> int:
+        """Tokens at the caption's end that the model leaves out."""
+        ...
 
 
 class Painter:
@@ -186,7 +223,7 @@ def _load(source: str, revision: str | None, safety_checker: bool, dtype: torch.
         )
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{source}: could not load a picture model ({str(error).strip().splitlines()[0]}); expected a Hub id, which"
+            f"{source}: could not load a picture model ({first_line(error)}); expected a Hub id, which"
             " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
         ) from error
     finally:
@@ -253,9 +290,7 @@ def _tried(kind: Any, own: Any, steps: int) -> Any:
                 (latents, *_) = scheduler.step(predicted, time, latents, **generator, return_dict=False)
     # Each kind fails in its own way at what it can't do.
     except Exception as error:
-        raise ValueError(
-            f"it can't take these steps ({type(error).__name__}: {' '.join(str(error).split())})"
-        ) from error
+        raise ValueError(f"it can't take these steps ({type(error).__name__}: {one_line(error)})") from error
     if not bool(latents.isfinite().all()):
         raise ValueError("its steps end in numbers that are none")
     return new

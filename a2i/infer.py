@@ -20,7 +20,8 @@ from omegaconf import DictConfig
 from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
 from a2i.captioner.decoding import Decoding
 from a2i.command_line import INTERRUPTED, entry_point
-from a2i.compose import check_out, checked, fitting, one_line, plain
+from a2i.compose import check_out, checked, fitting, plain
+from a2i.errors import with_kind
 from a2i.machine import begin_program
 from a2i.names import EMBEDDED, MINI, PLACE, name_of
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
@@ -103,7 +104,7 @@ def infer(
                         f" {KEPT}"
                     ) from failure
                 error = failure
-        row["error"] = None if error is None else _line(error)
+        row["error"] = None if error is None else readable(with_kind(error))
         row["seconds"] = round(seconds + time.perf_counter() - began, 3)
         yield row
 
@@ -117,12 +118,6 @@ def _check_numbers(told: dict[str, Any]) -> None:
     ]
     if not all(map(math.isfinite, confidences)):
         raise ValueError("the captioner gave numbers that are none (NaN or infinite); its weights may be broken")
-
-
-def _line(error: Exception) -> str:
-    """What was wrong, in one line; with the error's kind where no user is expected to have caused it."""
-    message = readable(one_line(error))
-    return message if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {message}"
 
 
 def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: int) -> int:

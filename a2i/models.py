@@ -10,9 +10,9 @@ from a2i import plugins
 from a2i.captioner import Captioner
 from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
 from a2i.captioner.protocols import CaptionModel
-from a2i.diffusion import Painter
-from a2i.names import EMBEDDED, chosen_settings, folder_or_hub_id, named_settings
-from a2i.names import MINI as MINI
+from a2i.diffusion import Painter, PictureModel
+from a2i.errors import first_line
+from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings
 from a2i.paths import MINI_CAPTIONER
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def load_captioner(
 
 
 def load_painter(
-    image: str | Path | dict[str, Any] | Painter | None, device: torch.device, dtype: str | None = None
-) -> Painter | None:
-    """Load a picture model; one that is loaded already is given back, and None or `none` is none.
+    image: str | Path | dict[str, Any] | PictureModel | None, device: torch.device, dtype: str | None = None
+) -> PictureModel | None:
+    """Load a picture model; one that is loaded already is given back, and None, `none` or no settings at all are none.
 
     Args:
-        image: name in `conf/image`, local folder or Hub id in diffusers' format, `Painter`'s arguments, or `Painter`.
+        image: name in `conf/image`, local folder or Hub id in diffusers' format, `Painter`'s arguments, or picture model.
         device: to load it to.
         dtype: of the weights: `float32`, `bfloat16`, `float16`, or None for the settings' own.
 
@@ -72,10 +72,11 @@ def load_painter(
         FileNotFoundError: there is no such name or folder.
         ValueError: the settings don't fit, or the model can't be loaded.
     """
-    if image is None or image == "none":
-        return None
     if isinstance(image, str | Path):
-        image = named_settings("image", image) or {"model": str(folder_or_hub_id(image, "image"))}
+        named = named_settings("image", image)
+        image = {"model": str(folder_or_hub_id(image, "image"))} if named is None else named
+    if image is None or image == {}:
+        return None
     if not isinstance(image, dict):
         _refuse_dtype(dtype, "picture model")
         return image
@@ -133,7 +134,7 @@ def _download(repository: str) -> Path:
         return Path(snapshot_download(repository, allow_patterns=IN_FOLDER))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"{repository}: no such folder here, and could not load it from the Hub ({str(error).strip().splitlines()[0]});"
+            f"{repository}: no such folder here, and could not load it from the Hub ({first_line(error)});"
             f" expected a captioner folder, the Hub id of one, or one of {', '.join(plugins.choices('captioner'))}"
         ) from error
 

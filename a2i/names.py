@@ -6,24 +6,47 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from a2i import plugins
+from a2i.errors import one_line
 
 PLACE = {"captioner": "folder", "image": "model"}  # the setting of each group that holds a folder or a Hub id
 MINI, EMBEDDED = "mini", "embedded"  # the models that come with a2i: their name, and their place
+MISSING = "???"  # stands in the configuration for a value that the user must give
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def named_settings(group: str, name: str | Path) -> dict[str, Any] | None:
-    """The settings that the configuration has under a name; None where it has no such name.
+    """The settings that the configuration has under a name, with what they refer to, such as variables of the environment;
+    None where it has no such name.
 
     Args:
         group: `captioner` or `image`.
         name: such as `mini`.
+
+    Raises:
+        ValueError: a setting has no value, or refers to what is not there.
     """
+    settings = _read(group, name)
+    if missing := [key for key, value in (settings or {}).items() if value == MISSING]:
+        raise ValueError(
+            f"got {group}={name}, where {', '.join(missing)} has no value ({MISSING}); expected a folder, a Hub id, or"
+            f" settings with one, such as {{'{missing[0]}': …}}"
+        )
+    return settings
+
+
+def _read(group: str, name: str | Path) -> dict[str, Any] | None:
+    """`named_settings`, with `???` where a value is missing."""
     file = plugins.chosen(group, name) if isinstance(name, str) and name in plugins.choices(group) else None
-    settings: dict[str, Any] | None = None if file is None else yaml.safe_load(file.read_text(encoding="utf-8"))
+    if file is None:
+        return None
+    from omegaconf import OmegaConf  # here: reading a name needs it, and knowing the names does not
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        settings: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"got {group}={name}: {one_line(error)} ({file})") from error
     return settings
 
 
@@ -36,10 +59,11 @@ def chosen_settings(group: str, source: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: it is none of these.
+        ValueError: as `named_settings`.
     """
     if (settings := named_settings(group, source)) is not None:
         return settings
-    template: dict[str, Any] = named_settings(group, "folder") or {}
+    template: dict[str, Any] = _read(group, "folder") or {}
     return template | {PLACE[group]: str(folder_or_hub_id(source, group))}
 
 

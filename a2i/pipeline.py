@@ -11,9 +11,10 @@ import torch
 
 from a2i.captioner.batching import CaptionResult, Sound, batch_or_each, caption_many
 from a2i.captioner.protocols import CaptionModel
-from a2i.diffusion import Drawing, Painter
-from a2i.machine import find_device as find_device
-from a2i.models import MINI, load_captioner, load_painter
+from a2i.diffusion import Drawing, PictureModel
+from a2i.machine import find_device
+from a2i.models import load_captioner, load_painter
+from a2i.names import MINI
 from a2i.result import Result
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class AudioToImage:
     >>> result.caption, result.image
     """
 
-    def __init__(self, captioner: CaptionModel, painter: Painter | None, name: str = "captioner") -> None:
+    def __init__(self, captioner: CaptionModel, painter: PictureModel | None, name: str = "captioner") -> None:
         """Put together what is loaded already; `from_pretrained` does both.
 
         Args:
@@ -44,7 +45,7 @@ class AudioToImage:
     def from_pretrained(
         cls,
         captioner: str | Path | dict[str, Any] | CaptionModel | None = MINI,
-        image: str | Path | dict[str, Any] | Painter | None = MINI,
+        image: str | Path | dict[str, Any] | PictureModel | None = MINI,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
     ) -> "AudioToImage":
@@ -54,7 +55,7 @@ class AudioToImage:
             captioner: `mini` or None for the small one that comes with a2i, another name of `conf/captioner` such as
                 `qwen2_audio`, a captioner folder, the Hub id of one, settings as `conf/captioner` holds them, or a captioner.
             image: `mini` for the small one that comes with a2i, another name of `conf/image`, a local folder or Hub id in
-                diffusers' format, `Painter`'s arguments, a `Painter`, or None or `none` for captions alone.
+                diffusers' format, `Painter`'s arguments, a picture model, or None or `none` for captions alone.
             device: None for CUDA where there is one, else Apple's GPU, else the CPU.
             dtype: `float32`, `bfloat16` or `float16`, for both models: the weights of a picture model and of an audio-language
                 model, the decoding precision of a captioner folder (no `float16`). None for each model's own: float32, but

@@ -16,9 +16,11 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import yaml
 
+from a2i.errors import one_line
 from a2i.paths import CONF
 
 VARIABLE = "A2I_PLUGINS"  # names and folders, separated as those of PATH
@@ -27,6 +29,13 @@ KEY = "plugins"  # of the command line
 
 _allowed: dict[str, ModuleType] = {}  # by the name or the absolute folder that allowed it
 _importing: set[str] = set()
+_registries: list[dict[str, Any]] = []
+
+
+def watched(registry: dict[str, Any]) -> dict[str, Any]:
+    """A registry, from which the parts of a plug-in are taken again where importing that fails half-way."""
+    _registries.append(registry)
+    return registry
 
 
 def use(*names: str) -> None:
@@ -36,11 +45,17 @@ def use(*names: str) -> None:
         *names: of packages that can be imported, or folders that hold an `__init__.py`.
 
     Raises:
-        ValueError: there is no such package or folder, or importing it fails.
+        ValueError: there is no such package or folder, its path holds what separates paths in `A2I_PLUGINS`, or importing it
+            fails.
     """
     for name in names:
         folder = _folder(name)
         key = name if folder is None else str(folder)
+        if os.pathsep in key:
+            raise ValueError(
+                f"got {KEY}={key}, which holds {os.pathsep!r}, which separates the names in {VARIABLE}; expected a folder"
+                " whose path has none"
+            )
         if key in _allowed or key in _importing:
             continue
         _importing.add(key)
@@ -73,9 +88,11 @@ def take(arguments: Sequence[str]) -> list[str]:
         ValueError: as `use`, or the value can't be read.
     """
     load()
-    values = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{KEY}=")]
-    use(*(name for value in values for name in _names(value)))
-    return [argument for argument in arguments if not argument.startswith(f"{KEY}=")]
+    ours = [
+        argument for argument in arguments if argument.lstrip("+").startswith(f"{KEY}=")
+    ]  # `+`: Hydra's for a new key
+    use(*(name for argument in ours for name in _names(argument.partition("=")[2])))
+    return [argument for argument in arguments if argument not in ours]
 
 
 def _names(value: str) -> list[str]:
@@ -141,7 +158,7 @@ def chosen(group: str, choice: str) -> Path | None:
 def origin(kind: type) -> str | None:
     """The allowed plug-in that defines a class, by its package's name; None for a2i's own and what was made by hand."""
     packages = {module.__name__ for module in _allowed.values()}
-    return next((name for name in packages if f"{kind.__module__}.".startswith(f"{name}.")), None)
+    return next((name for name in packages if _is_of(name, kind.__module__)), None)
 
 
 def offered() -> list[str]:
@@ -224,6 +241,7 @@ def _imported(name: str) -> ModuleType:
     try:
         return import_module(name)
     except Exception as error:  # whatever its code does
+        _forget(name)
         raise ValueError(_failed(name, error)) from error
 
 
@@ -246,13 +264,31 @@ def _imported_from(folder: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[name]
+        _forget(name)
         raise ValueError(_failed(str(folder), error)) from error
     return module
 
 
+def _forget(package: str) -> None:
+    """Undo an import that failed half-way, so that a mended plug-in can be imported."""
+    for registry in _registries:
+        for name in [name for name, part in registry.items() if _is_of(package, _module(part))]:
+            del registry[name]
+    for name in [name for name in sys.modules if _is_of(package, name)]:
+        del sys.modules[name]
+
+
+def _is_of(package: str, module: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+def _module(part: Any) -> str:
+    """Where a registered part is defined: a class, or a record of a function that computes."""
+    return str(getattr(getattr(part, "compute", part), "__module__", ""))
+
+
 def _failed(name: str, error: Exception) -> str:
-    return f"the plug-in {name} can't be imported ({type(error).__name__}: {' '.join(str(error).split())})"
+    return f"the plug-in {name} can't be imported ({type(error).__name__}: {one_line(error)})"
 
 
 def _unimported(package: str) -> list[Path]:

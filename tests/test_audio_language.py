@@ -23,7 +23,8 @@ from a2i.captioner.audio_language import AudioLanguageCaptioner
 from a2i.captioner.text import CaptionTokenizer
 from a2i.command_line import arguments as use_names
 from a2i.compose import plain
-from a2i.evaluate.systems import predict, read_if_written
+from a2i.evaluate.captioning import predict
+from a2i.evaluate.systems import read_if_written
 from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
 

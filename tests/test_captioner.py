@@ -314,6 +314,36 @@ def test_a_tokenizer_comes_from_the_folder_and_has_no_code(
     assert calls == []
 
 
+def _nested(depth: int) -> dict[str, object]:
+    bridge: dict[str, object] = {"kind": "identity"}
+    for _ in range(depth):
+        bridge = {"kind": "keywords", "names": ["dog"], "inner": bridge}
+    return bridge
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("encoder", None),
+        ("encoder", {"name": "cnn", "settings": None}),
+        ("bridge", _nested(400)),
+        ("bridge", []),
+        ("decoder", {"name": "gru", "vocab_size": 10**15, "settings": {}}),
+        ("decoder", {"name": "transformer", "vocab_size": 10, "settings": {"heads": 0}}),
+        ("features", {"sampling_rate": {}}),
+    ],
+    ids=["null", "no settings", "nested", "no bridge", "too large", "no heads", "features"],
+)
+def test_whatever_a_stranger_writes_is_refused_in_one_line(
+    captioner_folder: Path, tmp_path: Path, part: str, value: object
+) -> None:
+    folder = Path(shutil.copytree(captioner_folder, tmp_path / "copy"))
+    settings = json.loads((folder / "captioner.json").read_text())
+    (folder / "captioner.json").write_text(json.dumps(settings | {part: value}))
+    with pytest.raises(ValueError, match=r"^[^\n]*copy: [^\n]+\. Expected a captioner folder as a2i writes it$"):
+        Captioner.load(folder)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["encoder.norm.weight", "encoder.normalise.running_var", "bridge.projection.bias"])
 def test_a_number_that_is_none_is_neither_saved_nor_loaded(

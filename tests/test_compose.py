@@ -1,4 +1,3 @@
-import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from a2i.compose import build, check_out, clear_errors, one_line, plain, prepared_data_set
+from a2i.compose import build, check_out, clear_errors, plain, prepared_data_set
 from a2i.data import Clip
 from a2i.paths import CONF, PACKAGE
 
@@ -62,24 +61,6 @@ def test_errors_of_the_input_end_in_one_line(
 def test_where_the_configuration_lies() -> None:
     assert (CONF / "train.yaml").is_file()
     assert CONF.parent in (PACKAGE, PACKAGE.parent)
-
-
-def test_errors_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").touch()
-    with pytest.raises(FileNotFoundError) as missing:
-        open("nowhere/x")  # noqa: SIM115
-    assert one_line(missing.value) == f"nowhere/x: No such file or directory (relative paths begin in {tmp_path})"
-    with pytest.raises(FileNotFoundError) as missing:
-        open(tmp_path / "nowhere")  # noqa: SIM115
-    assert one_line(missing.value) == f"{tmp_path / 'nowhere'}: No such file or directory"
-    with pytest.raises(OSError, match="directory") as below:
-        Path("file/below").mkdir()
-    assert one_line(below.value) == "file/below: Not a directory"
-    assert one_line(ValueError("a\n  b")) == "a b"
-    assert one_line(ValueError()) == "ValueError"
-    full = OSError(errno.ENOSPC, "No space left on device", "x.npy")
-    assert one_line(full).startswith("x.npy: no space left on the disk")
 
 
 def test_a_setting_without_a_value_is_named() -> None:

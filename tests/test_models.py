@@ -36,6 +36,15 @@ def test_settings_as_the_configuration_holds_them(captioner_folder: Path, painte
     assert painter.steps == 1
 
 
+def test_no_picture_model_is_asked_for() -> None:
+    for image in (None, "none", {}):  # {} is what conf/image/none.yaml holds
+        assert load_painter(image, CPU, "bfloat16") is None
+    with pytest.raises(ValueError, match="got captioner=folder, where folder has no value"):
+        AudioToImage.load("folder", None, "cpu")
+    with pytest.raises(ValueError, match="got image=folder, where model has no value"):
+        AudioToImage.load(image="folder", device="cpu")
+
+
 @pytest.mark.parametrize("target", ["os.system", "a2i.diffusion.Drawing", None])
 def test_another_target_is_refused(target: str | None, painter_folder: Path, captioner_folder: Path) -> None:
     with pytest.raises(ValueError, match=f"a picture model with _target_={target!r}; expected a2i.diffusion.Painter"):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -18,6 +19,9 @@ from conftest import tone
 from a2i import infer, plugins, train
 from a2i.captioner import decoders, encoders
 from a2i.compose import build, target_class
+from a2i.data.captioned import Captioned
+from a2i.evaluate import pictures
+from a2i.evaluate.distributed import Ranks
 from a2i.metrics import registry as metrics
 from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
@@ -52,6 +56,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def registries() -> list[dict[str, Any]]:
+    return [encoders._encoders._classes, decoders._decoders._classes, metrics._METRICS]
+
+
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No plug-in is allowed before a test, nor after it."""
@@ -59,10 +67,12 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(plugins, "_allowed", {})
     for registry in (encoders._encoders, decoders._decoders):
         registry.names()  # a2i's own are there before, and so after
-        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-    monkeypatch.setattr(metrics, "_METRICS", dict(metrics._METRICS))
+    kept = [(each, dict(each)) for each in registries()]
     known = set(sys.modules)
     yield
+    for each, before in kept:
+        each.clear()
+        each.update(before)
     for name in set(sys.modules) - known:
         if name.startswith(("my_package", "another")):
             del sys.modules[name]
@@ -83,7 +93,7 @@ result = a2i(work / "sounds" / "val" / "a_high_tone.wav")
 result.save(work / "tone.png")
 from a2i.metrics import Inputs
 from a2i.metrics.registry import compute
-words = compute("words", Inputs([result.caption], [["A tone."]]))["words"].value
+words = compute("caption_words", Inputs([result.caption], [["A tone."]]))["caption_words"].value
 assert words == len(result.caption.split())
 print(json.dumps([result.caption, result.image_model, type(a2i.captioner.encoder).__name__, result.image.getpixel((0, 0))]))
 """
@@ -184,6 +194,22 @@ def test_an_encoder_that_is_added_does_not_hear_padding(site: Path, monkeypatch:
     assert torch.allclose(states[1][states_mask[1]], alone[0], atol=1e-6)
 
 
+def test_a_painter_that_is_added_draws_wherever_ours_does(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captioner_folder: Path
+) -> None:
+    monkeypatch.syspath_prepend(site)
+    plugins.use("my_package")
+    a2i = AudioToImage.load(captioner_folder, "colours", "cpu", "bfloat16").to("cpu")
+    assert a2i.painter is not None
+    assert a2i.painter.tokens_over("Rain.") == 0
+    settings = {"image": {"_target_": "my_package.Colours"}, "pictures": None, "seed": 3}
+    painter = pictures.load_painter(settings, torch.device("cpu"))
+    assert painter is not None
+    (drawn,) = pictures.draw([Captioned("a.wav", "Rain.", ())], painter, tmp_path, settings, Ranks(), human=False)
+    assert drawn.image == tmp_path / "a.png"
+    assert drawn.image.exists()
+
+
 def test_a_saved_run_allows_nothing(
     site: Path, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,3 +268,46 @@ def test_what_can_not_be_a_plug_in(site: Path, tmp_path: Path, monkeypatch: pyte
     assert plugins.names() == []
     assert plugins.take(["plugins=[my_package]", "plugins=null", "x=1"]) == ["x=1"]
     assert plugins.names() == ["my_package"]
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_plug_in_that_fails_can_be_mended_and_loaded_again(
+    by_name: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "another"
+    package.mkdir()
+    (package / "parts.py").write_text(
+        "from a2i.captioner import encoders\nfrom a2i.metrics import Metric, Score, register\n"
+        "@encoders.register\nclass Ears:\n    name = 'ears'\n"
+        "register(Metric('another_metric', lambda inputs: Score.of([])))\n"
+    )
+    (package / "__init__.py").write_text("from another import parts\n1 / 0\n")
+    if by_name:
+        monkeypatch.syspath_prepend(tmp_path)
+    before, name = [list(each) for each in registries()], "another" if by_name else str(package)
+    with pytest.raises(ValueError, match="ZeroDivisionError: division by zero"):
+        plugins.use(name)
+    assert not [module for module in sys.modules if module.split(".")[0] == "another"]
+    assert [list(each) for each in registries()] == before
+    (package / "__init__.py").write_text("from another.parts import Ears  # mended\n")
+    importlib.invalidate_caches()
+    plugins.use(name)
+    assert encoders.find("ears").__module__ == "another.parts"
+
+
+def test_a_folder_that_no_list_can_hold(tmp_path: Path) -> None:
+    folder = tmp_path / f"one{os.pathsep}two" / "another"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    with pytest.raises(ValueError, match=rf"holds {os.pathsep!r}, which separates the names in A2I_PLUGINS"):
+        plugins.use(str(folder))
+    assert os.environ[plugins.VARIABLE] == ""
+    assert plugins.names() == []
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_hydras_signs_before_the_key_change_nothing(sign: str, tmp_path: Path) -> None:
+    (tmp_path / "another").mkdir()
+    (tmp_path / "another" / "__init__.py").touch()
+    assert plugins.take([f"{sign}plugins={tmp_path / 'another'}", "+x=1"]) == ["+x=1"]
+    assert plugins.names() == [str(tmp_path / "another")]

@@ -1,4 +1,4 @@
-"""Every captioner is one that inference and evaluation can use."""
+"""Every captioner, and every picture model, is one that inference and evaluation can use."""
 
 import inspect
 from pathlib import Path
@@ -13,11 +13,17 @@ from a2i.captioner.audio_language import AudioLanguageCaptioner
 from a2i.captioner.decoding import Decoding
 from a2i.captioner.protocols import CaptionModel
 from a2i.captioner.text import CaptionTokenizer
+from a2i.diffusion import Painter, PictureModel
 
 
-def typed(captioner: Captioner, other: AudioLanguageCaptioner) -> list[CaptionModel]:
-    """For the type checker: both fit."""
+def captioners(captioner: Captioner, other: AudioLanguageCaptioner) -> list[CaptionModel]:
+    """For the type checker, which reads this file too: both fit."""
     return [captioner, other]
+
+
+def picture_models(painter: Painter) -> list[PictureModel]:
+    """Likewise."""
+    return [painter]
 
 
 @pytest.mark.parametrize("kind", [Captioner, AudioLanguageCaptioner])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from a2i import audio
+from a2i.errors import first_line
 
 LOUDEST = 8.0  # of floats, 18 dB above full scale: what mixing may leave; beyond that they are no floats' full scale
 MOST_CHANNELS = 8  # of an array: more would be a batch, or a spectrogram
@@ -99,7 +100,7 @@ def _array(samples: Any) -> np.ndarray:
             array = np.asarray(samples)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"got a {type(samples).__name__} that is no array of samples ({str(error).splitlines()[0]}); {EXPECTED}"
+            f"got a {type(samples).__name__} that is no array of samples ({first_line(error)}); {EXPECTED}"
         ) from error
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(

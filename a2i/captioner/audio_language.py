@@ -15,6 +15,7 @@ from a2i.audio import SAMPLE_RATE
 from a2i.audio.waveforms import check
 from a2i.captioner.candidates import Candidate, best_first, distinct
 from a2i.captioner.decoding import Decoding
+from a2i.errors import first_line
 
 MODEL_TYPE = "qwen2_audio"
 SHORTEST = (
@@ -170,7 +171,7 @@ def _load(model: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
         return processor, Qwen2AudioForConditionalGeneration.from_pretrained(model, dtype=dtype, **where)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{model}: could not load a Qwen2-Audio ({str(error).strip().splitlines()[0]}); expected a Hub id such as"
+            f"{model}: could not load a Qwen2-Audio ({first_line(error)}); expected a Hub id such as"
             " Qwen/Qwen2-Audio-7B (17 GB, needs the network once) or, with captioner.model=FOLDER, a local folder with"
             " config.json, weights and processor"
         ) from error

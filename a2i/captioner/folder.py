@@ -24,6 +24,7 @@ from a2i.captioner.candidates import Calibration
 from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
+from a2i.errors import one_line, with_kind
 from a2i.features import FeatureSettings
 
 FORMAT = 1
@@ -41,6 +42,8 @@ REACHING = frozenset(
     {"attn_implementation", "experts_implementation", "pretrained", "revision", "auto_map", "custom_pipelines"}
     | {"trust_remote_code", "quantization_config", "use_kernels", "kernel_config", "code_revision", "adapter_kwargs"}
 )
+# What settings from a stranger can make of any part: values of another type, too deep a nesting, more memory than there is.
+FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 ABANDONED = 3_600  # seconds after which an unfinished new folder is removed
 
 
@@ -203,9 +206,17 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
         calibration = Calibration(**settings["calibration"]) if settings.get("calibration") else None
         lexicon = Lexicon.load(folder / LEXICON_FILE) if (folder / LEXICON_FILE).is_file() else None
         return parts, calibration, lexicon
-    except (KeyError, TypeError, ValueError) as error:
-        said = f"no {error} in {SETTINGS_FILE}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{folder}: {said}. Expected a captioner folder as a2i writes it") from error
+    except FAILURES as error:
+        raise unfit(folder, error) from error
+
+
+def unfit(folder: Path, error: BaseException) -> ValueError:
+    """The error to raise where a folder's settings can't be read or build no captioner."""
+    if isinstance(error, KeyError):
+        said = f"no {error} in {SETTINGS_FILE}"
+    else:
+        said = one_line(error) if isinstance(error, TypeError | ValueError) else with_kind(error)
+    return ValueError(f"{folder}: {said}. Expected a captioner folder as a2i writes it")
 
 
 def _number(text: str) -> float:

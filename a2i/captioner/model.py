@@ -16,9 +16,10 @@ from a2i.captioner.bridge import Bridged, BridgeKind, make_bridge
 from a2i.captioner.candidates import Calibration, Candidate, best_first, distinct
 from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.decoding import Decoding
-from a2i.captioner.folder import WEIGHTS_FILE, check_finite, read, standing, write
+from a2i.captioner.folder import FAILURES, WEIGHTS_FILE, check_finite, read, standing, unfit, write
 from a2i.captioner.protocols import Decoder, Encoder
 from a2i.captioner.text import IGNORE, CaptionTokenizer, TokenBatch
+from a2i.errors import first_line
 from a2i.features import FeatureSettings, LogMel, side_by_side
 
 
@@ -217,13 +218,13 @@ class Captioner(nn.Module):
         parts, calibration, lexicon = read(folder)
         try:
             captioner = cls(**parts)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{folder}: {error}. Expected a captioner folder as a2i writes it") from error
+        except FAILURES as error:
+            raise unfit(folder, error) from error
         captioner.name, captioner.calibration, captioner.lexicon = name, calibration, lexicon
         try:
             load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
-            raise ValueError(f"{folder}: the weights don't fit the settings ({str(error).splitlines()[0]})") from error
+            raise ValueError(f"{folder}: the weights don't fit the settings ({first_line(error)})") from error
         try:
             check_finite(captioner, "can't be loaded")
         except ValueError as error:

@@ -4,6 +4,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
+from a2i import plugins
+
 Kind = TypeVar("Kind", bound=type[Any])
 
 
@@ -22,7 +24,7 @@ class Registry:
             package: whose files register classes.
         """
         self.kind, self.package = kind, package
-        self._classes: dict[str, type[Any]] = {}
+        self._classes: dict[str, type[Any]] = plugins.watched({})
 
     def register(self, made: Kind) -> Kind:
         """Add a class, under its `name`; use it as a decorator.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
+from a2i.errors import first_line
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
@@ -142,7 +144,7 @@ class CaptionTokenizer:
                 raise ValueError("what is there knows no tokens")  # transformers makes one of a model's settings alone
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(
-                f"{name}: no tokenizer found ({_first_line(error)}); expected a Hub id or a folder with tokenizer.json, or"
+                f"{name}: no tokenizer found ({first_line(error)}); expected a Hub id or a folder with tokenizer.json, or"
                 " with vocab.json and merges.txt"
             ) from error
         return cls(tokenizer, max_tokens, bos)
@@ -214,7 +216,3 @@ def _learn_words(captions: Iterable[str], vocab_size: int | None) -> "Tokenizer"
     trainer = trainers.WordLevelTrainer(special_tokens=[END_OF_TEXT, UNKNOWN], show_progress=False, **size)
     words.train_from_iterator(captions, trainer)
     return words
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -8,8 +8,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from a2i.evaluate.captioning import predict
 from a2i.evaluate.pages import show, write, write_comparison, write_page
-from a2i.evaluate.systems import Scorer, System, predict
+from a2i.evaluate.systems import Scorer, System
 
 __all__ = ["Scorer", "System", "predict", "show", "write", "write_comparison", "write_page"]
 

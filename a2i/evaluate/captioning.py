@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from a2i.compose import prepared_data_set
 from a2i.data import Clip
 from a2i.data.captioned import Captioned
+from a2i.errors import with_kind
 from a2i.evaluate.distributed import Ranks
 from a2i.evaluate.kept import Caption, KeptCaptions, made_by
 
@@ -145,13 +146,7 @@ class Captioning:
             return
         found = caption_many(self.captioner, clips, self.batch_size, self.seed, **self.decoding)
         for clip, result in zip(clips, found, strict=True):
-            yield clip, in_one_line(result) if isinstance(result, Exception) else _best(result.candidates)
-
-
-def in_one_line(error: Exception) -> str:
-    """What was wrong; with the error's kind where no user is expected to have caused it."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    return message if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {message}"
+            yield clip, with_kind(result) if isinstance(result, Exception) else _best(result.candidates)
 
 
 def _best(candidates: "Sequence[Candidate]") -> Caption:

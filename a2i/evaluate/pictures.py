@@ -15,14 +15,14 @@ from a2i.evaluate.distributed import Ranks
 from a2i.results import settings_of
 
 if TYPE_CHECKING:
-    from a2i.diffusion import Painter
+    from a2i.diffusion import PictureModel
 
 DEFAULTS = {"clip": "openai/clip-vit-base-patch32", "clap": "laion/clap-htsat-unfused"}
 LONGEST = 220  # bytes of a picture's name, without ending
 POOL = Path(__file__).parents[1] / "metrics" / "pictures" / "pool.txt"
 
 
-def load_painter(settings: dict[str, Any], device: Any, tell: bool = True) -> "Painter | None":
+def load_painter(settings: dict[str, Any], device: Any, tell: bool = True) -> "PictureModel | None":
     """The picture model of `image=NAME`; None for `image=none`.
 
     Args:
@@ -37,14 +37,19 @@ def load_painter(settings: dict[str, Any], device: Any, tell: bool = True) -> "P
         return None
     if settings["pictures"] is not None:
         raise ValueError("got pictures= and image=; expected a folder of pictures, or a picture model to draw them")
-    painter: Painter = build(settings["image"], device=device)
+    painter: PictureModel = build(settings["image"], device=device)
     if tell:
         print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
     return painter
 
 
 def draw(
-    clips: Sequence[Captioned], painter: "Painter", folder: Path, settings: dict[str, Any], ranks: Ranks, human: bool
+    clips: Sequence[Captioned],
+    painter: "PictureModel",
+    folder: Path,
+    settings: dict[str, Any],
+    ranks: Ranks,
+    human: bool,
 ) -> list[Captioned]:
     """The clips with a picture each: of the predicted caption, or of a person's, which is the first reference.
 
@@ -70,7 +75,7 @@ def draw(
     folder.mkdir(parents=True, exist_ok=True)
     what = "drawing people's captions" if human else "drawing captions"
     for caption, path in track(ours, description=what, disable=not sys.stderr.isatty()):
-        _save(painter.draw(caption, seed).image, path, caption, seed, painter.name, model)
+        _save(painter.draw_batch([caption], [seed])[0].image, path, caption, seed, painter.name, model)
     ranks.gathered([None])  # all are there
     pairs = [(clip, path) for clip, (_, path) in zip(clips, work, strict=True)]
     if human:

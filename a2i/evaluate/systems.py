@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from a2i.data.captioned import Captioned, read_captions, same_clip
 from a2i.data.folder import told
-from a2i.evaluate.captioning import predict as predict  # where callers look for it
 from a2i.evaluate.pictures import load_models
 from a2i.names import PLACE, is_place
 from a2i.plugins import choices
@@ -66,9 +65,9 @@ class Scorer:
             ValueError: a metric is unknown, or a setting is out of its range.
             FileNotFoundError: a model was asked for and can't be had.
         """
+        from a2i.machine import find_device
         from a2i.metrics.parts import Parts
         from a2i.metrics.registry import registered
-        from a2i.pipeline import find_device
 
         metrics = chosen_metrics(settings)
         samples = settings["bootstrap_samples"]
@@ -112,8 +111,8 @@ def chosen_metrics(settings: dict[str, Any]) -> list[str]:
 
 
 def _load_bertscore(settings: dict[str, Any], device: str | None) -> "BERTScore | str":
+    from a2i.machine import find_device
     from a2i.metrics.bertscore import BERTScore
-    from a2i.pipeline import find_device
 
     try:
         return BERTScore(**{"device": find_device(device), **settings})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from a2i import plugins
 from a2i.metrics.inputs import Inputs
 from a2i.metrics.parts import INSTALL, MissingError, ReferencesError, Score
 
@@ -87,7 +88,7 @@ class Metric:
         return all(value.name.startswith(f"{self.name}_") for value in self.values)
 
 
-_METRICS: dict[str, Metric] = {}
+_METRICS: dict[str, Metric] = plugins.watched({})
 
 
 def register(metric: Metric) -> None:

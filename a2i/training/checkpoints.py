@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from a2i.errors import first_line
 from a2i.training.finite import NotFiniteError, not_finite
 from a2i.training.run_folder import first_process
 
@@ -112,7 +113,7 @@ def read(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # bytes that are no checkpoint fail in any way
         size = path.stat().st_size
-        raise ValueError(f"{path} ({size} bytes): no checkpoint that can be read ({_first_line(error)})") from error
+        raise ValueError(f"{path} ({size} bytes): no checkpoint that can be read ({first_line(error)})") from error
     if bad := not_finite(weights):
         raise ValueError(f"{path}: has weights that are not finite ({_listed(bad)})")
     return found
@@ -155,8 +156,3 @@ def latest(folder: Path) -> Checkpoint:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

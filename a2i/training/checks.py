@@ -18,6 +18,7 @@ from a2i.captioner.cleaning import words
 from a2i.data import Clip
 from a2i.data.cache import waveforms
 from a2i.data.download import require_space
+from a2i.errors import first_line
 from a2i.metrics.captions import score_captions
 from a2i.training.augment import join_captions
 from a2i.training.batches import CaptionChoice, learnt
@@ -192,7 +193,7 @@ def try_out(captioner: Captioner, captions: Sequence[str], mixed: bool, decoding
             captioner.loss(log_mel, mask, tokenizer.encode([longest]), torch.zeros(1, dtype=torch.long))
             captioner.caption([silence], **changes)
     except RuntimeError as error:
-        raise ValueError(f"the model's parts don't fit together: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"the model's parts don't fit together: {first_line(error)}") from error
     finally:
         for part, mode in modes.items():
             part.training = mode

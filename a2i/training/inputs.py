@@ -16,7 +16,7 @@ from a2i.captioner import Captioner
 from a2i.data import Clip
 from a2i.data.cache import Cache, decoded_by, load_waveform, log_mels
 from a2i.data.filling import fill
-from a2i.pipeline import find_device
+from a2i.machine import find_device
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch, InputKind
 

@@ -12,6 +12,7 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 from a2i.captioner.attention import Sharing, cache
 from a2i.captioner.decoders import register, search
 from a2i.captioner.decoding import Decoding
+from a2i.errors import first_line
 
 NEW = ("crossattention", "ln_cross_attn")  # parts of the names of the weights that no GPT-2 checkpoint has
 
@@ -147,7 +148,7 @@ def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"could not load a GPT-2 checkpoint from {pretrained} ({str(error).strip().splitlines()[0]}); expected a Hub id"
+            f"could not load a GPT-2 checkpoint from {pretrained} ({first_line(error)}); expected a Hub id"
             " such as openai-community/gpt2 (needs the network once) or a local folder with config.json and model.safetensors"
         ) from error
     missing = sorted(key for key in report["missing_keys"] if not any(part in key for part in NEW))

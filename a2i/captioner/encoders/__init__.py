@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from a2i.captioner.protocols import Encoder
 from a2i.captioner.registry import Registry
+from a2i.errors import first_line
 
 _encoders = Registry("encoder", __name__)
 register, names, find, name_of = _encoders.register, _encoders.names, _encoders.find, _encoders.name_of
@@ -85,7 +86,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         found = found.get("model", found)
         return {name.removeprefix("module."): value for name, value in found.items() if isinstance(value, Tensor)}
     except (OSError, RuntimeError, AttributeError, EOFError, UnpicklingError, SafetensorError) as error:
-        raise ValueError(f"could not load weights from {path} ({str(error).splitlines()[0]}); {expected}") from error
+        raise ValueError(f"could not load weights from {path} ({first_line(error)}); {expected}") from error
 
 
 def load_weights(encoder: nn.Module, path: str | Path, passed_over: tuple[str, ...] = ()) -> None:

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate, pad
 from transformers import ASTConfig, ASTModel
 
 from a2i.captioner.encoders import register
+from a2i.errors import first_line
 from a2i.features import FeatureSettings
 
 LongAudio = Literal["truncate", "window", "interpolate"]
@@ -198,7 +199,7 @@ def _load(pretrained: str, revision: str | None) -> ASTModel:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"could not load an AST checkpoint from {pretrained} ({str(error).strip().splitlines()[0]}); expected a Hub id such"
+            f"could not load an AST checkpoint from {pretrained} ({first_line(error)}); expected a Hub id such"
             " as MIT/ast-finetuned-audioset-10-10-0.4593 (needs the network once) or a local folder with config.json and"
             " model.safetensors"
         ) from error

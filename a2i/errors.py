@@ -1,0 +1,34 @@
+"""What an error says, in one line."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+_ABSOLUTE = re.compile(r"(^|[\s'\"(])(/|\\\\|[A-Za-z]:[\\/])")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that an error says, for a library's, which may say many; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """All that an error says, in one line; of a relative path that is not there, what it is relative to."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}no space left on the disk; free some, or choose a folder on another"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        message = f"{os.fsdecode(error.filename) if not isinstance(error.filename, int) else error.filename}: {error.strerror}"
+    else:
+        message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, FileNotFoundError) and not _ABSOLUTE.search(message):
+        message += f" (relative paths begin in {Path.cwd()})"
+    return message
+
+
+def with_kind(error: BaseException) -> str:
+    """`one_line`, behind the error's kind where no user is expected to have caused it."""
+    message = one_line(error)
+    return message if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {message}"
