@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from a2i import plugins
 
+CAPTIONER, PAINTER = "a2i.captioner.model.Captioner", "a2i.diffusion.Painter"  # the targets that a place belongs to
 PLACE = {"captioner": "folder", "image": "model"}  # the setting of each group that holds a folder or a Hub id
 MINI, EMBEDDED = "mini", "embedded"  # the models that come with a2i: their name, and their place
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -71,7 +73,18 @@ def folder_or_hub_id(source: str | Path, group: str) -> Path | str:
     )
 
 
-def name_of(captioner: dict[str, Any]) -> str:
+def is_folder(captioner: Mapping[str, Any]) -> bool:
+    """Whether settings name a captioner folder, or the Hub id of one: a plug-in's may have a `folder` of another kind."""
+    return captioner.get("_target_") == CAPTIONER
+
+
+def is_mini(captioner: Mapping[str, Any]) -> bool:
+    """Whether settings are those of the captioner that comes with a2i."""
+    return is_folder(captioner) and captioner.get(PLACE["captioner"]) in (MINI, EMBEDDED)
+
+
+def name_of(captioner: Mapping[str, Any]) -> str:
     """What a captioner is called: the folder or Hub id that its settings hold, `mini` for the one that comes with a2i."""
-    place = str(captioner.get(PLACE["captioner"], captioner.get("model", "captioner")))
-    return MINI if place == EMBEDDED else place
+    if is_mini(captioner):
+        return MINI
+    return str(captioner.get(PLACE["captioner"] if is_folder(captioner) else "model", "captioner"))
