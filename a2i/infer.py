@@ -239,7 +239,9 @@ def check(settings: dict[str, Any]) -> InferSettings:
         OSError: nothing can be written to `out`.
     """
     if settings["audio"] is None:
-        raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
+        raise ValueError(
+            "no sound given; expected a file, a folder (. for this one), a pattern or a list (--help tells more)"
+        )
     made = checked(InferSettings, settings)
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
     return made
@@ -314,7 +316,7 @@ def run(settings: InferSettings) -> int:
             failed = write_results(rows, results, len(left))
     summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
     if there := len(sounds) - len(left):
-        summary += f", {there:,} of them already before (again=true makes all anew)"
+        summary += f", {there:,} of them already before (to make all anew: again=true, or a2i --again)"
     if failed:
         summary += f", {failed:,} failed"
     say(f"{summary}; results in {results.path}")

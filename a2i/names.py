@@ -58,19 +58,37 @@ def folder_or_hub_id(source: str | Path, group: str) -> Path | str:
     """The folder of that path, or the Hub id as it is. A typo is answered without the network.
 
     Raises:
+        ValueError: the text is blank, which would mean the working folder.
         FileNotFoundError: it can be neither.
     """
+    if isinstance(source, str) and not source.strip():
+        raise ValueError(
+            f"{group}= is empty; expected one of {', '.join(offered(group))}, a folder (. for this one), or a Hub id"
+            " (OWNER/NAME). Is a variable unset?"
+        )
     place = Path(source).expanduser()
     if place.exists() or (isinstance(source, Path) and place.parent.exists()):
         return place
     if isinstance(source, str) and is_place(source):
         return source
-    near = get_close_matches(str(source), plugins.choices(group), 1)
+    near = get_close_matches(str(source), offered(group), 1)
     hint = f"; did you mean {near[0]}?" if near else plugins.offer(group, str(source))
     raise FileNotFoundError(
-        f"got {source}, which is no folder here; expected one of {', '.join(plugins.choices(group))}, a folder, or a Hub id"
-        f" (OWNER/NAME){hint}"
+        f"got {source}{lacking(source) or ', which is no folder here'}; expected one of {', '.join(offered(group))}, a folder,"
+        f" or a Hub id (OWNER/NAME){hint}"
     )
+
+
+def offered(group: str) -> list[str]:
+    """The choices of a group that a message offers: without `folder`, which means nothing until its place is given."""
+    return [name for name in plugins.choices(group) if group not in PLACE or name != "folder"]
+
+
+def lacking(source: str | Path) -> str:
+    """What is said of a path whose folder exists and that doesn't, as a part of a message; empty for any other."""
+    place = Path(source).expanduser()
+    named = len(place.parts) > 1 and place.parent.is_dir() and not place.exists()
+    return f"; {place.parent} is a folder here, and has no {place.name}" if named else ""
 
 
 def is_folder(captioner: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from a2i.evaluate import predict
 from a2i.evaluate.__main__ import check, evaluate
 from a2i.evaluate.distributed import Ranks
 from a2i.infer import infer
-from a2i.results import Results, Settings
+from a2i.results import ResultsFile, RowSettings
 
 NAMES = ["high.wav", "low.wav", "middle.wav"]
 Run = Callable[..., int]
@@ -278,9 +278,9 @@ def test_a_recording_has_the_same_caption_everywhere(captioner_folder: Path, tmp
     a2i = AudioToImage.load(captioner_folder, None, "cpu")
     python = [a2i(sounds / name) for name in ("long.wav", "some.wav")]
     assert len(python[0].parts) == 3
-    with Results(tmp_path / "inferred") as kept:
+    with ResultsFile(tmp_path / "inferred") as kept:
         paths = [sounds / "long.wav", sounds / "some.wav"]
-        inferred = list(infer(a2i, paths, kept, Settings("a", None), 0, {}, batch_size=2))
+        inferred = list(infer(a2i, paths, kept, RowSettings("a", None), 0, {}, batch_size=2))
     given = [f"captioner={captioner_folder}", "data=folder", f"data.root={sounds}", "device=cpu", "batch_size=2"]
     evaluated = predict(captioner_folder, compose("evaluate", *given))
     assert [clip.file_name for clip in evaluated] == ["long.wav", "long.wav#t=2,5"]

@@ -22,7 +22,7 @@ from a2i.infer import check, infer
 from a2i.infer import run as run_here
 from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
-from a2i.results import Results, Settings
+from a2i.results import ResultsFile, RowSettings
 
 
 def here(*given: str) -> int:
@@ -243,7 +243,10 @@ def test_run_again_it_goes_on(
     (out / "high.png").unlink()
     capsys.readouterr()
     assert here(f"audio={sounds}", *asked) == 1
-    assert "3 of 4 done, 1 of them already before (again=true makes all anew), 1 failed" in capsys.readouterr().out
+    assert (
+        "3 of 4 done, 1 of them already before (to make all anew: again=true, or a2i --again), 1 failed"
+        in capsys.readouterr().out
+    )
     assert rows()["low.wav"] == low
     assert (out / "high.png").is_file()
     soundfile.write(sounds / "broken.wav", tone(500.0, 0.5), 16_000)
@@ -342,8 +345,8 @@ def test_names_that_no_terminal_shows(captioner_folder: Path, tmp_path: Path) ->
 def test_a_number_that_is_none_is_an_error(sounds: Path, tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
     captioner = make_captioner(tokenizer)
     captioner.caption = lambda waveforms, **_: [[Candidate("A hum.", *[float("nan")] * 3)] for _ in waveforms]
-    with Results(tmp_path / "out") as kept:
-        (row,) = infer(AudioToImage(captioner, None), [sounds / "low.wav"], kept, Settings("a", None), 0, {})
+    with ResultsFile(tmp_path / "out") as kept:
+        (row,) = infer(AudioToImage(captioner, None), [sounds / "low.wav"], kept, RowSettings("a", None), 0, {})
         kept.add(row)
     assert row["caption"] is None
     assert "numbers that are none" in row["error"]
