@@ -240,7 +240,7 @@ def check(settings: dict[str, Any]) -> InferSettings:
     """
     if settings["audio"] is None:
         raise ValueError(
-            "no sound given: audio takes a file, a folder (. for this one), a pattern or a list (--help tells more)"
+            "no sound given; expected audio: a file, a folder (. for this one), a pattern or a list (--help tells more)"
         )
     made = checked(InferSettings, settings)
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
