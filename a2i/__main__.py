@@ -1,9 +1,11 @@
 """`a2i dog.wav`: sounds become captions and pictures. `a2i train …` and its kin are the programs behind it."""
 
 import argparse
+import os
 import runpy
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -46,12 +48,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         runpy.run_module(f"a2i.{given[0]}", run_name="__main__", alter_sys=True)
         return
     begin_program()
-    options, overrides = _parsed(given)
-    _caption_and_draw(options, overrides)
+    parser = _parser()
+    if not given:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    if {"-h", "--help", "--version"} & set(given):
+        parser.parse_args(given)
+    _caption_and_draw(parser, given)
 
 
-def _parsed(given: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The options as settings of `conf/infer.yaml`, and what stands beside them as `key=value`."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "a2i", "a2i SOUND ... [-o FOLDER] [key=value ...]", HELP, MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
@@ -70,13 +76,19 @@ def _parsed(given: list[str]) -> tuple[dict[str, Any], list[str]]:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps … (default: the fastest one there is)")
     parser.add_argument("--again", action="store_true", default=None, help="make anew what is there already")
     parser.add_argument("--version", action="version", version=f"a2i {__version__}")
-    if not given:
-        parser.print_help(sys.stderr)
-        sys.exit(2)
-    if {"-h", "--help", "--version"} & set(given):
-        parser.parse_args(given)
+    return parser
+
+
+def _parsed(parser: argparse.ArgumentParser, given: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The options as settings of `conf/infer.yaml`, and what stands beside them as `key=value`.
+
+    Raises:
+        ValueError: one setting is given in both ways, or a program's name is misspelt.
+    """
     from a2i.command_line import is_bare, no_option  # here: --help need not wait for Hydra
 
+    if given[0].isalpha() and not os.path.lexists(given[0]) and (near := get_close_matches(given[0], PROGRAMS, 1)):
+        raise ValueError(f"got {given[0]}, which is no file here; did you mean a2i {near[0]}?")
     values = vars(parser.parse_intermixed_args([no_option(argument) for argument in given]))
     sounds = values.pop("audio")
     overrides = [item for item in sounds if not is_bare(item, "infer")]
@@ -84,10 +96,14 @@ def _parsed(given: list[str]) -> tuple[dict[str, Any], list[str]]:
     options = {key: value for key, value in values.items() if value is not None}
     if sounds:
         options["audio"] = sounds[0] if len(sounds) == 1 else sounds
+    keys = {item.partition("=")[0].lstrip("+") for item in overrides}
+    if twice := [key for key in options if key in keys]:
+        given_as = sounds[0] if twice[0] == "audio" else f"--{twice[0]}"
+        raise ValueError(f"got {given_as} beside {twice[0]}=; expected one of the two")
     return options, overrides
 
 
-def _caption_and_draw(options: dict[str, Any], overrides: list[str]) -> None:
+def _caption_and_draw(parser: argparse.ArgumentParser, given: list[str]) -> None:
     from a2i import plugins
     from a2i.command_line import INTERRUPTED, composed, explained
     from a2i.compose import clear_errors
@@ -95,6 +111,7 @@ def _caption_and_draw(options: dict[str, Any], overrides: list[str]) -> None:
 
     try:
         with clear_errors(partial(explained, name="infer")):
+            options, overrides = _parsed(parser, given)
             caption_and_draw(composed("infer", options, plugins.take(overrides)))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

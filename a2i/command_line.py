@@ -26,7 +26,7 @@ from a2i import plugins
 from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, plain, say_error, traceback_wanted
 from a2i.errors import one_line
 from a2i.extras import require
-from a2i.names import EMBEDDED, MINI, PLACE, chosen_settings, is_place
+from a2i.names import EMBEDDED, MINI, PLACE, chosen_settings, folder_or_hub_id, is_place, lacking, offered
 from a2i.paths import CONF
 
 # The names that choices had before, by group. None of them names another part now.
@@ -39,6 +39,8 @@ RENAMED = {
     },
     "trainer": {"auto": "default"},
 }
+# The keys that have another name now.
+RENAMED_KEYS = {"loader.prepared": "loader.inputs"}
 INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
 _OVERRIDE = re.compile(r"(\+{0,2})([\w$./@-]*)=(.*)", re.DOTALL)
 _DELETION = re.compile(r"~[\w$./@-]+(=.*)?", re.DOTALL)
@@ -106,10 +108,15 @@ def _full_errors(value: str | None) -> Iterator[None]:
 
 def _checked(task: Callable[[DictConfig], Any], name: str, config: DictConfig) -> Any:
     require(name)
-    for group, choice in _defaults(name).items():
-        if choice is not None and config.get(group) is None:  # such as ~data
-            raise ValueError(f"got no {group}; expected {group}={'|'.join(choices(group))}")
+    _refuse_missing(config, name)
     return task(config)
+
+
+def _refuse_missing(config: DictConfig, name: str) -> None:
+    """Raise a ValueError where a group that the program needs was taken out, as by ~data."""
+    for group, choice in _defaults(name).items():
+        if choice is not None and config.get(group) is None:
+            raise ValueError(f"got no {group}; expected {group}={'|'.join(offered(group))}")
 
 
 def _swept(task: Callable[[DictConfig], Any], name: str, config: DictConfig, failed: list[str]) -> Any:
@@ -214,6 +221,8 @@ def _override(prefix: str, key: str, value: str, name: str, sweeping: bool) -> l
         raise ValueError(
             f"got {key}=; that is a captioner's own setting now: {key.replace('audio_language', 'captioner', 1)}="
         )
+    if key in PLACE and key in _defaults(name) and not value.strip(" '\""):
+        folder_or_hub_id("", key)  # says what is expected
     if key in PLACE and key in _defaults(name) and (place := _place(key, value, sweeping)):
         return [f"{key}=folder", f"{key}.{PLACE[key]}={place}"]
     default = _defaults(name).get(key)
@@ -221,7 +230,7 @@ def _override(prefix: str, key: str, value: str, name: str, sweeping: bool) -> l
         return [] if default is None else [f"{key}={default}"]
     if value.lower() == "null" and default:
         if "none" not in choices(key):
-            raise ValueError(f"got {key}=null; expected {key}={'|'.join(choices(key))}")
+            raise ValueError(f"got {key}=null; expected {key}={'|'.join(offered(key))}")
         value = "none"
     return [f"{prefix}{key}={_value(value, sweeping)}"]
 
@@ -317,17 +326,18 @@ def composed(name: str, values: Mapping[str, Any], overrides: Sequence[str] = ()
             rest[key] = chosen_settings(key, value if isinstance(value, str) else Path(value))
         elif key in groups and isinstance(value, str):
             raise ValueError(
-                f"got {key}={value}; expected one of {', '.join(choices(key))}{_near(value, choices(key))}"
+                f"got {key}={value}; expected one of {', '.join(offered(key))}{_near(value, choices(key))}"
             )
         else:
             rest[key] = value
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose(name, [*arguments(overrides, name), *chosen])
+    _refuse_missing(config, name)
     OmegaConf.set_struct(config, False)
     known = {*groups, *_flat(OmegaConf.to_container(config, resolve=False))}
     for key, value in rest.items():
         if key not in known:
-            raise ValueError(f"there is no setting {key} here{_near(key, sorted(known))}")
+            raise ValueError(_no_setting(key, name, sorted(known)))
         OmegaConf.update(config, key, _literal(value), merge=False, force_add=True)
     settings: dict[str, Any] = plain(config)
     return settings
@@ -393,16 +403,16 @@ def explained(error: BaseException, name: str) -> str:
         if now := RENAMED.get(group, {}).get(choice):
             return f"got {group}={choice}, which is called {group}={now} now"
         several = "; for several, a sweep: -m" if "," in choice else ""
-        offered = ", ".join(error.options or choices(group)) + (
-            ", a folder, or a Hub id (OWNER/NAME)" if group in PLACE else ""
-        )
-        near = _near(choice, error.options or choices(group))
-        return f"got {group}={choice}; expected one of {offered}{near}{plugins.offer(group, choice)}{several}"
+        names = offered(group) if group in PLACE else error.options or choices(group)
+        expected = ", ".join(names) + (", a folder, or a Hub id (OWNER/NAME)" if group in PLACE else "")
+        missing = lacking(choice) if group in PLACE else ""
+        hints = f"{_near(choice, names)}{plugins.offer(group, choice)}{several}"
+        return f"got {group}={choice}{missing}; expected one of {expected}{hints}"
     if found := re.match(r"Could not (override|delete|append) [^']*'([^']+)'", message):
         key = found[2]
         if found[1] == "append":
             return f"got +{key}, but {key} is there already; change it with {key}=VALUE"
-        return f"there is no setting {key} here{_near(key, _known_keys(name)) or ' (--help shows all)'}"
+        return _no_setting(key, name, _known_keys(name))
     if isinstance(error, HydraException) and cause is not None and one_line(cause) not in message:
         message += f": {one_line(cause)}"
     if message.startswith("Unable to configure handler") and cause is not None:  # of a log that can't be written
@@ -410,8 +420,19 @@ def explained(error: BaseException, name: str) -> str:
     return message
 
 
+def _no_setting(key: str, name: str, known: Sequence[str]) -> str:
+    """What is said of a key that a program does not have."""
+    if now := RENAMED_KEYS.get(key):
+        return f"got {key}, which is called {now} now"
+    near = _near(key, known)
+    if choices(key):
+        return f"got {key}=; {name} has no such group; its groups are {', '.join(_defaults(name))}{near}"
+    return f"there is no setting {key} here{near or ' (--help shows all)'}"
+
+
 def _near(word: str, known: Sequence[str]) -> str:
     """What a misspelt word may have meant, as the end of a message."""
+    known = [key for key in known if key != word]
     ends = [key for key in known if re.split("[./]", key)[-1] == re.split("[./]", word)[-1]]
     alike = ends or get_close_matches(word, known, 3) or _alike_at_the_end(word, known)
     return f"; did you mean {' or '.join(dict.fromkeys(alike[:3]))}?" if alike else ""
@@ -431,7 +452,7 @@ def _known_keys(name: str) -> list[str]:
         folder.relative_to(conf).as_posix()
         for conf in plugins.configurations()
         for folder in conf.rglob("*")
-        if folder.is_dir()
+        if folder.is_dir() and folder.relative_to(conf).parts[0] in _defaults(name)
     ]
     for overrides in (chosen, []):
         try:

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from a2i import plugins
 from a2i.data import DataSet
 from a2i.errors import one_line
-from a2i.names import PLACE
+from a2i.names import is_folder
 
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build, beside the user's plug-ins
 
@@ -132,10 +132,9 @@ def checked(kind: type[Kind], settings: dict[str, Any]) -> Kind:
     made = kind(**fitting(kind, {name: value for name, value in settings.items() if name in _annotations(kind)}))
     others = dict(settings)
     captioner = others.pop("captioner", None) or {}
-    if PLACE["captioner"] in captioner:  # a folder is loaded, not built
-        fitting(
-            _captioner_folder, {name: value for name, value in captioner.items() if name != "_target_"}, "captioner."
-        )
+    if is_folder(captioner):  # a folder is loaded, not built
+        given = {name: value for name, value in captioner.items() if name != "_target_"}
+        fitting(_captioner_folder, {"folder": None, **given}, "captioner.")
     else:
         check_targets(captioner, "captioner")
     check_targets(others)
@@ -210,6 +209,12 @@ def check_out(out: str) -> None:
         raise OSError(
             error.errno, f"can't be written to ({error.strerror}); expected another out=FOLDER", out
         ) from error
+
+
+def check_seed(seed: int) -> None:
+    """Raise a ValueError where PyTorch takes no such seed: before a model is loaded, not once for each sound."""
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"got seed={seed}; expected a whole number from -2^63 to 2^64 - 1")
 
 
 def _fitted(value: Any, wanted: Any, numbers_are_text: bool = True) -> Any:

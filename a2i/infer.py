@@ -20,10 +20,10 @@ from omegaconf import DictConfig
 from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
 from a2i.captioner.decoding import Decoding
 from a2i.command_line import INTERRUPTED, entry_point
-from a2i.compose import check_out, checked, fitting, plain
+from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.errors import with_kind
 from a2i.machine import begin_program
-from a2i.names import EMBEDDED, MINI, PLACE, name_of
+from a2i.names import EMBEDDED, MINI, PAINTER, is_folder, is_mini, name_of
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, ResultsFile, RowSettings, settings_of
 
@@ -212,12 +212,18 @@ class InferSettings:
         for name, value in (("batch_size", self.batch_size), ("picture_batch", self.picture_batch)):
             if value < 1:
                 raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
+        check_seed(self.seed)
         check_out(self.out)
 
     @property
     def is_mini(self) -> bool:
         """Whether the captioner is the one that comes with a2i."""
-        return name_of(self.captioner) == MINI
+        return is_mini(self.captioner)
+
+    @property
+    def is_mini_painter(self) -> bool:
+        """Whether the picture model is the one that comes with a2i."""
+        return _is_painter(self.image or {}) and (self.image or {}).get("model") == EMBEDDED
 
 
 def check(settings: dict[str, Any]) -> InferSettings:
@@ -228,7 +234,9 @@ def check(settings: dict[str, Any]) -> InferSettings:
         OSError: nothing can be written to `out`.
     """
     if settings["audio"] is None:
-        raise ValueError("no sound given; expected audio=FILE, a folder, a pattern or a list (--help tells more)")
+        raise ValueError(
+            "no sound given; expected audio: a file, a folder (. for this one), a pattern or a list (--help tells more)"
+        )
     made = checked(InferSettings, settings)
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
     return made
@@ -252,16 +260,19 @@ def caption_and_draw(settings: dict[str, Any]) -> None:
         SystemExit: a sound failed, or the user interrupted.
     """
     # Thousands of modules are imported and none is garbage: to look for some takes a seventh of the time to the first
-    # picture. `_load` ends that.
+    # picture. `_load` ends that, where there is something to do.
     gc.disable()
-    asked = check(settings)
     try:
-        failed = run(asked)
-    except KeyboardInterrupt:
-        say("")
-        kept = Path(asked.out) / FILE
-        say(f"interrupted; what was done is in {kept}, and the same command again goes on from there", error=True)
-        sys.exit(INTERRUPTED)
+        asked = check(settings)
+        try:
+            failed = run(asked)
+        except KeyboardInterrupt:
+            say("")
+            kept = Path(asked.out) / FILE
+            say(f"interrupted; what was done is in {kept}, and the same command again goes on from there", error=True)
+            sys.exit(INTERRUPTED)
+    finally:
+        gc.enable()
     if failed:
         sys.exit(1)
 
@@ -300,7 +311,7 @@ def run(settings: InferSettings) -> int:
             failed = write_results(rows, results, len(left))
     summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
     if there := len(sounds) - len(left):
-        summary += f", {there:,} of them already before (again=true makes all anew)"
+        summary += f", {there:,} of them already before (to make all anew: again=true, or a2i --again)"
     if failed:
         summary += f", {failed:,} failed"
     say(f"{summary}; results in {results.path}")
@@ -309,17 +320,27 @@ def run(settings: InferSettings) -> int:
 
 def _settings_of(settings: InferSettings) -> RowSettings:
     """What decides a caption and a picture; not what changes no more than the rounding of sums."""
-    own = PLACE["captioner"] not in settings.captioner  # not a folder alone
     caption = {
         "captioner": str(MINI_CAPTIONER) if settings.is_mini else name_of(settings.captioner),
-        "audio_language": settings.captioner if own else None,  # the key's name is part of every hash so far
+        "audio_language": None
+        if is_folder(settings.captioner)
+        else settings.captioner,  # the key's name is part of every hash so far
         "decoding": settings.decoding,
         "seed": settings.seed,
     }
-    image = {name: value for name, value in (settings.image or {}).items() if name not in ("_target_", "licence")}
-    if image.get("model") == EMBEDDED:
+    if not settings.image:
+        return settings_of(caption, None)
+    # Without the target of a2i's own painter, which no hash of a picture holds so far.
+    left_out = ("_target_", "licence") if _is_painter(settings.image) else ("licence",)
+    image = {name: value for name, value in settings.image.items() if name not in left_out}
+    if settings.is_mini_painter:
         image["model"] = str(MINI_PAINTER)
-    return settings_of(caption, image | {"caption": caption} if image else None)
+    return settings_of(caption, image | {"caption": caption})
+
+
+def _is_painter(image: dict[str, Any]) -> bool:
+    """Whether the settings of a picture model are those of a2i's own class, not of a plug-in's."""
+    return image.get("_target_", PAINTER) == PAINTER
 
 
 def _load(settings: InferSettings) -> "AudioToImage":
@@ -331,7 +352,7 @@ def _load(settings: InferSettings) -> "AudioToImage":
     gc.enable()
     a2i.captioner.decoding_with(**settings.decoding)
     small = [("captioner", "captioner=FOLDER")] if settings.is_mini else []
-    small += [("painter", "image=stable_diffusion")] if (settings.image or {}).get("model") == EMBEDDED else []
+    small += [("painter", "image=stable_diffusion")] if settings.is_mini_painter else []
     if small:
         names, full = (" and ".join(words) for words in zip(*small, strict=True))
         say(f"using the small embedded {names}; for full ones: {full}")

@@ -12,7 +12,7 @@ from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZ
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter, PictureModel
 from a2i.errors import first_line
-from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings
+from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings, offered
 from a2i.paths import MINI_CAPTIONER
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _from_folder(folder: str | Path, device: torch.device, dtype: str | None = N
     try:
         captioner = Captioner.load(place, device)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}, or one of {', '.join(plugins.choices('captioner'))}") from error
+        raise FileNotFoundError(f"{error}, or one of {', '.join(offered('captioner'))}") from error
     if dtype not in (None, "float32", "bfloat16"):
         raise ValueError(f"got dtype={dtype} for the captioner in {place}; expected float32 or bfloat16")
     captioner.decoding = captioner.decoding_with(precision=dtype)
@@ -135,7 +135,7 @@ def _download(repository: str) -> Path:
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{repository}: no such folder here, and could not load it from the Hub ({first_line(error)});"
-            f" expected a captioner folder, the Hub id of one, or one of {', '.join(plugins.choices('captioner'))}"
+            f" expected a captioner folder, the Hub id of one, or one of {', '.join(offered('captioner'))}"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from a2i import plugins
 from a2i.errors import one_line
 
+CAPTIONER, PAINTER = "a2i.captioner.model.Captioner", "a2i.diffusion.Painter"  # the targets that a place belongs to
 PLACE = {"captioner": "folder", "image": "model"}  # the setting of each group that holds a folder or a Hub id
 MINI, EMBEDDED = "mini", "embedded"  # the models that come with a2i: their name, and their place
 MISSING = "???"  # stands in the configuration for a value that the user must give
@@ -80,22 +82,51 @@ def folder_or_hub_id(source: str | Path, group: str) -> Path | str:
     """The folder of that path, or the Hub id as it is. A typo is answered without the network.
 
     Raises:
+        ValueError: the text is blank, which would mean the working folder.
         FileNotFoundError: it can be neither.
     """
+    if isinstance(source, str) and not source.strip():
+        raise ValueError(
+            f"{group}= is empty; expected one of {', '.join(offered(group))}, a folder (. for this one), or a Hub id"
+            " (OWNER/NAME). Is a variable unset?"
+        )
     place = Path(source).expanduser()
     if place.exists() or (isinstance(source, Path) and place.parent.exists()):
         return place
     if isinstance(source, str) and is_place(source):
         return source
-    near = get_close_matches(str(source), plugins.choices(group), 1)
+    near = get_close_matches(str(source), offered(group), 1)
     hint = f"; did you mean {near[0]}?" if near else plugins.offer(group, str(source))
     raise FileNotFoundError(
-        f"got {source}, which is no folder here; expected one of {', '.join(plugins.choices(group))}, a folder, or a Hub id"
-        f" (OWNER/NAME){hint}"
+        f"got {source}{lacking(source) or ', which is no folder here'}; expected one of {', '.join(offered(group))}, a folder,"
+        f" or a Hub id (OWNER/NAME){hint}"
     )
 
 
-def name_of(captioner: dict[str, Any]) -> str:
+def offered(group: str) -> list[str]:
+    """The choices of a group that a message offers: without `folder`, which means nothing until its place is given."""
+    return [name for name in plugins.choices(group) if group not in PLACE or name != "folder"]
+
+
+def lacking(source: str | Path) -> str:
+    """What is said of a path whose folder exists and that doesn't, as a part of a message; empty for any other."""
+    place = Path(source).expanduser()
+    named = len(place.parts) > 1 and place.parent.is_dir() and not place.exists()
+    return f"; {place.parent} is a folder here, and has no {place.name}" if named else ""
+
+
+def is_folder(captioner: Mapping[str, Any]) -> bool:
+    """Whether settings name a captioner folder, or the Hub id of one: a plug-in's may have a `folder` of another kind."""
+    return captioner.get("_target_") == CAPTIONER
+
+
+def is_mini(captioner: Mapping[str, Any]) -> bool:
+    """Whether settings are those of the captioner that comes with a2i."""
+    return is_folder(captioner) and captioner.get(PLACE["captioner"]) in (MINI, EMBEDDED)
+
+
+def name_of(captioner: Mapping[str, Any]) -> str:
     """What a captioner is called: the folder or Hub id that its settings hold, `mini` for the one that comes with a2i."""
-    place = str(captioner.get(PLACE["captioner"], captioner.get("model", "captioner")))
-    return MINI if place == EMBEDDED else place
+    if is_mini(captioner):
+        return MINI
+    return str(captioner.get(PLACE["captioner"] if is_folder(captioner) else "model", "captioner"))

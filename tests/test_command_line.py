@@ -281,6 +281,12 @@ def test_no_choice_is_none_where_there_is_none() -> None:
         arguments(["data=null"], "train")
 
 
+def test_a_group_that_was_taken_out_is_named() -> None:
+    for group, expected in (("captioner", r"mini\|qwen2_audio"), ("image", r"mini\|none\|stable_diffusion")):
+        with pytest.raises(ValueError, match=rf"got no {group}; expected {group}={expected}$"):
+            composed_of("infer", {"audio": "dog.wav"}, [f"~{group}"])
+
+
 def test_captioner_and_image_take_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name, a folder, a Hub id; several of them in a sweep."""
     monkeypatch.chdir(tmp_path)
@@ -322,6 +328,10 @@ def test_plain_values_pass_through_no_grammar() -> None:
             composed_of("evaluate", wrong)
     with pytest.raises(FileNotFoundError, match=r"got mni.*did you mean mini"):
         composed_of("infer", {"captioner": "mni"})
+    for group in ("captioner", "image"):
+        for blank in ("", " "):
+            with pytest.raises(ValueError, match=rf"^{group}= is empty; expected .* Is a variable unset\?"):
+                composed_of("infer", {group: blank})
 
 
 def run(
@@ -365,8 +375,20 @@ def run(
         (
             "infer",
             "image=./no/folder",
-            "got image=./no/folder; expected one of folder, mini, none, stable_diffusion, a folder, or a Hub id",
+            "got image=./no/folder; expected one of mini, none, stable_diffusion, a folder, or a Hub id",
         ),
+        (
+            "infer",
+            "captioner=models/captionr",
+            "; models is a folder here, and has no captionr; expected one of mini, qwen2",
+        ),
+        ("infer", "captioner=", "captioner= is empty; expected one of mini, qwen2_audio, a folder"),
+        ("infer", "image=' '", "Is a variable unset?"),
+        ("infer", "experiment=mini", "infer has no such group; its groups are captioner, decoding, image\n"),
+        ("infer", "model/encoder=ast", "got model/encoder=; infer has no such group"),
+        ("infer", "experimnt=mini", "there is no setting experimnt here (--help shows all)"),
+        ("train", "decoding=as_saved", "experiment; did you mean model.decoding or training.decoding?"),
+        ("train", "loader.prepared=states", "got loader.prepared, which is called loader.inputs now"),
         ("evaluate", "captoner=x", "did you mean captioner"),
         ("prepare", "data=floey", "did you mean foley?"),
         ("prepare", "data..root=x", "got data..root=x; expected key=value"),
@@ -375,8 +397,15 @@ def run(
     ],
 )
 def test_hydras_errors_are_one_clear_line(
-    name: str, argument: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    argument: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
     status, printed = run(monkeypatch, capsys, name, argument)
     assert (status, len(printed.splitlines())) == (2, 2), printed
     assert printed.startswith("error: ")
@@ -443,3 +472,4 @@ def test_help_helps(entry: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"python -m a2i.{entry}" in done.stdout
+    assert "plugins=NAME|FOLDER allows parts from outside" in done.stdout

@@ -243,7 +243,10 @@ def test_run_again_it_goes_on(
     (out / "high.png").unlink()
     capsys.readouterr()
     assert here(f"audio={sounds}", *asked) == 1
-    assert "3 of 4 done, 1 of them already before (again=true makes all anew), 1 failed" in capsys.readouterr().out
+    assert (
+        "3 of 4 done, 1 of them already before (to make all anew: again=true, or a2i --again), 1 failed"
+        in capsys.readouterr().out
+    )
     assert rows()["low.wav"] == low
     assert (out / "high.png").is_file()
     soundfile.write(sounds / "broken.wav", tone(500.0, 0.5), 16_000)

@@ -58,13 +58,22 @@ def test_sounds_become_captions(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["x.wav", "--captioner", "mni"], "expected one of folder, mini, qwen2_audio, a folder, or a Hub id"),
+        (["x.wav", "--captioner", "mni"], "expected one of mini, qwen2_audio, a folder, or a Hub id"),
         (["x.wav", "--image", "min"], "did you mean mini?"),
         (["x.wav", "sead=1"], "there is no setting sead here; did you mean seed?"),
         (["--image", "none"], "no sound given"),
         (["x.wav", "batch_size=0"], "got batch_size=0"),
         (["x.wav", "audio_language.dtype=float32"], "captioner.dtype="),
         (["x.wav", "--captionr", "mini"], "unrecognized arguments"),
+        (["x.wav", "audio=y.wav"], "got x.wav beside audio=; expected one of the two"),
+        (["x.wav", "--seed", "3", "seed=4"], "got --seed beside seed=; expected one of the two"),
+        (["x.wav", "--image", "none", "++image=mini"], "got --image beside image=; expected one of the two"),
+        (["x.wav", "--captioner", ""], "captioner= is empty"),
+        (["x.wav", "--seed", "99999999999999999999"], "got seed=99999999999999999999; expected a whole number"),
+        (["x.wav", "~captioner"], "got no captioner; expected captioner=mini|qwen2_audio"),
+        (["x.wav", "~image"], "got no image; expected image=mini|none|stable_diffusion"),
+        (["trian", "experiment=mini"], "got trian, which is no file here; did you mean a2i train?"),
+        (["x.wav", "experiment=mini"], "got experiment=; infer has no such group"),
         ([], "a2i dog.wav"),
     ],
 )

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from a2i.command_line import entry_point
-from a2i.compose import check_out, checked, fitting, plain
+from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.data import Clip
 from a2i.data.captioned import (
     Captioned,
@@ -78,6 +78,7 @@ class EvaluateSettings:
     captioner: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         check_out(self.out)
         if (self.captioner is None) == (self.captions is None):
             raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from a2i.data import Clip
 from a2i.metrics.provenance import settings_hash, versions
-from a2i.names import PLACE, chosen_settings
+from a2i.names import PLACE, chosen_settings, is_folder
 from a2i.whole import not_written
 
 
@@ -101,10 +101,10 @@ def made_by(captioner: "str | Path | Mapping[str, Any]", settings: Mapping[str, 
         settings: composed from `conf/evaluate.yaml`.
     """
     own: Any = chosen_settings("captioner", captioner) if isinstance(captioner, str | Path) else captioner
-    if (folder := own.get(PLACE["captioner"])) is not None:
+    if is_folder(own):
         from a2i.models import captioner_folder  # here: --help and a wrong name need not wait for torch
 
-        own = _contents(captioner_folder(folder))
+        own = _contents(captioner_folder(own[PLACE["captioner"]]))
     seeded = ("seed",) if settings["decoding"].get("do_sample") else ()
     return {
         "captioner": own,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from a2i.data.captioned import Captioned, read_captions, same_clip
 from a2i.data.folder import told
 from a2i.evaluate.pictures import load_models
-from a2i.names import PLACE, is_place
+from a2i.names import is_folder, is_place
 from a2i.plugins import choices
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def about(
         {"captioner": source, "data": data, "split": settings["split"]} if is_captioner else {"captions": source}
     )
     own = settings.get("captioner") or {}
-    if is_captioner and not against and PLACE["captioner"] not in own:  # more than a folder
+    if is_captioner and not against and not is_folder(own):  # more than a folder
         by["captioner_settings"] = own
     changed = {name: value for name, value in settings["decoding"].items() if value is not None}
     if is_captioner and changed:
