@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from a2i import plugins
-from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, is_place, name_of, named_settings
+from a2i.names import CAPTIONER, EMBEDDED, MINI, chosen_settings, folder_or_hub_id, is_place, name_of, named_settings
 
 
 @pytest.fixture
@@ -53,5 +53,5 @@ def test_names_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert folder_or_hub_id("runs", "captioner") == Path("runs")
     with pytest.raises(FileNotFoundError, match="did you mean mini"):
         folder_or_hub_id("minni", "captioner")
-    assert [name_of({"folder": place}) for place in (EMBEDDED, "x/y")] == [MINI, "x/y"]
+    assert [name_of({"_target_": CAPTIONER, "folder": place}) for place in (EMBEDDED, "x/y")] == [MINI, "x/y"]
     assert name_of({"model": "Qwen/Qwen2-Audio-7B"}) == "Qwen/Qwen2-Audio-7B"

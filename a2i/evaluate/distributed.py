@@ -1,4 +1,7 @@
-"""The processes that evaluate together, as torchrun starts them: each has its share, all know what all have found."""
+"""The processes that evaluate together, as torchrun starts them: each has its share, all know what all have found.
+
+`accelerate`'s state would do this in as many lines: it is one for the whole process, and its shares are no strides.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
