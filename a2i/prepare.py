@@ -1,20 +1,50 @@
 """`python -m a2i.prepare data=NAME`: a data set, there and checked, and its sounds decoded once for all epochs."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from a2i.command_line import entry_point
-from a2i.compose import check_targets, fitting, plain, prepared_data_set
+from a2i.compose import checked, plain, prepared_data_set
 from a2i.machine import begin_program
 
 if TYPE_CHECKING:
     from a2i.data import Clip
 
 
-FILLING = ("cache", "waveforms", "features", "workers")  # settings of `fill_cache`
+@dataclass(frozen=True)
+class PrepareSettings:
+    """The settings of `conf/prepare.yaml`, checked; that file tells what each is."""
+
+    data: dict[str, Any]
+    splits: list[str]
+    cache: str | None
+    waveforms: bool
+    features: int | None
+    workers: int | None
+
+    def __post_init__(self) -> None:
+        if not self.splits:
+            raise ValueError("got splits=[]; expected a list of splits, such as splits=[train,val]")
+        if self.cache is None:
+            return
+        for name, value, lowest in (("features", self.features, 1), ("workers", self.workers, 0)):
+            if value is not None and value < lowest:
+                raise ValueError(f"got {name}={value}; expected null or a whole number of at least {lowest}")
+        if not self.waveforms and self.features is None:
+            raise ValueError("got waveforms=false and features=null; expected one of them, or cache=null for none")
+
+
+def check(settings: dict[str, Any]) -> PrepareSettings:
+    """Check all settings before any work begins.
+
+    Raises:
+        ValueError: with the name of the setting that does not fit, and what was expected.
+    """
+    return checked(PrepareSettings, settings)
 
 
 def fill_cache(
@@ -57,36 +87,15 @@ def count(data: dict[str, Any], splits: list[str]) -> list["Clip"]:
     return every
 
 
-def check(settings: dict[str, Any]) -> None:
-    """Check all settings before any work begins.
-
-    Raises:
-        ValueError: with the name of the setting that does not fit, and what was expected.
-    """
-    check_targets(settings)
-    fitting(count, {"splits": settings["splits"]})
-    if not settings["splits"]:
-        raise ValueError("got splits=[]; expected a list of splits, such as splits=[train,val]")
-    if settings["cache"] is None:
-        return
-    fitting(fill_cache, {name: settings[name] for name in FILLING})
-    for name, lowest in (("features", 1), ("workers", 0)):
-        if settings[name] is not None and settings[name] < lowest:
-            raise ValueError(f"got {name}={settings[name]}; expected null or a whole number of at least {lowest}")
-    if not settings["waveforms"] and settings["features"] is None:
-        raise ValueError("got waveforms=false and features=null; expected one of them, or cache=null for none")
-
-
 @entry_point("prepare")
 def main(config: DictConfig) -> None:
     """Entry point."""
-    settings = plain(config)
-    check(settings)
-    clips = count(settings["data"], settings["splits"])
-    if settings["cache"] is None:
+    settings = check(plain(config))
+    clips = count(settings.data, settings.splits)
+    if settings.cache is None:
         return
     try:
-        fill_cache(clips, **{name: settings[name] for name in FILLING})
+        fill_cache(clips, settings.cache, settings.waveforms, settings.features, settings.workers)
     except KeyboardInterrupt:
         print("\ninterrupted; what was made is kept: the same command goes on", file=sys.stderr)
         sys.exit(130)
