@@ -141,7 +141,7 @@ def test_evaluate_by_name(folder: Path, sounds: Path) -> None:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         settings = plain(hydra.compose("evaluate", [*use_names(arguments, "evaluate"), "decoding.max_tokens=6"]))
     assert read_if_written("qwen2_audio") is None
-    rows = predict(settings["captioner"], settings | {"device": "cpu"})
+    rows = predict(settings["captioner"], settings["data"], decoding=settings["decoding"], device="cpu")
     assert [row.file_name for row in rows] == ["high.wav", "low.wav"]
     assert all(row.candidates and 0 < (row.confidence or 0) < 1 for row in rows)
 

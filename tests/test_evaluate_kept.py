@@ -17,9 +17,12 @@ from test_configs import compose
 from a2i import AudioToImage
 from a2i.captioner import Captioner
 from a2i.evaluate import predict
-from a2i.evaluate.__main__ import check, evaluate
+from a2i.evaluate.__main__ import evaluate
 from a2i.evaluate.distributed import Ranks
+from a2i.evaluate.kept import made_by
+from a2i.evaluate.settings import CaptioningSettings, check
 from a2i.infer import infer
+from a2i.metrics.provenance import settings_hash
 from a2i.results import ResultsFile, RowSettings
 
 NAMES = ["high.wav", "low.wav", "middle.wav"]
@@ -146,6 +149,17 @@ def test_a_crash_after_the_captioning_costs_none(run: Run, calls: list[int], mon
     assert len(calls) == 3
     assert run() == 0
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("decoding", "key"), [({"max_tokens": 3}, "1132a47b7a32"), ({"do_sample": True}, "a3a985405f2e")]
+)
+def test_settings_have_the_hash_that_they_always_had(decoding: dict[str, Any], key: str) -> None:
+    """Or the captions that an earlier version kept would be made anew."""
+    settings = CaptioningSettings({"_target_": "c.D", "root": "x"}, "test", 8, decoding, None, 5)
+    made = made_by({"_target_": "a.B"}, settings)
+    assert made.pop("versions")
+    assert settings_hash(made) == key
 
 
 # --- A clip that fails
@@ -281,8 +295,8 @@ def test_a_recording_has_the_same_caption_everywhere(captioner_folder: Path, tmp
     with ResultsFile(tmp_path / "inferred") as kept:
         paths = [sounds / "long.wav", sounds / "some.wav"]
         inferred = list(infer(a2i, paths, kept, RowSettings("a", None), 0, {}, batch_size=2))
-    given = [f"captioner={captioner_folder}", "data=folder", f"data.root={sounds}", "device=cpu", "batch_size=2"]
-    evaluated = predict(captioner_folder, compose("evaluate", *given))
+    data = compose("evaluate", f"captioner={captioner_folder}", "data=folder", f"data.root={sounds}")["data"]
+    evaluated = predict(captioner_folder, data, device="cpu", batch_size=2)
     assert [clip.file_name for clip in evaluated] == ["long.wav", "long.wav#t=2,5"]
     for result, row, clip in zip(python, inferred, evaluated, strict=True):
         assert row["candidates"] == list(result.candidates) == list(clip.candidates)

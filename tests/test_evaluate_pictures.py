@@ -208,16 +208,16 @@ def test_what_is_missing_says_why(models: tuple[CLIP, CLAP], clips: list[Caption
 
 def test_the_default_models_may_be_missing_but_not_those_asked_for() -> None:
     """In a test the Hub is out of reach."""
-    settings = {"pool": None, "clip": {"model": None, "revision": None}, "clap": {"model": None, "revision": None}}
+    default = {"model": None, "revision": None}
     needs = {"picture", "sound", "clip", "clap"}
-    found = load_models(settings, needs, "cpu")
+    found = load_models(needs, "cpu", clip=default, clap=default, pool=None)
     if not isinstance(found["clip"], str) or not isinstance(found["clap"], str):
         pytest.skip("the default models are in this machine's cache")
     assert "no CLIP model to be had" in found["clip"]
     assert "clip.model=FOLDER" in found["clip"]
     assert "clap.model=FOLDER" in found["clap"]
     with pytest.raises(ValueError, match="nobody/none: no CLIP model"):
-        load_models({**settings, "clip": {"model": "nobody/none", "revision": None}}, needs, "cpu")
+        load_models(needs, "cpu", clip={**default, "model": "nobody/none"}, clap=default, pool=None)
 
 
 def test_a_pool_is_checked(tmp_path: Path) -> None:
@@ -237,33 +237,32 @@ def test_a_pool_is_checked(tmp_path: Path) -> None:
 def test_what_is_drawn_is_not_drawn_again(painter_folder: Path, clips: list[Captioned], tmp_path: Path) -> None:
     clips = [clips[0], replace(clips[1], file_name="other/0.wav")]
     image = {"_target_": "a2i.diffusion.Painter", "model": str(painter_folder), "steps": 1}
-    settings = {"image": image, "seed": 3, "pictures": None}
-    painter = load_painter(settings, "cpu")
+    painter = load_painter(image, None, "cpu")
     assert painter is not None
     out = tmp_path / "drawn"
-    drawn = draw(clips, painter, out, settings, Ranks(), human=False)
+    drawn = draw(clips, painter, out, image, 3, Ranks(), human=False)
     assert [clip.image for clip in drawn] == [out / "0.png", out / "0~2.png"]
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     changed = [clips[0], replace(clips[1], caption="Something else.")]
-    draw(changed, painter, out, settings, Ranks(), human=False)
+    draw(changed, painter, out, image, 3, Ranks(), human=False)
     after = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     assert [path.name for path in before if before[path] != after[path]] == ["0~2.png"]
-    draw(changed, painter, out, {**settings, "seed": 4}, Ranks(), human=False)
+    draw(changed, painter, out, image, 4, Ranks(), human=False)
     assert all(after[path] != path.stat().st_mtime_ns for path in after)
     # A painter that was trained anew into the same folder is another.
     other = Path(shutil.copytree(painter_folder, tmp_path / "painter"))
-    settings["image"] = {**image, "model": str(other)}
-    draw(changed, painter, out, settings, Ranks(), human=False)
+    image = {**image, "model": str(other)}
+    draw(changed, painter, out, image, 3, Ranks(), human=False)
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    draw(changed, painter, out, settings, Ranks(), human=False)
+    draw(changed, painter, out, image, 3, Ranks(), human=False)
     assert before == {path: path.stat().st_mtime_ns for path in out.iterdir()}
     index = other / "model_index.json"
     index.write_text(index.read_text() + "\n")
-    draw(changed, painter, out, settings, Ranks(), human=False)
+    draw(changed, painter, out, image, 3, Ranks(), human=False)
     assert all(before[path] != path.stat().st_mtime_ns for path in before)
     with pytest.raises(ValueError, match="got pictures= and image="):
-        load_painter({**settings, "pictures": "x"}, "cpu")
-    assert load_painter({**settings, "image": {}}, "cpu") is None
+        load_painter(image, "x", "cpu")
+    assert load_painter({}, None, "cpu") is None
 
 
 def test_no_two_pictures_have_one_name(painter_folder: Path, clips: list[Captioned], tmp_path: Path) -> None:
@@ -273,10 +272,9 @@ def test_no_two_pictures_have_one_name(painter_folder: Path, clips: list[Caption
     names = ["a.wav", "a~2.wav", "b/a.wav", "a.flac", "b.wav#t=0.5,2", "b.wav#t=0.7", *twice, *long]
     some = [replace(clips[0], file_name=name, caption=f"a {i}") for i, name in enumerate(names)]
     image = {"_target_": "a2i.diffusion.Painter", "model": str(painter_folder), "steps": 1}
-    settings = {"image": image, "seed": 3, "pictures": None}
-    painter = load_painter(settings, "cpu")
+    painter = load_painter(image, None, "cpu")
     assert painter is not None
-    drawn = [clip.image for clip in draw(some, painter, tmp_path / "drawn", settings, Ranks(), human=False)]
+    drawn = [clip.image for clip in draw(some, painter, tmp_path / "drawn", image, 3, Ranks(), human=False)]
     folded = {
         unicodedata.normalize("NFC", unicodedata.normalize("NFD", path.name).casefold()) for path in drawn if path
     }

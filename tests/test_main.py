@@ -14,7 +14,7 @@ from conftest import SENTENCES, tone
 from a2i import __version__, evaluate
 from a2i.__main__ import PROGRAMS, main
 from a2i.evaluate import call
-from a2i.evaluate.__main__ import EvaluateSettings, check
+from a2i.evaluate.settings import EvaluateSettings, check
 
 AWKWARD = "a=b, (c) ${HOME} [d] 'e'.wav"
 

@@ -19,6 +19,7 @@ from a2i.compose import plain
 from a2i.data.captioned import Captioned
 from a2i.evaluate import pictures
 from a2i.evaluate.pages import rows_of, write, write_page
+from a2i.evaluate.settings import check as check_evaluate
 from a2i.evaluate.systems import Scorer, System
 from a2i.metrics import registry
 from a2i.metrics.scoring import Scored, score
@@ -63,7 +64,7 @@ def settings(name: str, *overrides: str) -> dict[str, Any]:
 def test_evaluation_scores_writes_and_shows_it(tmp_path: Path) -> None:
     asked = settings("evaluate", "captions=x.csv", "metrics=[rouge_l,verbs]", "bootstrap_samples=50")
     asked["caption_metrics"]["java"] = "no-such-java"
-    system = System("theirs", CLIPS, Scorer.of(asked, "cpu").score(CLIPS), {})
+    system = System("theirs", CLIPS, Scorer.of(check_evaluate(asked), "cpu").score(CLIPS), {})
     write(system, tmp_path)
     found = json.loads((tmp_path / "scores.json").read_text())["verbs"]
     assert found["value"] == 0.5
@@ -161,10 +162,10 @@ def test_a_column_of_another_name_keeps_its_label_on_the_page(tmp_path: Path) ->
 
 def test_what_needs_a_model_and_no_picture_gets_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "_load", lambda kind, settings, device: f"a {kind.kind} model")
-    asked: dict[str, Any] = {"pool": None, "clip": {}, "clap": {}}
-    assert pictures.load_models(asked, {"clap"}, "cpu")["clap"] == "a clap model"
-    assert "clip" not in pictures.load_models(asked, {"clap"}, "cpu")
-    assert pictures.load_models(asked, {"picture"}, "cpu") == {}
+    asked: dict[str, Any] = {"clip": {}, "clap": {}, "pool": None}
+    assert pictures.load_models({"clap"}, "cpu", **asked)["clap"] == "a clap model"
+    assert "clip" not in pictures.load_models({"clap"}, "cpu", **asked)
+    assert pictures.load_models({"picture"}, "cpu", **asked) == {}
 
 
 def test_an_error_of_one_metric_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from a2i import plugins
 from a2i.command_line import composed
-from a2i.evaluate.__main__ import check as check_evaluate
 from a2i.evaluate.kept import made_by
+from a2i.evaluate.settings import check as check_evaluate
 from a2i.infer import caption_and_draw, check
 from a2i.names import is_folder, is_mini, name_of
 
@@ -89,8 +89,7 @@ def test_a_folder_of_a_plug_ins_captioner_is_its_own_setting(sounds: Path, tmp_p
     asked = {"audio": str(sounds / "low.wav"), "out": tmp_path / "out", "captioner": {**shelf, "folder": "three"}}
     with pytest.raises(ValueError, match=r"got captioner\.folder='three'; expected a whole number"):
         check(composed("infer", asked))
-    evaluated = composed("evaluate", {"captioner": shelf, "out": tmp_path / "scores"})
-    check_evaluate(evaluated)
+    evaluated = check_evaluate(composed("evaluate", {"captioner": shelf, "out": tmp_path / "scores"}))
     assert made_by(shelf, evaluated)["captioner"] == shelf
 
 

@@ -202,10 +202,10 @@ def test_a_painter_that_is_added_draws_wherever_ours_does(
     a2i = AudioToImage.load(captioner_folder, "colours", "cpu", "bfloat16").to("cpu")
     assert a2i.painter is not None
     assert a2i.painter.tokens_over("Rain.") == 0
-    settings = {"image": {"_target_": "my_package.Colours"}, "pictures": None, "seed": 3}
-    painter = pictures.load_painter(settings, torch.device("cpu"))
+    image = {"_target_": "my_package.Colours"}
+    painter = pictures.load_painter(image, None, torch.device("cpu"))
     assert painter is not None
-    (drawn,) = pictures.draw([Captioned("a.wav", "Rain.", ())], painter, tmp_path, settings, Ranks(), human=False)
+    (drawn,) = pictures.draw([Captioned("a.wav", "Rain.", ())], painter, tmp_path, image, 3, Ranks(), human=False)
     assert drawn.image == tmp_path / "a.png"
     assert drawn.image.exists()
 

@@ -11,7 +11,7 @@ from test_configs import EXPERIMENTS
 from a2i import infer, prepare
 from a2i.command_line import arguments
 from a2i.compose import fitting, plain
-from a2i.evaluate import __main__ as evaluate
+from a2i.evaluate import settings as evaluate
 from a2i.paths import CONF
 from a2i.training.settings import check
 

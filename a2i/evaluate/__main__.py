@@ -6,15 +6,13 @@ Or `captions=FILE.csv` for any system's captions; `against=` for a comparison wi
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from a2i.command_line import entry_point
-from a2i.compose import check_out, check_seed, checked, fitting, plain
+from a2i.compose import plain
 from a2i.data import Clip
 from a2i.data.captioned import (
     Captioned,
@@ -30,6 +28,7 @@ from a2i.evaluate.captioning import Captioning, clips_of
 from a2i.evaluate.distributed import Ranks, joined
 from a2i.evaluate.pages import show, write, write_comparison, write_page
 from a2i.evaluate.pictures import draw, load_painter
+from a2i.evaluate.settings import EvaluateSettings, check
 from a2i.evaluate.systems import (
     Scorer,
     System,
@@ -42,85 +41,10 @@ from a2i.evaluate.systems import (
 from a2i.evaluate.wandb_log import log_run, wandb_settings
 from a2i.machine import begin_program
 from a2i.metrics.registry import choices
-from a2i.names import name_of
 
 OmegaConf.register_new_resolver(
     "a2i.metrics", lambda: textwrap.fill(", ".join(choices()), 110), replace=True
 )  # for --help
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """The settings of `conf/evaluate.yaml`, checked; that file tells what each is."""
-
-    captions: str | None
-    against: str | None
-    data: dict[str, Any]
-    split: str
-    name: str
-    out: str
-    metrics: str | list[str] | None
-    bootstrap_samples: int
-    batch_size: int
-    decoding: dict[str, Any]
-    device: str | None
-    audio: str | None
-    pictures: str | None
-    image: dict[str, Any] | None
-    seed: int
-    pool: str | None
-    report: dict[str, Any]
-    bertscore: dict[str, Any]
-    clip: dict[str, Any]
-    clap: dict[str, Any]
-    caption_metrics: dict[str, Any]
-    logger: dict[str, Any] | None
-    captioner: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
-        check_out(self.out)
-        if (self.captioner is None) == (self.captions is None):
-            raise ValueError(
-                "expected either captioner=NAME|FOLDER data=NAME, or captions=FILE.csv (--help tells more)"
-            )
-        if self.audio is not None and self.captions is None:
-            raise ValueError("got audio= with captioner=; the sounds are those of the data: audio= goes with captions=")
-        for key, value, lowest in (
-            ("batch_size", self.batch_size, 1),
-            ("bootstrap_samples", self.bootstrap_samples, 0),
-        ):
-            if value < lowest:
-                raise ValueError(f"got {key}={value}; expected a whole number of at least {lowest}")
-        for key, table in (("captions", self.captions), ("against", self.against)):
-            path = Path(table or "")
-            file = path / "captions.csv" if path.is_dir() else path
-            written = file.resolve().parent == Path(self.out).resolve()
-            if table is not None and written and file.name in ("captions.csv", "submission.csv"):
-                raise ValueError(
-                    f"got {key}={table} and out={self.out}, which would overwrite it; expected another folder"
-                )
-        _check_report(**fitting(_check_report, self.report, "report."))
-
-    @property
-    def source(self) -> str:
-        """Whose captions are scored: a table, or a captioner's name, folder or Hub id."""
-        return self.captions if self.captions is not None else name_of(self.captioner or {})
-
-
-def check(settings: dict[str, Any]) -> EvaluateSettings:
-    """Check what can be checked before anything is loaded.
-
-    Raises:
-        ValueError: with the name of the setting that does not fit, and what was expected.
-        OSError: nothing can be written to `out`.
-    """
-    return checked(EvaluateSettings, settings)
-
-
-def _check_report(*, clips: int | None, sounds: bool) -> None:
-    if clips is not None and clips < 0:
-        raise ValueError(f"got report.clips={clips}; expected null or a whole number of at least 0")
 
 
 def evaluate(settings: EvaluateSettings, data: str, ranks: Ranks) -> int:
@@ -144,24 +68,24 @@ def evaluate(settings: EvaluateSettings, data: str, ranks: Ranks) -> int:
     """
     from a2i.machine import find_device  # here: --help and a wrong name need not wait for torch
 
-    source, against, out, values = settings.source, settings.against, Path(settings.out), vars(settings)
-    metrics = chosen_metrics(values)
+    source, against, out = settings.source, settings.against, Path(settings.out)
+    metrics = chosen_metrics(settings)
     clips = [] if settings.captions is None else read_captions(source, sounds=settings.audio)
     others = read_if_written(against) if against else []
-    asked = clips_of(values) if settings.captions is None or others is None else []
+    asked = clips_of(settings.data, settings.split) if settings.captions is None or others is None else []
     _check_clips(clips, others, asked, settings)
     clips = _with_media(clips, settings, ranks) if clips else []
     out.mkdir(parents=True, exist_ok=True)
     device = ranks.device(settings.device)
     to_caption = None
     if settings.captioner is not None:
-        to_caption = Captioning.of(settings.captioner, values, asked, ranks, out / "captions.jsonl")
-    painter = load_painter(values, find_device(device), ranks.first)
-    scorer = Scorer.of(values, device) if ranks.first else None
+        to_caption = Captioning.of(settings.captioner, settings, asked, ranks, out / "captions.jsonl")
+    painter = load_painter(settings.image, settings.pictures, find_device(device), ranks.first)
+    scorer = Scorer.of(settings, device) if ranks.first else None
     if to_caption is not None:
         clips = to_caption.run()
     if others is None and against is not None:
-        others = Captioning.of(against, values, asked, ranks, out / "captions_against.jsonl").run()
+        others = Captioning.of(against, settings, asked, ranks, out / "captions_against.jsonl").run()
     listed, listed_others = clips, others or []
     clips, others = ([clip for clip in some if clip.error is None] for some in (listed, listed_others))
     if to_caption is not None:
@@ -172,13 +96,13 @@ def evaluate(settings: EvaluateSettings, data: str, ranks: Ranks) -> int:
         if not in_both(clips, others):
             raise ValueError(f"got against={against}, but there is no clip of which both systems have a caption")
         others = aligned(in_both(clips, others), in_both(others, clips), against)
-    if painter is not None:
+    if painter is not None and settings.image:
         if "blame" in metrics:
-            clips = draw(clips, painter, out / "pictures_human", values, ranks, human=True)
+            clips = draw(clips, painter, out / "pictures_human", settings.image, settings.seed, ranks, human=True)
         if against:
             others = aligned(in_both(clips, others), others, against)  # the human pictures are of both
-            others = draw(others, painter, out / "pictures_against", values, ranks, human=False)
-        clips = draw(clips, painter, out / "pictures", values, ranks, human=False)
+            others = draw(others, painter, out / "pictures_against", settings.image, settings.seed, ranks, human=False)
+        clips = draw(clips, painter, out / "pictures", settings.image, settings.seed, ranks, human=False)
     failed = len(listed) - len(clips) + sum(clip.error is not None for clip in listed_others)
     if scorer is not None:
         _score(clips, listed, others, listed_others, scorer, settings, data)
@@ -242,9 +166,9 @@ def _score(
         settings: checked.
         data: name of the data set.
     """
-    source, against, out, values = settings.source, settings.against, Path(settings.out), vars(settings)
+    source, against, out = settings.source, settings.against, Path(settings.out)
     names = short_names(source, against)
-    record = about(source, settings.captions is None, values, data)
+    record = about(source, settings.captions is None, settings, data)
     system = System(names[0], clips, scorer.score(clips, names[0]), record, listed)
     write(system, out)
     write_page(out, f"Captions by {names[0]}", system, settings.report)
@@ -252,7 +176,7 @@ def _score(
     compared = None
     if others:
         by_captioner = any(clip.confidence is not None for clip in others)
-        other_record = about(str(against), by_captioner, values, data, True)
+        other_record = about(str(against), by_captioner, settings, data, True)
         first = System(names[1], others, scorer.score(others, names[1]), other_record, listed_others)
         print()
         show(first.scored, names[1], first.failed)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from a2i.command_line import choices, composed
-from a2i.evaluate.__main__ import check
 from a2i.evaluate.__main__ import evaluate as score
 from a2i.evaluate.distributed import Ranks
+from a2i.evaluate.settings import check
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from a2i.data.captioned import Captioned
 from a2i.errors import with_kind
 from a2i.evaluate.distributed import Ranks
 from a2i.evaluate.kept import Caption, KeptCaptions, made_by
+from a2i.evaluate.settings import CaptioningSettings
 
 if TYPE_CHECKING:
     from a2i.captioner.candidates import Candidate
@@ -20,21 +21,35 @@ if TYPE_CHECKING:
 
 
 def predict(
-    captioner: str | Path | dict[str, Any], settings: Mapping[str, Any], ranks: Ranks | None = None
+    captioner: str | Path | dict[str, Any],
+    data: dict[str, Any],
+    split: str = "test",
+    *,
+    batch_size: int = 8,
+    decoding: dict[str, Any] | None = None,
+    device: str | None = None,
+    seed: int = 0,
+    ranks: Ranks | None = None,
 ) -> list[Captioned]:
     """Caption a data set's split, and keep nothing; see `Captioning`.
 
     Args:
         captioner: name, folder, Hub id, or settings as `conf/captioner` has them.
-        settings: `data`, `split`, `batch_size`, `seed`, `device` and `decoding`.
+        data: of a data set, as `conf/data` has it.
+        split: of that.
+        batch_size: clips that are captioned at once.
+        decoding: changes of the captioner's decoding settings, by name.
+        device: None for CUDA where there is one, else the CPU.
+        seed: of sampled captions.
         ranks: who caption; None for this process alone.
     """
-    return Captioning.of(captioner, settings, clips_of(settings), ranks or Ranks()).run()
+    settings = CaptioningSettings(data, split, batch_size, decoding or {}, device, seed)
+    return Captioning.of(captioner, settings, clips_of(data, split), ranks or Ranks()).run()
 
 
-def clips_of(settings: Mapping[str, Any]) -> list[Clip]:
-    """The clips of the data set's split."""
-    return prepared_data_set(settings["data"]).clips(settings["split"])
+def clips_of(data: dict[str, Any], split: str) -> list[Clip]:
+    """The clips of a data set's split."""
+    return prepared_data_set(data).clips(split)
 
 
 @dataclass
@@ -45,9 +60,7 @@ class Captioning:
         clips: of the data set's split.
         done: captions by the clips' names.
         to_do: the other clips, the longest first.
-        batch_size: clips that are captioned at once.
-        seed: of sampled captions.
-        decoding: changes of the captioner's decoding settings, by name.
+        settings: of the captioning.
         captioner: None where there is nothing to do.
         ranks: who caption.
         kept: where captions are kept as they come; None for nowhere.
@@ -56,9 +69,7 @@ class Captioning:
     clips: Sequence[Clip]
     done: dict[str, Caption]
     to_do: list[Clip]
-    batch_size: int
-    seed: int
-    decoding: dict[str, Any]
+    settings: CaptioningSettings
     captioner: "CaptionModel | None"
     ranks: Ranks
     kept: KeptCaptions | None = None
@@ -67,7 +78,7 @@ class Captioning:
     def of(
         cls,
         captioner: str | Path | dict[str, Any],
-        settings: Mapping[str, Any],
+        settings: CaptioningSettings,
         clips: Sequence[Clip],
         ranks: Ranks,
         file: Path | None = None,
@@ -76,7 +87,7 @@ class Captioning:
 
         Args:
             captioner: name, folder, Hub id, or settings as `conf/captioner` has them.
-            settings: `data`, `split`, `batch_size`, `seed`, `device` and `decoding`.
+            settings: of the captioning.
             clips: of that data's split.
             ranks: who caption.
             file: where captions are kept; None for nowhere.
@@ -101,15 +112,14 @@ class Captioning:
         to_do = sorted((clip for clip in clips if clip.name not in done), key=lambda clip: -_seconds(clip))
         loaded = None
         if to_do:
-            device = find_device(ranks.device(settings["device"]))
+            device = find_device(ranks.device(settings.device))
             loaded = load_captioner(captioner, device)
-            loaded.decoding_with(**settings["decoding"])
+            loaded.decoding_with(**settings.decoding)
             if kept is not None:
                 if ranks.first:
                     kept.begin()
                 ranks.gathered([None])  # no rank adds to the file before that
-        batch_size, seed, decoding = settings["batch_size"], settings["seed"], settings["decoding"]
-        return cls(clips, done, to_do, batch_size, seed, decoding, loaded, ranks, kept)
+        return cls(clips, done, to_do, settings, loaded, ranks, kept)
 
     def run(self) -> list[Captioned]:
         """Caption what is to do, with a progress bar. The ranks share the clips, and each has all captions in the end.
@@ -144,7 +154,8 @@ class Captioning:
 
         if self.captioner is None:
             return
-        found = caption_many(self.captioner, clips, self.batch_size, self.seed, **self.decoding)
+        settings = self.settings
+        found = caption_many(self.captioner, clips, settings.batch_size, settings.seed, **settings.decoding)
         for clip, result in zip(clips, found, strict=True):
             yield clip, with_kind(result) if isinstance(result, Exception) else _best(result.candidates)
 

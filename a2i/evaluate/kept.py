@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from a2i.data import Clip
+from a2i.evaluate.settings import CaptioningSettings
 from a2i.metrics.provenance import settings_hash, versions
 from a2i.names import PLACE, chosen_settings, is_folder
 from a2i.whole import not_written
@@ -93,22 +94,25 @@ class KeptCaptions:
         return self.file.read_bytes().decode("utf-8", "replace").split("\n")
 
 
-def made_by(captioner: "str | Path | Mapping[str, Any]", settings: Mapping[str, Any]) -> dict[str, Any]:
+def made_by(captioner: "str | Path | Mapping[str, Any]", settings: CaptioningSettings) -> dict[str, Any]:
     """What makes the captions of an evaluation: a captioner's files, the data, decoding settings, versions.
 
     Args:
         captioner: name, folder, Hub id, or settings as `conf/captioner` has them.
-        settings: composed from `conf/evaluate.yaml`.
+        settings: of which `seed` counts where captions are sampled.
     """
     own: Any = chosen_settings("captioner", captioner) if isinstance(captioner, str | Path) else captioner
     if is_folder(own):
         from a2i.models import captioner_folder  # here: --help and a wrong name need not wait for torch
 
         own = _contents(captioner_folder(own[PLACE["captioner"]]))
-    seeded = ("seed",) if settings["decoding"].get("do_sample") else ()
+    seeded = {"seed": settings.seed} if settings.decoding.get("do_sample") else {}
     return {
         "captioner": own,
-        **{name: settings[name] for name in ("data", "split", "decoding", *seeded)},
+        "data": settings.data,
+        "split": settings.split,
+        "decoding": settings.decoding,
+        **seeded,
         "versions": versions("a2i", "torch", "transformers"),
     }
 

@@ -22,22 +22,25 @@ LONGEST = 220  # bytes of a picture's name, without ending
 POOL = Path(__file__).parents[1] / "metrics" / "pictures" / "pool.txt"
 
 
-def load_painter(settings: dict[str, Any], device: Any, tell: bool = True) -> "PictureModel | None":
+def load_painter(
+    image: dict[str, Any] | None, pictures: str | None, device: Any, tell: bool = True
+) -> "PictureModel | None":
     """The picture model of `image=NAME`; None for `image=none`.
 
     Args:
-        settings: `image`, and `pictures`, which must be null beside it.
+        image: settings of the picture model; none for no pictures.
+        pictures: folder of those that are there, which must be None beside `image`.
         device: where it draws.
         tell: print its name and licence.
 
     Raises:
         ValueError: the model can't be had, or there are pictures already.
     """
-    if not settings["image"]:
+    if not image:
         return None
-    if settings["pictures"] is not None:
+    if pictures is not None:
         raise ValueError("got pictures= and image=; expected a folder of pictures, or a picture model to draw them")
-    painter: PictureModel = build(settings["image"], device=device)
+    painter: PictureModel = build(image, device=device)
     if tell:
         print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
     return painter
@@ -47,7 +50,8 @@ def draw(
     clips: Sequence[Captioned],
     painter: "PictureModel",
     folder: Path,
-    settings: dict[str, Any],
+    image: dict[str, Any],
+    seed: int,
     ranks: Ranks,
     human: bool,
 ) -> list[Captioned]:
@@ -60,13 +64,14 @@ def draw(
         clips: the same ones on all ranks, which share the work.
         painter: draws each caption with the same seed.
         folder: to which the pictures are written, as PNG.
-        settings: `image` and `seed`.
+        image: settings of the painter.
+        seed: of each picture.
         ranks: who draw.
         human: whether a person's caption is drawn.
     """
     from rich.progress import track
 
-    seed, model = settings["seed"], settings_of({}, settings["image"]).image or ""
+    model = settings_of({}, image).image or ""
     work = [
         (clip.references[0] if human else clip.caption, folder / f"{stem}.png")
         for clip, stem in zip(clips, _stems(clips), strict=True)
@@ -139,13 +144,17 @@ def _save(image: Any, path: Path, caption: str, seed: int, model: str, settings:
     part.replace(path)
 
 
-def load_models(settings: dict[str, Any], needs: Collection[str], device: Any) -> dict[str, Any]:
+def load_models(
+    needs: Collection[str], device: Any, *, clip: dict[str, Any], clap: dict[str, Any], pool: str | None
+) -> dict[str, Any]:
     """The models that metrics need, by name, of which a string says why one can't be had.
 
     Args:
-        settings: `clip`, `clap` and `pool`.
         needs: of the metrics, see `a2i.metrics.Metric`.
         device: where the models run.
+        clip: `model` and `revision` of CLIP.
+        clap: the same of CLAP.
+        pool: see `read_pool`.
 
     Raises:
         ValueError: a model that was asked for can't be had, or the pool does not fit.
@@ -154,9 +163,12 @@ def load_models(settings: dict[str, Any], needs: Collection[str], device: Any) -
         return {}
     from a2i.metrics.pictures import CLAP, CLIP
 
-    pool = read_pool(settings["pool"])
-    kinds = {"clip": CLIP, "clap": CLAP}
-    return {"pool": pool} | {name: _load(kind, settings[name], device) for name, kind in kinds.items() if name in needs}
+    models: dict[str, Any] = {"pool": read_pool(pool)}
+    if "clip" in needs:
+        models["clip"] = _load(CLIP, clip, device)
+    if "clap" in needs:
+        models["clap"] = _load(CLAP, clap, device)
+    return models
 
 
 def read_pool(path: str | Path | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from a2i.data.captioned import Captioned, read_captions, same_clip
 from a2i.data.folder import told
 from a2i.evaluate.pictures import load_models
+from a2i.evaluate.settings import EvaluateSettings
 from a2i.names import is_folder, is_place
 from a2i.plugins import choices
 
@@ -54,15 +55,15 @@ class Scorer:
     models: dict[str, Any]
 
     @classmethod
-    def of(cls, settings: dict[str, Any], device: str | None = None) -> "Scorer":
-        """Read the settings and load the models, so that what is wrong is said before any captioning.
+    def of(cls, settings: EvaluateSettings, device: str | None = None) -> "Scorer":
+        """Load the models, so that what is wrong is said before any captioning.
 
         Args:
-            settings: composed from `conf/evaluate.yaml`.
+            settings: checked.
             device: where the models run; None for CUDA where there is one, else the CPU.
 
         Raises:
-            ValueError: a metric is unknown, or a setting is out of its range.
+            ValueError: a metric is unknown, or the pool does not fit.
             FileNotFoundError: a model was asked for and can't be had.
         """
         from a2i.machine import find_device
@@ -70,14 +71,12 @@ class Scorer:
         from a2i.metrics.registry import registered
 
         metrics = chosen_metrics(settings)
-        samples = settings["bootstrap_samples"]
-        if not isinstance(samples, int) or samples < 0:
-            raise ValueError(f"got bootstrap_samples={samples!r}; expected a whole number, 0 for no intervals")
-        given = {name: value for name, value in settings["caption_metrics"].items() if value is not None}
+        given = {name: value for name, value in settings.caption_metrics.items() if value is not None}
         parts = Parts(device=device, **given)
         needs = {need for metric in registered() if metric.always or metric.name in metrics for need in metric.needs}
-        bertscore = _load_bertscore(settings["bertscore"], device) if "bertscore" in needs else None
-        return cls(metrics, bertscore, parts, samples, load_models(settings, needs, find_device(device)))
+        bertscore = _load_bertscore(settings.bertscore, device) if "bertscore" in needs else None
+        models = load_models(needs, find_device(device), clip=settings.clip, clap=settings.clap, pool=settings.pool)
+        return cls(metrics, bertscore, parts, settings.bootstrap_samples, models)
 
     def score(self, clips: Sequence[Captioned], name: str = "") -> "Scored":
         """Score a system's captions."""
@@ -90,7 +89,7 @@ class Scorer:
             )
 
 
-def chosen_metrics(settings: dict[str, Any]) -> list[str]:
+def chosen_metrics(settings: EvaluateSettings) -> list[str]:
     """The metrics that were asked for: by default all, those of pictures where there are or will be pictures.
 
     Raises:
@@ -98,9 +97,9 @@ def chosen_metrics(settings: dict[str, Any]) -> list[str]:
     """
     from a2i.metrics.registry import choices, registered
 
-    asked, known = settings["metrics"], choices()
+    asked, known = settings.metrics, choices()
     if asked is None:
-        seen = settings["pictures"] is not None or settings["image"]
+        seen = settings.pictures is not None or settings.image
         without = {metric.name for metric in registered() if "picture" in metric.needs and not seen}
         return [name for name in known if name not in without]
     metrics = [asked] if isinstance(asked, str) else list(asked)
@@ -158,27 +157,27 @@ def note_other_references(clips: Sequence[Captioned], others: Sequence[Captioned
 
 
 def about(
-    source: str, is_captioner: bool, settings: dict[str, Any], data: str, against: bool = False
+    source: str, is_captioner: bool, settings: EvaluateSettings, data: str, against: bool = False
 ) -> dict[str, Any]:
     """Where scores come from."""
     from a2i.metrics.scoring import LEVEL
 
     by: dict[str, Any] = (
-        {"captioner": source, "data": data, "split": settings["split"]} if is_captioner else {"captions": source}
+        {"captioner": source, "data": data, "split": settings.split} if is_captioner else {"captions": source}
     )
-    own = settings.get("captioner") or {}
+    own = settings.captioner or {}
     if is_captioner and not against and not is_folder(own):  # more than a folder
         by["captioner_settings"] = own
-    changed = {name: value for name, value in settings["decoding"].items() if value is not None}
+    changed = {name: value for name, value in settings.decoding.items() if value is not None}
     if is_captioner and changed:
         by["decoding"] = changed
-    if settings["image"]:
-        told = {name: value for name, value in settings["image"].items() if name != "_target_" and value is not None}
-        by["pictures"] = {**told, "seed": settings["seed"]}
-    elif settings["pictures"] is not None and not against:
-        by["pictures"] = settings["pictures"]
+    if settings.image:
+        told = {name: value for name, value in settings.image.items() if name != "_target_" and value is not None}
+        by["pictures"] = {**told, "seed": settings.seed}
+    elif settings.pictures is not None and not against:
+        by["pictures"] = settings.pictures
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    return {**by, "intervals": f"bootstrap, {settings['bootstrap_samples']} samples, {LEVEL:.0%}", "made": made}
+    return {**by, "intervals": f"bootstrap, {settings.bootstrap_samples} samples, {LEVEL:.0%}", "made": made}
 
 
 def short_names(source: str, against: str | None) -> tuple[str, str]:
