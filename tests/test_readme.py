@@ -201,6 +201,13 @@ def test_every_link_leads_somewhere() -> None:
             assert (ROOT / target).exists(), target
 
 
+def test_every_place_that_the_glossary_names_is_there() -> None:
+    text = (ROOT / "experiments" / "glossary.md").read_text(encoding="utf-8")
+    places = re.findall(r"`((?:a2i|conf|experiments|tests)/[^`]*)`", text)
+    assert len(places) > 40
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
 def test_every_name_of_its_python_exists() -> None:
     for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL):
         for module, names in re.findall(r"^from (a2i\S*) import (.+)$", block, flags=re.MULTILINE):

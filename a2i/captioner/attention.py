@@ -45,7 +45,7 @@ class Sharing:
     """
 
     def __init__(self, model: PreTrainedModel, projections: Iterable[nn.Module]) -> None:
-        """Prepare a decoder.
+        """Set up for a decoder.
 
         Args:
             model: whose attention is taken over if it is PyTorch's: it then needs no copy of keys and values for each row.

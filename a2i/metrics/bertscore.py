@@ -46,7 +46,7 @@ from a2i.metrics.sentence_model import (
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class BERTScores:
     """BERTScore of N candidates: three float32 tensors of shape (N,) on the CPU."""
 
     precision: Tensor
@@ -157,7 +157,7 @@ class BERTScore:
             "versions": versions("a2i", "torch", "transformers", "tokenizers", *offline),
         }
 
-    def score(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
+    def score(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> BERTScores:
         """BERTScore of each candidate against its own references (one or more; their number may differ).
 
         A candidate that is blank scores 0; a blank reference counts as a score of 0 among the others.
@@ -181,7 +181,7 @@ class BERTScore:
         if self.baseline is not None:
             baseline = torch.tensor(self.baseline)
             best = (best - baseline) / (1 - baseline)
-        return Scores(*best.unbind(dim=1))
+        return BERTScores(*best.unbind(dim=1))
 
     @torch.no_grad()
     def _match(self, pairs: Sequence[tuple[_Sentence | None, _Sentence | None]]) -> Tensor:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from bert_score import BERTScorer
 
-from a2i.metrics.bertscore import BERTScore, Scores, offline_model_folder
+from a2i.metrics.bertscore import BERTScore, BERTScores, offline_model_folder
 
 
 def main(threads: int) -> None:
@@ -34,7 +34,7 @@ def main(threads: int) -> None:
     theirs.score(["a dog barks"], [["a dog"]])
     ours.score(["a dog barks"], [["a dog"]])
     start = time.perf_counter()
-    want = Scores(*theirs.score(candidates, references))
+    want = BERTScores(*theirs.score(candidates, references))
     print(f"bert-score {time.perf_counter() - start:.1f} s")
     for label in ("ours, nothing cached", "ours, all cached"):
         start = time.perf_counter()
