@@ -32,8 +32,8 @@ from a2i.metrics.baseline import read_baseline
 from a2i.metrics.bertscore import (
     OFFLINE_MODEL,
     BERTScore,
+    BERTScores,
     Embedded,
-    Scores,
     greedy_match,
     offline_model_folder,
     recommended_layer,
@@ -138,14 +138,14 @@ def offline() -> BERTScore:
 
 def expected(
     folder: Path, num_layers: int, candidates: list[str], references: list[list[str]], **more: object
-) -> Scores:
+) -> BERTScores:
     found = reference_score(
         candidates, references, model_type=str(folder), num_layers=num_layers, device="cpu", nthreads=0, **more
     )
-    return Scores(*found)
+    return BERTScores(*found)
 
 
-def assert_close(got: Scores, want: Scores) -> None:
+def assert_close(got: BERTScores, want: Scores) -> None:
     for name in ("precision", "recall", "f1"):
         torch.testing.assert_close(getattr(got, name), getattr(want, name), rtol=0, atol=TOLERANCE, msg=name)
 
@@ -256,7 +256,7 @@ def test_scores_depend_on_neither_batch_size_nor_order(folders, bert, clips, bat
 def test_same_sentence_scores_one(bert):
     same = ["birds", CANDIDATES[3], "  the wind sings\n"]
     got = bert.score(same, [[same[0]], ["rain", same[1]], ["the wind sings"]])
-    assert_close(got, Scores(torch.ones(3), torch.ones(3), torch.ones(3)))
+    assert_close(got, BERTScores(torch.ones(3), torch.ones(3), torch.ones(3)))
 
 
 @pytest.mark.parametrize("blank", ["", "   ", "\n\t", "\u200b"])
