@@ -145,7 +145,7 @@ def expected(
     return BERTScores(*found)
 
 
-def assert_close(got: BERTScores, want: Scores) -> None:
+def assert_close(got: BERTScores, want: BERTScores) -> None:
     for name in ("precision", "recall", "f1"):
         torch.testing.assert_close(getattr(got, name), getattr(want, name), rtol=0, atol=TOLERANCE, msg=name)
 
