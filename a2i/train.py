@@ -223,7 +223,7 @@ def _checked(
 def _module(
     config: dict[str, Any], captioner: "Captioner", clips: list["Clip"], bertscore: "BERTScore | None"
 ) -> "CaptionModule":
-    from a2i.training.labels import label_names
+    from a2i.training.labels import label_names, tag_count
     from a2i.training.module import CaptionModule
 
     settings, labels = dict(config["training"]), len(label_names(clips))
@@ -237,6 +237,7 @@ def _module(
         captioner,
         optimizer=partial(optimizer_class, **optimizer),
         labels=labels,
+        tags=tag_count(clips),
         augment=build(augment) if (augment := settings.pop("augment")) else None,
         bertscore=bertscore,
         **settings,

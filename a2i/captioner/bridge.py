@@ -1,17 +1,18 @@
 """Encoder states → what the decoder attends to.
 
-There are three: `Bridge` passes each state on, `Resampler` sums all of them up in a few, and `KeywordBridge` wraps either and
-adds one state for the sources that it recognises.
+There are three: `Bridge` passes each state on, or none, `Resampler` sums all of them up in a few, and `KeywordBridge` wraps
+either and adds one state for the sources that it recognises.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-BridgeKind = Literal["auto", "identity", "projection", "resampler", "keywords"]
+BridgeKind = Literal["auto", "identity", "projection", "none", "resampler", "keywords"]
 
 
 class Bridged(NamedTuple):
@@ -36,8 +37,8 @@ def make_bridge(
     Args:
         encoder_width: size of an encoder state.
         decoder_width: size that the decoder attends to.
-        bridge: `identity`, `projection`, `auto` (see `Bridge`), `resampler` (see `Resampler`), or `keywords` with `inner` and
-            `names` (see `KeywordBridge`).
+        bridge: `identity`, `projection`, `auto`, `none` (see `Bridge`), `resampler` (see `Resampler`), or `keywords` with
+            `inner` and `names` (see `KeywordBridge`).
 
     Raises:
         ValueError: an unknown kind or setting, or one that does not fit.
@@ -66,15 +67,15 @@ class Bridge(nn.Module):
         Args:
             encoder_width: size of an encoder state.
             decoder_width: size that the decoder attends to.
-            kind: `identity` (the published system: both are 768), `projection` (a linear layer), or `auto`: identity where
-                the sizes are equal.
+            kind: `identity` (the published system: both are 768), `projection` (a linear layer), `auto` (identity where the
+                sizes are equal, else projection), or `none`: no state is passed on, for a decoder that writes from keywords.
 
         Raises:
             ValueError: an unknown kind, or identity between different sizes.
         """
         super().__init__()
-        if kind not in ("auto", "identity", "projection"):
-            raise ValueError(f"got bridge {kind!r}; expected one of auto, identity, projection")
+        if kind not in ("auto", "identity", "projection", "none"):
+            raise ValueError(f"got bridge {kind!r}; expected one of auto, identity, projection, none")
         if kind == "auto":
             kind = "identity" if encoder_width == decoder_width else "projection"
         if kind == "identity" and encoder_width != decoder_width:
@@ -82,7 +83,7 @@ class Bridge(nn.Module):
                 f"got bridge 'identity' between states of {encoder_width} and a decoder of {decoder_width}; set"
                 " bridge: projection"
             )
-        self.kind = kind
+        self.kind, self.width = kind, decoder_width
         self.projection = nn.Linear(encoder_width, decoder_width) if kind == "projection" else nn.Identity()
 
     @property
@@ -90,7 +91,10 @@ class Bridge(nn.Module):
         return self.kind
 
     def forward(self, states: Tensor, mask: Tensor, labels: Tensor | None = None) -> Bridged:
-        """States (B, S, D_encoder) and mask (B, S) → (B, S, D_decoder) and the same mask; labels are not used."""
+        """States (B, S, D_encoder) and mask (B, S) → (B, S, D_decoder) and the same mask, or S = 0 with `none`; labels are not
+        used."""
+        if self.kind == "none":
+            return Bridged(states.new_zeros(len(states), 0, self.width), mask[:, :0])
         return Bridged(self.projection(states), mask)
 
 
@@ -188,6 +192,8 @@ class KeywordBridge(nn.Module):
     """
 
     single: Tensor
+    members: Tensor
+    own: Tensor
     mean: Tensor
     std: Tensor
 
@@ -204,6 +210,9 @@ class KeywordBridge(nn.Module):
         min_probability_of_two: float = 0.98,
         hidden: int = 64,
         ranks: int = 4,
+        categories: Mapping[str, Sequence[str]] | None = None,
+        min_probability_of_category: float = 0.5,
+        dropout: float = 0.0,
     ) -> None:
         """Set up with random weights.
 
@@ -220,21 +229,29 @@ class KeywordBridge(nn.Module):
                 training clips are mixed, and two sources far more common.
             hidden: units of the network that finds whether there are two sources.
             ranks: number of the largest label probabilities that this network reads.
+            categories: by a label that says only what a source is like, such as "animal", the labels that it holds together.
+                Where the keywords have less than `min_probability`, the likeliest category is told in their place, if it has
+                enough; its probability is its own and that of all its labels.
+            min_probability_of_category: minimum probability of a category that is told in place of a source.
+            dropout: of what `label_head` reads, in training.
 
         Raises:
-            ValueError: there are no names, or one twice; `alone` and `unlikely` are not among them; or the inner bridge does
-                not fit.
+            ValueError: there are no names, or one twice; `alone`, `unlikely` or a category's are not among them; or the inner
+                bridge does not fit.
         """
         super().__init__()
         self.names = list(names)
         if not self.names or len(set(self.names)) < len(self.names):
             raise ValueError(f"got keywords {self.names}; expected the names of a data set's labels, each once")
-        if foreign := {*alone, *([] if unlikely is None else [unlikely])} - set(self.names):
+        categories = {name: list(labels) for name, labels in (categories or {}).items()}
+        told = {*alone, *([] if unlikely is None else [unlikely]), *categories, *chain(*categories.values())}
+        if foreign := told - set(self.names):
             raise ValueError(f"got {sorted(foreign)}, which are none of the keywords {self.names}")
-        if hidden < 1 or ranks < 1 or not (0 <= min_probability <= 1 and 0 <= min_probability_of_two <= 1):
+        shares = (min_probability, min_probability_of_two, min_probability_of_category)
+        if hidden < 1 or ranks < 1 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(
-                f"got hidden={hidden}, ranks={ranks}, min_probability={min_probability}, min_probability_of_two="
-                f"{min_probability_of_two}; expected at least 1 of both, and probabilities from 0 to 1"
+                f"got hidden={hidden}, ranks={ranks}, and minimum probabilities of {', '.join(map(str, shares))}; expected at"
+                " least 1 of both, and probabilities from 0 to 1"
             )
         self.inner = make_bridge(encoder_width, decoder_width, inner)
         self.settings: dict[str, Any] = {
@@ -243,11 +260,21 @@ class KeywordBridge(nn.Module):
             **{"min_probability": min_probability, "min_probability_of_two": min_probability_of_two},
             **{"hidden": hidden, "ranks": ranks},
         }
-        self.label_head = LabelHead(encoder_width, len(self.names))
+        if categories:
+            self.settings |= {"categories": categories, "min_probability_of_category": min_probability_of_category}
+        if dropout:
+            self.settings["dropout"] = dropout
+        self.label_head = LabelHead(encoder_width, len(self.names), dropout)
         self.embedding = nn.Linear(len(self.names) + 1, decoder_width, bias=False)
         nn.init.normal_(self.embedding.weight)
         single = torch.tensor([*(self.names.index(name) for name in alone), len(self.names)])
         self.register_buffer("single", single, persistent=False)  # "none of them" stands alone too
+        members = torch.zeros(len(self.names) + 1, len(categories))
+        for column, (name, labels) in enumerate(categories.items()):
+            members[[self.names.index(label) for label in {name, *labels}], column] = 1
+        self.register_buffer("members", members, persistent=False)
+        own = torch.tensor([self.names.index(name) for name in categories], dtype=torch.long)
+        self.register_buffer("own", own, persistent=False)  # the places of the categories among the labels
         inputs = 2 * encoder_width + min(ranks, len(self.names) + 1)
         self.register_buffer("mean", torch.zeros(inputs))  # of what `several` reads, over its training clips
         self.register_buffer("std", torch.ones(inputs))
@@ -297,13 +324,21 @@ class KeywordBridge(nn.Module):
         keywords = torch.zeros_like(probabilities).scatter(
             1, best.indices, torch.stack((torch.ones_like(second), second), 1).float()
         )
+        together = (probabilities * keywords).sum(dim=1)
         if self.settings["unlikely"] is not None:
-            unlikely = torch.zeros_like(keywords[0])
-            unlikely[self.names.index(self.settings["unlikely"])] = 1
-            together = (probabilities * keywords).sum(dim=1, keepdim=True)
-            keywords = torch.where(together >= self.settings["min_probability"], keywords, unlikely)
+            unlikely = self.names.index(self.settings["unlikely"])
+            unsure = together < self.settings["min_probability"]
+            instead = torch.full_like(best.indices[:, 0], unlikely)
+            found = probabilities[:, unlikely]
+            if len(self.own):
+                held, which = (probabilities @ self.members).max(dim=1)
+                enough = held >= self.settings["min_probability_of_category"]
+                instead, found = torch.where(enough, self.own[which], instead), torch.where(enough, held, found)
+            alone = torch.zeros_like(keywords).scatter(1, instead[:, None], 1.0)
+            keywords = torch.where(unsure[:, None], alone, keywords)
+            together = torch.where(unsure, found, together)
         # What underflows to 0 has no logarithm.
-        evidence = (probabilities * keywords).sum(dim=1).clamp_min(torch.finfo(torch.float32).tiny).log()
+        evidence = together.clamp_min(torch.finfo(torch.float32).tiny).log()
         return keywords / keywords.sum(dim=1, keepdim=True), evidence
 
     def several_inputs(self, states: Tensor, states_mask: Tensor) -> Tensor:
@@ -327,18 +362,20 @@ def pooled(states: Tensor, states_mask: Tensor) -> Tensor:
 class LabelHead(nn.Module):
     """A linear head on the mean and the maximum of the states over time."""
 
-    def __init__(self, width: int, labels: int) -> None:
+    def __init__(self, width: int, labels: int, dropout: float = 0.0) -> None:
         """Set up.
 
         Args:
             width: D, of the states.
             labels: number of labels; one more output stands for "none of them".
+            dropout: of the mean and the maximum, in training.
         """
         super().__init__()
         self.labels = labels
+        self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(2 * width, labels + 1)
 
     def forward(self, states: Tensor, states_mask: Tensor) -> Tensor:
         """States (B, S, D) and mask (B, S) → log-probabilities (B, labels + 1)."""
-        log_probabilities: Tensor = self.linear(pooled(states, states_mask)).float().log_softmax(dim=1)
+        log_probabilities: Tensor = self.linear(self.dropout(pooled(states, states_mask))).float().log_softmax(dim=1)
         return log_probabilities

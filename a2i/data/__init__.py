@@ -4,9 +4,11 @@ A data set is any object with two methods: ``prepare()`` downloads or makes what
 ``clips(split)`` lists the clips of ``"train"``, ``"val"`` or ``"test"``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from a2i import audio
 
@@ -25,6 +27,8 @@ class Clip:
         end: seconds from the file's beginning; None for the end.
         labels: names of the sources that sound in it; one of `NAMELESS`, or empty, if none has a name; None if the data
             set does not say.
+        tags: (classes,) float32, the probabilities that a tagger gives to each of its classes; None where there are none. See
+            `a2i.data.tags`.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Clip:
     start: float | None = None
     end: float | None = None
     labels: frozenset[str] | None = None
+    tags: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def seconds(self) -> float:
         """About how long it is, from `end` or the file's header, without decoding."""

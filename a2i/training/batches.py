@@ -17,7 +17,7 @@ from a2i.data import NAMELESS, Clip
 from a2i.data.cache import Cache, Entry, load_waveform
 from a2i.features import side_by_side
 from a2i.training.augment import WaveformAugment, join_captions
-from a2i.training.labels import label_shares
+from a2i.training.labels import label_shares, mixed_tags, stacked_tags
 
 CaptionChoice = Literal["first", "random", "all"]
 InputKind = Literal["waveforms", "log_mels", "states"]  # what is read of a clip
@@ -38,6 +38,7 @@ class Batch:
         labels: (B, labels + 1) shares of each clip; see `label_shares`.
         log_mels: (B, T, num_mel_bins) as `LogMel` gives them, or None.
         states: (B, S, D) as the encoder gives them, or None.
+        tags: (B, classes) probabilities, NaN where a clip has none; None where no clip has. See `a2i.data.tags`.
     """
 
     names: list[str]
@@ -49,6 +50,7 @@ class Batch:
     labels: Tensor | None = None
     log_mels: Tensor | None = None
     states: Tensor | None = None
+    tags: Tensor | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -76,8 +78,9 @@ class Broken:
     message: str
 
 
-# A clip; its waveform, log-mel or states, or the cache's entry of it; the captions to learn; the labels of all its sources.
-Item = tuple[Clip, Tensor | Entry, tuple[str, ...], frozenset[str] | None]
+# A clip; its waveform, log-mel or states, or the cache's entry of it; the captions to learn; the labels and tags of all its
+# sources.
+Item = tuple[Clip, Tensor | Entry, tuple[str, ...], frozenset[str] | None, np.ndarray | None]
 
 
 class ClipDataset(Dataset):
@@ -108,10 +111,10 @@ class ClipDataset(Dataset):
             return Broken(f"{clip.name!r}: {' '.join(str(error).split())}")
 
     def _item(self, clip: Clip, epoch: int, index: int) -> Item:
-        chosen, labels = self._chosen(clip, epoch, index), clip.labels
+        chosen, labels, tags = self._chosen(clip, epoch, index), clip.labels, clip.tags
         if self.augment is None and isinstance(self.load, Cache):
             kept = self.load.open(clip)  # the batch reads it to its place
-            return clip, kept if isinstance(kept, Entry) else torch.from_numpy(kept), chosen, labels
+            return clip, kept if isinstance(kept, Entry) else torch.from_numpy(kept), chosen, labels, tags
         waveform = self.load(clip)
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, epoch, index])
@@ -120,8 +123,9 @@ class ClipDataset(Dataset):
                 waveform = self.augment.together(waveform, self.augment.alone(self.load(self.clips[other]), rng), rng)
                 others, more = self._chosen(self.clips[other], epoch, other), self.clips[other].labels
                 labels = None if labels is None or more is None else labels | more
+                tags = mixed_tags(tags, self.clips[other].tags)
                 chosen = tuple(join_captions(*pair, rng) for pair in zip(chosen, others, strict=False))
-        return clip, torch.from_numpy(waveform), chosen, labels
+        return clip, torch.from_numpy(waveform), chosen, labels, tags
 
     def _chosen(self, clip: Clip, epoch: int, index: int) -> tuple[str, ...]:
         """The captions to learn in this epoch."""
@@ -168,7 +172,7 @@ def collate(
         if broken := [item for item in items if isinstance(item, Broken)]:
             return Broken("; ".join(item.message for item in broken))
         whole = [item for item in items if not isinstance(item, Broken)]
-        clips, sounds, captions, labels = zip(*whole, strict=True)
+        clips, sounds, captions, labels, tags = zip(*whole, strict=True)
         try:
             padded = side_by_side(sounds, padding)
         except OSError as error:  # a cache's entry
@@ -183,6 +187,7 @@ def collate(
             clip_index=torch.tensor([index for index, some in enumerate(captions) for _ in some]),
             references=[clip.captions for clip in clips],
             labels=torch.tensor([label_shares(some, names) for some in labels]),
+            tags=stacked_tags(tags),
         )
 
     return batch

@@ -13,14 +13,14 @@ from transformers import SchedulerType, get_scheduler
 
 from a2i.bounds import number, switch
 from a2i.captioner import Captioner
-from a2i.captioner.bridge import LabelHead
+from a2i.captioner.bridge import LabelHead, pooled
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.registry import values as registered_values
 from a2i.metrics.stateful import CaptionScores
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.inputs import encoded
-from a2i.training.labels import label_loss
+from a2i.training.labels import label_loss, tag_loss
 
 
 @contextmanager
@@ -50,6 +50,8 @@ class CaptionModule(LightningModule):
         labels: int = 0,
         label_loss: float = 0.0,
         labels_first: float = 0.0,
+        tags: int = 0,
+        tag_loss: float = 0.0,
         augment: SpecAugment | None = None,
         bertscore: BERTScore | None = None,
         metrics: Sequence[str] | None = None,
@@ -71,7 +73,11 @@ class CaptionModule(LightningModule):
                 with is no part of the captioner, unless that has keywords.
             labels_first: share of all steps in which the encoder learns, from labels alone; after them it stays as it is,
                 and the rest learns to write. The rates follow the schedule within each part. With several devices it
-                needs `trainer.strategy=ddp_find_unused_parameters_true`. 0 for all at once.
+                needs `trainer.strategy=ddp_find_unused_parameters_true`. 0 for all at once; 1 where the rest learns from
+                sentences alone, afterwards.
+            tags: how many classes the data's tags have.
+            tag_loss: weight of the loss of telling a clip's tags from the encoder's states; 0 for none. What it learns with is
+                no part of the captioner.
             augment: of training spectrograms; None for none.
             bertscore: scores validation captions; None leaves BERTScore out.
             metrics: of `a2i.metrics.registry`, scored at validation too; what can't be computed is not logged.
@@ -88,7 +94,8 @@ class CaptionModule(LightningModule):
         number("warmup", warmup, 0, most=1)
         number("label_smoothing", label_smoothing, 0, below=1)
         number("label_loss", label_loss, 0)
-        number("labels_first", labels_first, 0, below=1)
+        number("labels_first", labels_first, 0, most=1)
+        number("tag_loss", tag_loss, 0)
         switch("freeze_encoder", freeze_encoder)
         self.freeze_encoder = freeze_encoder
         self.captioner = captioner
@@ -112,6 +119,8 @@ class CaptionModule(LightningModule):
         # Where the bridge has no use for labels, what learns them is no part of the captioner.
         self.labels = LabelHead(captioner.encoder.width, labels) if label_loss and own is None else None
         self.label_loss, self.labels_first = label_loss, labels_first
+        self.tags = nn.Linear(2 * captioner.encoder.width, tags) if tag_loss and tags and not freeze_encoder else None
+        self.tag_loss = tag_loss
         self._first_steps = 0  # in which the encoder learns from labels alone
         self.augment = augment
         self.validation = CaptionScores(metrics or (), bertscore)
@@ -149,6 +158,10 @@ class CaptionModule(LightningModule):
             value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing)
             self.log("train/label_loss", value, prog_bar=True, batch_size=len(batch.names))
             loss = loss + self.label_loss * value
+        if self.tags is not None and batch.tags is not None and not self.freeze_encoder:
+            value = tag_loss(self.tags(pooled(states, states_mask)), batch.tags)
+            self.log("train/tag_loss", value, prog_bar=True, batch_size=len(batch.names))
+            loss = loss + self.tag_loss * value
         if not self._only_labels():
             bridged = self.captioner.bridge(states, states_mask, batch.labels)
             caption_loss, _ = self.captioner.loss_from_states(
@@ -245,11 +258,12 @@ class CaptionModule(LightningModule):
         """
         new = {f"decoder.{name}" for name in self.captioner.decoder.new_parameters()}
         groups: dict[str, list[nn.Parameter]] = {}
-        labels = self.labels.named_parameters(prefix="labels") if self.labels is not None else ()
-        for name, parameter in [*self.captioner.named_parameters(), *labels]:
+        heads = [(name, head) for name, head in (("labels", self.labels), ("tags", self.tags)) if head is not None]
+        own = [item for name, head in heads for item in head.named_parameters(prefix=name)]
+        for name, parameter in [*self.captioner.named_parameters(), *own]:
             if parameter.requires_grad:
                 part = name.split(".", 1)[0]
-                if name.startswith("bridge.label_head."):
+                if name.startswith(("bridge.label_head.", "tags.")):
                     part = "labels"
                 elif name in new or part == "bridge":
                     part = "new"

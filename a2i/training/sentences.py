@@ -1,0 +1,107 @@
+"""Teaches the decoder to write from keywords: from sentences alone, before any sound is heard.
+
+A labelled recording says what is heard, and not how people say it; tens of thousands of captions of other recordings do. Where
+the decoder attends to keywords alone, it can learn from these.
+"""
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_scheduler
+
+from a2i.captioner import Captioner
+from a2i.captioner.bridge import KeywordBridge
+from a2i.training.augment import join_captions
+from a2i.training.labels import label_shares
+
+STEPS, BATCH = 3_000, 128
+RATE, DECAY, WARMUP, SMOOTHING = 2e-3, 0.05, 0.05, 0.1
+JOINED = 0.25  # share of the sentences that are two, joined to one
+Pair = tuple[frozenset[str], str]  # what is heard, and how someone says it
+
+
+def learn_sentences(
+    captioner: Captioner, pairs: Sequence[Pair], seed: int, device: str | torch.device = "cpu", steps: int = STEPS
+) -> bool:
+    """Teach the decoder, and the keywords' states that it attends to.
+
+    Kinds with few sentences come more often than their share: by the square root of their number. Some sentences are joined
+    from two of different kinds, so that every pair can be said.
+
+    Args:
+        captioner: whose bridge is a `KeywordBridge` with an inner bridge `none`; it comes back on the CPU.
+        pairs: keywords and sentence; those with other keywords are left out.
+        seed: of the order, and of dropout.
+        device: to learn on.
+        steps: batches.
+
+    Returns:
+        whether there was something to learn.
+
+    Raises:
+        ValueError: the decoder attends to sound, which sentences don't have.
+    """
+    from rich.progress import track
+
+    bridge = captioner.bridge
+    if not isinstance(bridge, KeywordBridge) or bridge.settings["inner"] != "none":
+        raise ValueError(
+            "got sentences for a decoder that attends to sound; expected model.keywords=true and model.bridge=none, or"
+            " sentences=null"
+        )
+    known = set(bridge.names)
+    pairs = [pair for pair in pairs if pair[0] and pair[0] <= known]
+    if not pairs:
+        return False
+    captioner.to(device).train()
+    learns = [*captioner.decoder.parameters(), *bridge.embedding.parameters()]
+    optimizer = torch.optim.AdamW(learns, lr=RATE, weight_decay=DECAY)
+    schedule: LambdaLR = get_scheduler("cosine", optimizer, round(WARMUP * steps), steps)
+    draw = _Draw(pairs, seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for _ in track(range(steps), "learning to write", disable=not sys.stderr.isatty()):
+            loss = _loss(captioner, bridge, draw(BATCH))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(learns, 1.0)
+            optimizer.step()
+            schedule.step()
+    captioner.cpu().eval()
+    return True
+
+
+def _loss(captioner: Captioner, bridge: KeywordBridge, pairs: Sequence[Pair]) -> Tensor:
+    shares = torch.tensor([label_shares(keywords, bridge.names) for keywords, _ in pairs], device=captioner.device)
+    states = bridge.embedding(shares)[:, None]
+    tokens = captioner.tokenizer.encode([sentence for _, sentence in pairs]).to(captioner.device)
+    mask = torch.ones(len(pairs), 1, dtype=torch.bool, device=captioner.device)
+    clips = torch.arange(len(pairs), device=captioner.device)
+    loss, _ = captioner.loss_from_states(states, mask, tokens, clips, SMOOTHING)
+    return loss
+
+
+class _Draw:
+    """Draws batches of pairs."""
+
+    def __init__(self, pairs: Sequence[Pair], seed: int) -> None:
+        self.pairs = pairs
+        counts = Counter(keywords for keywords, _ in pairs)
+        weights = np.array([counts[keywords] ** -0.5 for keywords, _ in pairs])
+        self.sums = np.cumsum(weights / weights.sum()).tolist()
+        self.random, self.rng = random.Random(seed), np.random.default_rng(seed)
+
+    def __call__(self, count: int) -> list[Pair]:
+        drawn = self.random.choices(self.pairs, cum_weights=self.sums, k=2 * count)
+        return [self._joined(*two) if self.random.random() < JOINED else two[0] for two in zip(*[iter(drawn)] * 2)]
+
+    def _joined(self, first: Pair, second: Pair) -> Pair:
+        if len(first[0]) > 1 or len(second[0]) > 1 or first[0] == second[0]:
+            return first
+        return first[0] | second[0], join_captions(first[1], second[1], self.rng)
