@@ -23,6 +23,7 @@ SMALL = {
     "crnn": {"channels": 8, "hidden": 6},
     "gru": {"layers": 3, "hidden": 6, "subsample": 2},
     "panns": {"blocks": 4, "channels": 2},
+    "sound_effects": {"channels": [2, 4, 4, 8], "num_mel_bins": 64},
 }
 SMALL_DECODERS = {
     "gpt2": {"config": TINY_GPT2},

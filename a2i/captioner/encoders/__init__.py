@@ -3,6 +3,7 @@
 Here are the registry of encoders, and what several of them need.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -89,18 +90,24 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"could not load weights from {path} ({first_line(error)}); {expected}") from error
 
 
-def load_weights(encoder: nn.Module, path: str | Path, passed_over: tuple[str, ...] = ()) -> None:
-    """Load the weights that `read_weights` reads into an encoder.
+def load_weights(
+    encoder: nn.Module,
+    path: str | Path,
+    passed_over: tuple[str, ...] = (),
+    read: Callable[[str | Path], dict[str, Tensor]] = read_weights,
+) -> None:
+    """Load pretrained weights into an encoder.
 
     Args:
         encoder: to load into.
         path: see `read_weights`.
         passed_over: prefixes of the names of weights that the encoder does not have.
+        read: reads them by name.
 
     Raises:
         ValueError: weights are missing, have another shape, or are not the encoder's.
     """
-    weights = {name: value for name, value in read_weights(path).items() if not name.startswith(passed_over)}
+    weights = {name: value for name, value in read(path).items() if not name.startswith(passed_over)}
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:
