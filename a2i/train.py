@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -72,6 +72,8 @@ def train(
 
     from a2i.training.datamodule import CaptionDataModule
     from a2i.training.inputs import cached_inputs
+    from a2i.training.probing import learn_heads
+    from a2i.training.writing import learn_to_write
 
     _quieten()
     with clear_errors():
@@ -79,7 +81,12 @@ def train(
         seed_everything(config["seed"], workers=True, verbose=False)
         source = prepared_data_set(config["data"])
         loader = dict(config["loader"])
-        module, captioner = _checked(config, source.clips("train"), source.clips("val"), folder, start is not None)
+        pairs = build(config["sentences"]).pairs() if config.get("sentences") else []
+        module, captioner = _checked(
+            config, source.clips("train"), source.clips("val"), folder, start is not None, [text for _, text in pairs]
+        )
+        if pairs and start is None:
+            learn_to_write(captioner, pairs, config["seed"])
         loader["augment"] = build(settings) if (settings := loader.pop("augment")) else None
         clips = [clip for split in ("train", "val") for clip in source.clips(split)]
         loader["inputs"] = cached_inputs(
@@ -96,6 +103,8 @@ def train(
         )
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
+        if start is None and config["training"]["probe_epochs"]:
+            learn_heads(module, datamodule, config["training"]["probe_epochs"], config["seed"])
         begun = None if start is None else partial(note_start, folder, start.path, start.steps, changes or {})
         trainer = _trainer(config, module, folder, begun)
         _fit(trainer, module, datamodule, folder, start)
@@ -177,7 +186,7 @@ def _quieten() -> None:
 
 
 def _checked(
-    config: dict[str, Any], train: list["Clip"], val: list["Clip"], folder: Path, resume: bool
+    config: dict[str, Any], train: list["Clip"], val: list["Clip"], folder: Path, resume: bool, sentences: Sequence[str]
 ) -> tuple["CaptionModule", "Captioner"]:
     """What is to learn, where nothing is wrong with it, the clips, or what else can be known before the first step.
 
@@ -202,7 +211,7 @@ def _checked(
     with problems.told():
         checks.check_precision(config["trainer"]["precision"])
     with problems.told():
-        captioner = build_captioner(config["model"], train)
+        captioner = build_captioner(config["model"], train, sentences)
     with problems.told():
         bertscore = None if config["bertscore"] is None else BERTScore(**config["bertscore"])
     if captioner is not None:
@@ -237,6 +246,7 @@ def _module(
     optimizer = dict(settings.pop("optimizer"))
     optimizer_class = target_class(optimizer.pop("_target_"))
     settings.pop("on_nan", None)  # a callback's
+    settings.pop("probe_epochs", None)  # of what comes before the first step
     return CaptionModule(
         captioner,
         optimizer=partial(optimizer_class, **optimizer),

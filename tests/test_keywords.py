@@ -171,3 +171,30 @@ def test_a_checkpoint_of_before_is_read(tokenizer: CaptionTokenizer) -> None:
     new = next(group["params"] for group in first.parameter_groups() if group["name"] == "new")
     assert new[0] is first.captioner.bridge.inner.projection.weight
     assert new[1] is first.captioner.bridge.embedding.weight
+
+
+ANIMALS = {"categories": {"dog": ["bell", "rain"]}, "unlikely": "wind"}
+
+
+def test_where_none_is_likely_a_category_may_be() -> None:
+    # dog is the category of bell and rain here; together they have 0.58.
+    spread = (0.2, 0.18, 0.2, 0.12, 0.1, 0.1, 0.1)
+    assert told(*spread, **ANIMALS) == ([0, 1, 0, 0, 0, 0, 0], pytest.approx(0.58))
+    assert told(*spread, **ANIMALS, min_probability_of_category=0.6) == ([0, 0, 0, 0, 0, 1, 0], pytest.approx(0.1))
+    assert told(0.6, *spread[1:], **ANIMALS)[0][0] == 1  # one that is likely is told itself
+
+
+def test_categories_are_among_the_names_and_are_saved() -> None:
+    with pytest.raises(ValueError, match="none of the keywords"):
+        KeywordBridge(4, 6, ["dog"], categories={"animal": ["dog"]})
+    made = KeywordBridge(4, 6, ["animal", "dog"], categories={"animal": ["dog"]})
+    assert json.loads(json.dumps(made.settings))["categories"] == {"animal": ["dog"]}
+    assert "categories" not in KeywordBridge(4, 6, ["animal", "dog"]).settings
+
+
+@torch.no_grad()
+def test_without_states_the_decoder_attends_to_the_keywords_alone() -> None:
+    bridge = KeywordBridge(4, 6, ["dog", "rain"], inner="none")
+    states, mask, _ = bridge(torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.bool))
+    assert states.shape == (2, 1, 6)
+    assert mask.all()

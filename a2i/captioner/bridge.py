@@ -212,7 +212,6 @@ class KeywordBridge(nn.Module):
         ranks: int = 4,
         categories: Mapping[str, Sequence[str]] | None = None,
         min_probability_of_category: float = 0.5,
-        dropout: float = 0.0,
     ) -> None:
         """Set up with random weights.
 
@@ -233,7 +232,6 @@ class KeywordBridge(nn.Module):
                 Where the keywords have less than `min_probability`, the likeliest category is told in their place, if it has
                 enough; its probability is its own and that of all its labels.
             min_probability_of_category: minimum probability of a category that is told in place of a source.
-            dropout: of what `label_head` reads, in training.
 
         Raises:
             ValueError: there are no names, or one twice; `alone`, `unlikely` or a category's are not among them; or the inner
@@ -262,9 +260,7 @@ class KeywordBridge(nn.Module):
         }
         if categories:
             self.settings |= {"categories": categories, "min_probability_of_category": min_probability_of_category}
-        if dropout:
-            self.settings["dropout"] = dropout
-        self.label_head = LabelHead(encoder_width, len(self.names), dropout)
+        self.label_head = LabelHead(encoder_width, len(self.names))
         self.embedding = nn.Linear(len(self.names) + 1, decoder_width, bias=False)
         nn.init.normal_(self.embedding.weight)
         single = torch.tensor([*(self.names.index(name) for name in alone), len(self.names)])
@@ -362,20 +358,18 @@ def pooled(states: Tensor, states_mask: Tensor) -> Tensor:
 class LabelHead(nn.Module):
     """A linear head on the mean and the maximum of the states over time."""
 
-    def __init__(self, width: int, labels: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, labels: int) -> None:
         """Set up.
 
         Args:
             width: D, of the states.
             labels: number of labels; one more output stands for "none of them".
-            dropout: of the mean and the maximum, in training.
         """
         super().__init__()
         self.labels = labels
-        self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(2 * width, labels + 1)
 
     def forward(self, states: Tensor, states_mask: Tensor) -> Tensor:
         """States (B, S, D) and mask (B, S) → log-probabilities (B, labels + 1)."""
-        log_probabilities: Tensor = self.linear(self.dropout(pooled(states, states_mask))).float().log_softmax(dim=1)
+        log_probabilities: Tensor = self.linear(pooled(states, states_mask)).float().log_softmax(dim=1)
         return log_probabilities

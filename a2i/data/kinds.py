@@ -20,7 +20,17 @@ _WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 
 # Phrases that hold a word of some kind, and mean no source by it.
 _NO_SOURCE = (
-    *("type of", "types of", "kind of", "chopping of", "hot dog", "hot dogs", "wave of applause", "waves of applause", "step by step"),
+    *(
+        "type of",
+        "types of",
+        "kind of",
+        "chopping of",
+        "hot dog",
+        "hot dogs",
+        "wave of applause",
+        "waves of applause",
+        "step by step",
+    ),
     *("a short distance", "at a fast clip", "in the back", "rock and roll", "like a", "sort of"),
 )
 
@@ -126,9 +136,7 @@ def names_only(caption: str, kinds: Iterable[str]) -> bool:
     """Whether a caption names each of the kinds, and nothing else but their kin and special sorts of them."""
     wanted, named = set(kinds), named_in(caption)
     allowed = {other for kind in wanted for other in KINDS[kind].kin}
-    return wanted <= named and all(
-        kind in wanted or kind in allowed or wanted & KINDS[kind].kin for kind in named
-    )
+    return wanted <= named and all(kind in wanted or kind in allowed or wanted & KINDS[kind].kin for kind in named)
 
 
 @cache

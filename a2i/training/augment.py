@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from a2i.bounds import number, switch
+from a2i.training.conditions import RecordingConditions
 
 JOINTS = (" and ", " while ", ", and ", " as ")
 FRAME = 0.05  # seconds, over which loudness is measured
@@ -20,7 +21,14 @@ class WaveformAugment:
     """
 
     def __init__(
-        self, mix: float = 0.0, gap_db: float = 6.0, gain_db: float = 6.0, speed: float = 0.0, shift: bool = True
+        self,
+        mix: float = 0.0,
+        gap_db: float = 6.0,
+        gain_db: float = 6.0,
+        speed: float = 0.0,
+        shift: bool = True,
+        max_seconds: float | None = None,
+        conditions: RecordingConditions | None = None,
     ) -> None:
         """Set up.
 
@@ -30,19 +38,27 @@ class WaveformAugment:
             gain_db: largest change of a clip's level, up or down.
             speed: largest change of speed, as a share; it changes the pitch too.
             shift: rotate the waveform by a random number of samples.
+            max_seconds: of a longer clip a random part of this length is heard; None for all of it.
+            conditions: that the recording, with what was mixed into it, may have been made under; None for its own.
 
         Raises:
-            ValueError: a share is out of range.
+            ValueError: a share or a length is out of range.
         """
         number("mix", mix, 0, most=1)
         number("speed", speed, 0, below=1)
         number("gap_db", gap_db, 0)
         number("gain_db", gain_db, 0)
         switch("shift", shift)
+        if max_seconds is not None:
+            number("max_seconds", max_seconds, above=0)
         self.mix, self.gap_db, self.gain_db, self.speed, self.shift = mix, gap_db, gain_db, speed, shift
+        self.max_seconds, self.conditions = max_seconds, conditions
 
     def alone(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """(samples,) float32 at `rate` Hz → (other samples,) float32 with another speed, start and level."""
+        if self.max_seconds is not None and (spare := len(waveform) - round(self.max_seconds * rate)) > 0:
+            start = int(rng.integers(spare))
+            waveform = waveform[start : start + len(waveform) - spare]
         if self.speed:
             waveform = soxr.resample(waveform, rate * np.exp(rng.uniform(-1, 1) * np.log1p(self.speed)), rate)
         if self.shift:
@@ -60,6 +76,10 @@ class WaveformAugment:
             gap * _loudness(longer, rate) / max(_loudness(shorter, rate), 1e-4)
         )
         return _within(mixed)
+
+    def recorded(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+        """(samples,) float32 at `rate` Hz → (samples,) float32, under other conditions."""
+        return waveform if self.conditions is None else self.conditions(waveform, rate, rng)
 
 
 def join_captions(first: str, second: str, rng: np.random.Generator) -> str:

@@ -128,6 +128,7 @@ class ClipDataset(Dataset):
                 labels = None if labels is None or more is None else labels | more
                 tags = mixed_tags(tags, self.clips[other].tags)
                 chosen = tuple(join_captions(*pair, rng) for pair in zip(chosen, others, strict=False))
+            waveform = self.augment.recorded(waveform, rate, rng)
         return clip, torch.from_numpy(waveform), chosen, labels, tags
 
     def _chosen(self, clip: Clip, epoch: int, index: int) -> tuple[str, ...]:

@@ -9,24 +9,26 @@ from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build
 from a2i.data import NAMELESS, Clip
+from a2i.data.kinds import KINDS
 from a2i.features import FeatureSettings
 from a2i.training.labels import label_names
 
 PADDED = 128  # rows of an embedding are padded to a multiple of this, at most
 
 
-def build_captioner(model: dict[str, Any], clips: Sequence[Clip]) -> Captioner:
+def build_captioner(model: dict[str, Any], clips: Sequence[Clip], sentences: Sequence[str] = ()) -> Captioner:
     """The captioner that `conf/model` describes.
 
     Args:
         model: tokenizer, encoder, bridge, keywords, decoder, features and decoding.
         clips: of the training split. Their captions give the cleaning step its words, and a tokenizer to be trained its
             tokens; their labels are the keywords, where the model has keywords.
+        sentences: that the decoder learns from beside the captions.
 
     Raises:
         ValueError: a setting does not fit, or the tokenizer is not that of the decoder's checkpoint.
     """
-    captions = [caption for clip in clips for caption in clip.captions]
+    captions = [*(caption for clip in clips for caption in clip.captions), *sentences]
     tokenizer = _tokenizer(model["tokenizer"], model["decoder"], captions)
     encoder, decoder = build(model["encoder"]), build(model["decoder"], vocab_size=len(tokenizer))
     encoders.name_of(encoder), decoders.name_of(decoder)  # refuses now what could not be loaded after training
@@ -90,4 +92,14 @@ def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
         "names": names,
         "alone": sorted(NAMELESS & set(names)),
         "unlikely": "unknown" if "unknown" in names else None,
+        "categories": _categories(names),
     }
+
+
+def _categories(names: Sequence[str]) -> dict[str, list[str]]:
+    """The labels of each category that is a label itself."""
+    held: dict[str, list[str]] = {}
+    for name in names:
+        if name in KINDS and KINDS[name].category in names and KINDS[name].category != name:
+            held.setdefault(KINDS[name].category, []).append(name)
+    return held

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from a2i.bounds import number
 from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build, check_targets, fitting, target_class
@@ -66,7 +67,7 @@ def _check_loader(loader: dict[str, Any]) -> None:
 
 
 def _check_training(training: dict[str, Any]) -> None:
-    taken = {name: value for name, value in training.items() if name not in ("optimizer", "on_nan")}
+    taken = {name: value for name, value in training.items() if name not in ("optimizer", "on_nan", "probe_epochs")}
     fitting(CaptionModule, taken, "training.")
     fitting(FiniteSteps, {"on_nan": training["on_nan"]}, "training.")
     known = [metric.name for metric in registered() if metric.at_validation]
@@ -74,7 +75,8 @@ def _check_training(training: dict[str, Any]) -> None:
         raise ValueError(
             f"got training.metrics={training['metrics']}; expected some of {', '.join(known)}, or [] for none"
         )
-    _at_least(training, "training.", new_layers_rate=0, encoder_rate=0, label_loss=0)
+    number("training.probe_epochs", training["probe_epochs"], 0, whole=True)
+    _at_least(training, "training.", new_layers_rate=0, encoder_rate=0, label_loss=0, tag_loss=0)
     for name in ("warmup", "label_smoothing"):
         if not 0 <= training[name] < 1:
             raise ValueError(f"got training.{name}={training[name]}; expected a share from 0 to below 1")

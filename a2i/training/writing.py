@@ -26,7 +26,7 @@ JOINED = 0.25  # share of the sentences that are two, joined to one
 Pair = tuple[frozenset[str], str]  # what is heard, and how someone says it
 
 
-def learn_sentences(
+def learn_to_write(
     captioner: Captioner, pairs: Sequence[Pair], seed: int, device: str | torch.device = "cpu", steps: int = STEPS
 ) -> bool:
     """Teach the decoder, and the keywords' states that it attends to.
