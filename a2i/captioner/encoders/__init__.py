@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from a2i.captioner.protocols import Encoder
 from a2i.captioner.registry import Registry
@@ -33,6 +34,29 @@ def zero_padding(hidden: Tensor, frames: Tensor) -> Tensor:
     """(B, C, T, F) with zeros after each clip's `frames` (B,), as a convolution pads a clip that is alone."""
     real = torch.arange(hidden.shape[2], device=hidden.device) < frames[:, None]
     return hidden * real[:, None, :, None].to(hidden.dtype)
+
+
+class ConvBlock(nn.Module):
+    """Two 3 × 3 convolutions, each normalised and rectified; padding is held at zero."""
+
+    def __init__(self, before: int, after: int) -> None:
+        """Build with random weights.
+
+        Args:
+            before: channels of what comes in.
+            after: channels of what comes out.
+        """
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(after), nn.BatchNorm2d(after)
+        for convolution in (self.conv1, self.conv2):
+            nn.init.xavier_uniform_(convolution.weight)
+
+    def forward(self, hidden: Tensor, frames: Tensor) -> Tensor:
+        """(B, before, T, F), of which a clip's first `frames` (B,) are real → (B, after, T, F)."""
+        hidden = zero_padding(relu(self.bn1(self.conv1(hidden))), frames)
+        return zero_padding(relu(self.bn2(self.conv2(hidden))), frames)
 
 
 class BidirectionalGRU(nn.Module):
@@ -100,7 +124,7 @@ def load_weights(
 
     Args:
         encoder: to load into.
-        path: see `read_weights`.
+        path: of a file or a folder that `read` reads.
         passed_over: prefixes of the names of weights that the encoder does not have.
         read: reads them by name.
 

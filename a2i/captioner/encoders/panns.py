@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, dropout, pad, relu
 
-from a2i.captioner.encoders import load_weights, read_weights, register, zero_padding
+from a2i.captioner.encoders import ConvBlock, load_weights, read_weights, register, zero_padding
 from a2i.features import FeatureKind, FeatureSettings
 
 # The front end, which is `LogMel`'s here, and the classifier.
@@ -67,7 +67,7 @@ class PANNsEncoder(nn.Module):
         before = 1
         for index in range(blocks):
             after = channels * 2**index
-            self.add_module(f"conv_block{index + 1}", _ConvBlock(before, after))
+            self.add_module(f"conv_block{index + 1}", ConvBlock(before, after))
             before = after
         self.fc1 = nn.Linear(self.width, self.width)
         nn.init.xavier_uniform_(self.fc1.weight)
@@ -103,22 +103,6 @@ class PANNsEncoder(nn.Module):
         states = hidden.mean(dim=3).transpose(1, 2)  # (B, S, D)
         states = relu(self.fc1(dropout(states, rate, self.training)))
         return states, torch.arange(states.shape[1], device=frames.device) < frames[:, None]
-
-
-class _ConvBlock(nn.Module):
-    """Two 3 × 3 convolutions."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
-        self.bn1, self.bn2 = nn.BatchNorm2d(after), nn.BatchNorm2d(after)
-        for convolution in (self.conv1, self.conv2):
-            nn.init.xavier_uniform_(convolution.weight)
-
-    def forward(self, hidden: Tensor, frames: Tensor) -> Tensor:
-        hidden = zero_padding(relu(self.bn1(self.conv1(hidden))), frames)
-        return zero_padding(relu(self.bn2(self.conv2(hidden))), frames)
 
 
 def _check_features(pretrained: str, features: str) -> None:
