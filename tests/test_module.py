@@ -69,7 +69,7 @@ def test_labels_are_learnt_beside_the_captions_and_are_no_part_of_the_captioner(
     assert not any("labels" in name for name in learner.captioner.state_dict())
     with pytest.raises(ValueError, match="data without labels"):
         module(tokenizer, label_loss=0.5)
-    for wrong in ({"labels_first": 1.0}, {"freeze_encoder": True}, {"label_loss": 0.0}):
+    for wrong in ({"labels_first": 1.5}, {"freeze_encoder": True}, {"label_loss": 0.0}):
         with pytest.raises(ValueError, match="labels_first="):
             module(tokenizer, **{"labels": 3, "label_loss": 1.0, "labels_first": 0.5, **wrong})
 
