@@ -20,18 +20,8 @@ _WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 
 # Phrases that hold a word of some kind, and mean no source by it.
 _NO_SOURCE = (
-    *(
-        "type of",
-        "types of",
-        "kind of",
-        "chopping of",
-        "hot dog",
-        "hot dogs",
-        "wave of applause",
-        "waves of applause",
-        "step by step",
-    ),
-    *("a short distance", "at a fast clip", "in the back", "rock and roll", "like a", "sort of"),
+    *("type of", "types of", "kind of", "sort of", "step by step", "rock and roll"),
+    *("chopping of", "hot dog", "hot dogs", "wave of applause", "waves of applause"),
 )
 
 
@@ -107,11 +97,17 @@ def words_of(caption: str) -> list[str]:
     return [word.removesuffix("'s") for word in _WORD.findall(caption.lower().replace("’", "'"))]
 
 
-def mentions(caption: str) -> list[tuple[str, frozenset[str]]]:
-    """The phrases of a caption that name kinds, in order, with the kinds that each may mean.
+@dataclass(frozen=True)
+class Mention:
+    """A phrase of a caption that names one or more kinds, and how many words stand before it."""
 
-    The longest phrase wins: "wind chimes" are no wind.
-    """
+    start: int
+    phrase: str
+    kinds: frozenset[str]
+
+
+def mentions(caption: str) -> list[Mention]:
+    """The phrases of a caption that name kinds, in order. The longest phrase wins: "wind chimes" are no wind."""
     words, phrases, longest = words_of(caption), _phrases(), _longest()
     found, start = [], 0
     while start < len(words):
@@ -119,7 +115,7 @@ def mentions(caption: str) -> list[tuple[str, frozenset[str]]]:
             phrase = " ".join(words[start : start + length])
             if phrase in phrases:
                 if phrases[phrase]:
-                    found.append((phrase, phrases[phrase]))
+                    found.append(Mention(start, phrase, phrases[phrase]))
                 start += length
                 break
         else:
@@ -129,7 +125,7 @@ def mentions(caption: str) -> list[tuple[str, frozenset[str]]]:
 
 def named_in(caption: str) -> set[str]:
     """The kinds, categories among them, that a caption names by one of their words."""
-    return {kind for _, kinds in mentions(caption) for kind in kinds}
+    return {kind for mention in mentions(caption) for kind in mention.kinds}
 
 
 def names_only(caption: str, kinds: Iterable[str]) -> bool:
