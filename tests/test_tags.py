@@ -6,21 +6,13 @@ import pytest
 import torch
 
 from a2i.data import Clip
-from a2i.data.tags import Tagged
+from a2i.data.combined import Combined
+from a2i.data.tags import Tags
 from a2i.training.labels import mixed_tags, stacked_tags, tag_count, tag_loss
 
 
-class Two:
-    """Two clips in a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.prepared = root, False
-
-    def prepare(self) -> None:
-        self.prepared = True
-
-    def clips(self, split: str) -> list[Clip]:
-        return [Clip(name, self.root / "dogs" / name, ("A dog.",)) for name in ("a.ogg", "b.ogg")]
+def clips(root: Path) -> list[Clip]:
+    return [Clip(name, root / "dogs" / name, ("A dog.",)) for name in ("a.ogg", "b.ogg")]
 
 
 def write(path: Path, **arrays: np.ndarray) -> Path:
@@ -34,11 +26,7 @@ def test_clips_get_their_tags(tmp_path: Path) -> None:
         files=np.array(["dogs/b.ogg", "cats/a.ogg"]),
         probabilities=np.array([[0.25, 0.5], [1, 0]], np.float16),
     )
-    source = Two(tmp_path)
-    tagged = Tagged(source, table, tmp_path)
-    tagged.prepare()
-    assert source.prepared
-    first, second = tagged.clips("train")
+    first, second = Tags(table, tmp_path).of(clips(tmp_path))
     assert first.tags is None
     assert second.tags is not None
     assert second.tags.tolist() == [0.25, 0.5]
@@ -48,13 +36,13 @@ def test_clips_get_their_tags(tmp_path: Path) -> None:
 
 def test_a_table_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
-        Tagged(Two(tmp_path), tmp_path / "none.npz", tmp_path).clips("train")
+        Tags(tmp_path / "none.npz", tmp_path).of(clips(tmp_path))
     (tmp_path / "text.npz").write_text("no table")
     with pytest.raises(ValueError, match="can't be read as tags"):
-        Tagged(Two(tmp_path), tmp_path / "text.npz", tmp_path).clips("train")
+        Tags(tmp_path / "text.npz", tmp_path).of(clips(tmp_path))
     wrong = write(tmp_path / "wrong.npz", files=np.array(["a"]), probabilities=np.array([[2.0]]))
     with pytest.raises(ValueError, match="from 0 to 1"):
-        Tagged(Two(tmp_path), wrong, tmp_path).clips("train")
+        Tags(wrong, tmp_path).of(clips(tmp_path))
 
 
 def test_tags_of_two_sounds_at_once() -> None:
@@ -81,3 +69,21 @@ def test_how_many_classes() -> None:
     assert tag_count([clip, replace(clip, tags=np.zeros(3))]) == 3
     with pytest.raises(ValueError, match="one tagger"):
         tag_count([replace(clip, tags=np.zeros(3)), replace(clip, tags=np.zeros(4))])
+
+
+class Two:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self) -> None:
+        pass
+
+    def clips(self, split: str) -> list[Clip]:
+        return clips(self.root)
+
+
+def test_several_data_sets_share_a_table(tmp_path: Path) -> None:
+    table = write(tmp_path / "tags.npz", files=np.array(["dogs/a.ogg"]), probabilities=np.array([[0.5]]))
+    combined = Combined({"mine": Two(tmp_path)}, {"mine": 2}, Tags(table, tmp_path))
+    assert [None if clip.tags is None else clip.tags.tolist() for clip in combined.clips("train")] == [[0.5], None] * 2
+    assert [clip.tags for clip in Combined({"mine": Two(tmp_path)}).clips("train")] == [None, None]

@@ -246,3 +246,24 @@ def _ordered(text: str, words: list[str], kinds: tuple[str, ...], starts: list[i
         return None
     after = words[mark] == "after" and words[mark + 1 : mark + 2] != ["that"]
     return Sentence(text, kinds[::-1] if after else kinds, then=True)
+
+
+class Sentences:
+    """What a decoder learns to write from: keywords, and how someone says that they are heard.
+
+    Args:
+        corpora: caption tables, see `read_sentences`; [] for our own sentences alone.
+    """
+
+    def __init__(self, corpora: Sequence[str | Path] = ()) -> None:
+        self.corpora = tuple(corpora)
+
+    def pairs(self) -> list[tuple[frozenset[str], str]]:
+        """The kinds of each sentence, and the sentence: our own first, then those of the corpora.
+
+        Raises:
+            FileNotFoundError: a table is missing.
+            ValueError: a table can't be read.
+        """
+        own = [(frozenset({name}), text) for name, kind in KINDS.items() for text in kind.sentences]
+        return [*own, *((frozenset(each.kinds), each.text) for each in read_sentences(self.corpora))]

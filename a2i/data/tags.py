@@ -5,48 +5,44 @@ says both, and an encoder that learns from it beside the labels learns from a te
 knowledge in a neural network").
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from a2i.data import Clip, DataSet
+from a2i.data import Clip
 from a2i.errors import first_line
 
 
-class Tagged:
-    """The clips of a data set, each with its tags where the table has them.
+class Tags:
+    """A table of tags.
 
     Args:
-        source: the data set.
         table: an `.npz` file with `files` (N,), paths relative to `root`, and `probabilities` (N, classes).
         root: folder of the recordings.
     """
 
-    def __init__(self, source: DataSet, table: str | Path, root: str | Path) -> None:
-        self.source, self.table, self.root = source, Path(table).expanduser(), Path(root).expanduser()
+    def __init__(self, table: str | Path, root: str | Path) -> None:
+        self.table, self.root = Path(table).expanduser(), Path(root).expanduser().absolute()
 
-    def prepare(self) -> None:
-        """Prepare the data set."""
-        self.source.prepare()
-
-    def clips(self, split: str) -> list[Clip]:
-        """The clips of ``"train"``, ``"val"`` or ``"test"``.
+    def of(self, clips: Iterable[Clip]) -> list[Clip]:
+        """The clips, each with its tags where the table has them.
 
         Raises:
-            FileNotFoundError: files are missing, the table among them.
+            FileNotFoundError: there is no table.
             ValueError: the table does not hold what it should.
         """
-        tags = self._tags()
-        return [replace(clip, tags=tags.get(self._place(clip))) for clip in self.source.clips(split)]
+        tags = self._read()
+        return [replace(clip, tags=tags.get(self._place(clip))) for clip in clips]
 
     def _place(self, clip: Clip) -> str:
-        path, root = clip.path.absolute(), self.root.absolute()
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
+        path = clip.path.absolute()
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else ""
 
-    def _tags(self) -> dict[str, np.ndarray]:
+    def _read(self) -> dict[str, np.ndarray]:
         if not self.table.is_file():
-            raise FileNotFoundError(f"{self.table}: no such file; expected a table of tags, or a data set without them")
+            raise FileNotFoundError(f"{self.table}: no such file; expected a table of tags, or a data set without: tags=null")
         try:
             with np.load(self.table, allow_pickle=False) as table:
                 files, probabilities = table["files"], table["probabilities"].astype(np.float32)

@@ -23,15 +23,17 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import hydra
 from rich.progress import track
 
 from a2i import audio
 from a2i.captioner import Captioner
-from a2i.compose import build, composed
+from a2i.compose import plain, prepared_data_set
 from a2i.data import Clip
 from a2i.data.foley import Foley
 from a2i.data.kinds import CATEGORIES, KINDS, named_in, names_only
 from a2i.data.unnamed import Unnamed
+from a2i.paths import CONF
 
 SECONDS = 7.0  # of the longest made sound, as in training
 BATCH = 16
@@ -93,14 +95,16 @@ def listen(captioner: Captioner, set_: str, clips: Sequence[Clip]) -> list[Heard
 
 
 def held_out(overrides: Sequence[str]) -> dict[str, list[Clip]]:
-    """The validation clips of `data=world`, by data set, those of `sounds` by their sources."""
-    data = build(composed("train", ["data=world", *overrides])["data"])
-    data.prepare()
+    """What `data=world` does not train on, by data set, those of `sounds` by their sources."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        data = prepared_data_set(plain(hydra.compose("train", ["data=world", *overrides]).data))
     sets: dict[str, list[Clip]] = defaultdict(list)
-    for clip in data.clips("val"):
-        key, _, name = clip.name.partition("/")
-        if key not in ("foley", "unnamed", "effects"):
-            sets[f"{key}, {Path(name).name.split('-')[0]}" if key == "sounds" else key].append(clip)
+    for key, source in data.sources.items():
+        if key in ("foley", "unnamed"):
+            continue
+        tested = source.clips("test") if getattr(source, "hold_out", None) else []
+        for clip in {clip.name: clip for clip in [*source.clips("val"), *tested]}.values():
+            sets[f"{key}, {Path(clip.name).name.split('-')[0]}" if key == "sounds" else key].append(clip)
     return dict(sorted(sets.items()))
 
 
