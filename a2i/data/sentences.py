@@ -21,7 +21,7 @@ _ENDING = r"(?:s|es|e|ed|ing|y|ies|ied|(?:b|d|g|m|n|p|v)(?:ing|ed))?"
 _VERBS = re.compile(
     r"(?:chirp|tweet|honk|toot|squeal|squeak|creak|whistl|ring|chim|jingl|tinkl|beep|crackl|bleat|splash|splatter|pour|drip"
     r"|drop|gurgl|bubbl|bark|cr|cry|crow|spray|rub|scrap|hit|bang|thump|thud|knock|clank|clang|tick|clap|shout|yell|scream"
-    r"|talk|speak|breath|bit|explod|boom|idl|rev|trickl|peck|shatter|clink|walk|step|hammer|drill|flush|wind|growl|snarl"
+    r"|talk|speak|breath|bit|explod|fir|boom|idl|rev|trickl|peck|shatter|clink|walk|step|hammer|drill|flush|wind|growl|snarl"
     r"|grunt|groan|moan|sniff|sob|wheez|flap|yelp|squawk|slam|saw|chatter|chop)" + _ENDING
 )
 _OWN = frozenset({PEOPLE, "crowd", "music", "fire", "insects"})  # categories that are never a more general word
@@ -30,6 +30,7 @@ _VOCAL = re.compile(r"burp|belch|fart|hiccup|sniff|groan|moan|grunt|sob|wheez|th
 
 # What is a source and no kind, and what says that the writer guesses, compares or doesn't know: no sentence with it is kept.
 _OTHER_WORDS = """
+popcorn steam gas trimmer trimmers weed weeds
 like likely might maybe may possibly perhaps seems seem seemingly sounding resembling resembles similar imitates
 imitating imitate mimics mimicking or unknown unclear something someone's various different other others else thing stuff
 items item source weird strange odd no not without fake simulated
@@ -52,6 +53,7 @@ _META = re.compile(
     r"^(?:(?:an?|the) )?(?:audio |sound |field )?(?:recordings?|audio|clip|soundscape) (?:of|with) ", re.IGNORECASE
 )
 _THEN = frozenset({"then", "followed", "before", "afterwards", "afterward", "later", "finally", "eventually", "after"})
+_AT_ONCE = frozenset({"as", "while", "whilst", "with", "amid", "over", "when", "during", "meanwhile"})
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,13 @@ def read(text: str) -> Sentence | None:
     if any(_SOUND.fullmatch(word) for clause in _nameless(text) for word in words_of(clause)):
         return None
     sources = _sources(mentions(text))
-    kinds = tuple(dict.fromkeys(kind for _, kind in sources))
+    kinds = {kind for _, kind in sources}
     if not 1 <= len(kinds) <= MAX_KINDS:
         return None
     esc10 = {LABELS[kind] for kind in kinds_named(text)}
-    if esc10 & set(kinds) and not esc10 <= set(kinds):  # what an ESC-10 kind is called with names no other of them
+    if esc10 & kinds and not esc10 <= kinds:  # what an ESC-10 kind is called with names no other of them
         return None
-    return _ordered(text, words, kinds, [start for start, _ in sources])
+    return _ordered(text, words, sources)
 
 
 def _nameless(text: str) -> list[str]:
@@ -135,6 +137,8 @@ def _sources(found: list[Mention]) -> list[tuple[int, str]]:
     """Where each source is named: the position of the word and the kind, without what only says more about another."""
     meant = [(mention, _meant(mention)) for mention in found if _is_source(mention)]
     kinds = {kind for _, kind in meant}
+    if any("footsteps" in KINDS[kind].sort_of for kind in kinds) and "footsteps" not in kinds:
+        return []  # sand and snow that nobody is said to walk on
     return [
         (mention.start, kind)
         for mention, kind in meant
@@ -159,17 +163,17 @@ def _says_more(mention: Mention, kind: str, other: str) -> bool:
     )
 
 
-def _ordered(text: str, words: list[str], kinds: tuple[str, ...], starts: list[int]) -> Sentence | None:
+def _ordered(text: str, words: list[str], sources: list[tuple[int, str]]) -> Sentence | None:
     """The sentence with its kinds in the order of time, if it says one; None where it is not clear which."""
+    kinds = tuple(dict.fromkeys(kind for _, kind in sources))
     marks = [start for start, word in enumerate(words) if word in _THEN]
     if len(kinds) == 1 or not marks:
         return Sentence(text, kinds)
-    if len(kinds) > 2 or len(marks) > 1:
+    starts = [[start for start, kind in sources if kind == named] for named in kinds]
+    border = marks[0] or starts[1][0]  # after the thunder, rain falls
+    if len(kinds) > 2 or len(marks) > 1 or not max(starts[0]) < border <= min(starts[1]):
         return None
-    mark = marks[0]
-    if words[mark] == "after" and mark == 0:
-        return Sentence(text, kinds, then=True)
-    if not starts[0] < mark < starts[-1]:
+    if _AT_ONCE & set(words[max(starts[0]) : min(starts[1])]):
         return None
-    after = words[mark] == "after" and words[mark + 1 : mark + 2] != ["that"]
-    return Sentence(text, kinds[::-1] if after else kinds, then=True)
+    backwards = words[border] == "after" and words[border + 1 : border + 2] != ["that"]
+    return Sentence(text, kinds[::-1] if backwards else kinds, then=True)
