@@ -49,7 +49,7 @@ def test_clips_have_labels_and_sentences(tmp_path: Path) -> None:
     assert clips == Labelled(tmp_path, "table.csv", "urban").clips("train")
     assert clips != Labelled(tmp_path, "table.csv", "urban", seed=1).clips("train")
     assert source.clips("val") == []
-    with pytest.raises(ValueError, match="no row for 'test'; set data.hold_out"):
+    with pytest.raises(ValueError, match=r"no row for 'test'; set data\.hold_out"):
         source.clips("test")
 
 

@@ -85,7 +85,9 @@ def test_tables(tmp_path: Path) -> None:
 
 
 def test_real_sentences(real_data: Path) -> None:
-    sentences = read_sentences([real_data / "clotho" / "clotho_v2_development.csv", real_data / "audiocaps" / "val.csv"])
+    sentences = read_sentences(
+        [real_data / "clotho" / "clotho_v2_development.csv", real_data / "audiocaps" / "val.csv"]
+    )
     assert len(sentences) > 5000
     assert sum(sentence.then for sentence in sentences) > 100
     for sentence in sentences:

@@ -14,7 +14,7 @@ from a2i.data.folder import read_table
 from a2i.data.kinds import CATEGORIES, KINDS, PEOPLE, Mention, mentions, words_of
 from a2i.data.unnamed.captions import unnamed_kinds
 
-MAX_WORDS, MIN_WORDS, MAX_KINDS = 20, 3, 3
+MIN_WORDS, MAX_WORDS, MAX_KINDS = 2, 20, 3
 
 # Verbs of sound that several kinds share: beside one of their other subjects they name no source of their own.
 _ENDING = r"(?:s|es|e|ed|ing|y|ies|ied|(?:b|d|g|m|n|p|v)(?:ing|ed))?"
