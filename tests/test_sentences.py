@@ -58,6 +58,7 @@ def test_one_after_another(text: str) -> None:
         "A dog barks then howls while a car passes and then leaves",  # in which order?
         "Dogs",
         "A dog barks " + "again and " * 10 + "again",
+        "Paper is crumpled and crackles",
         "Sand is poured out",  # nobody walks on it
         "",
     ],

@@ -139,6 +139,8 @@ def _sources(found: list[Mention]) -> list[tuple[int, str]]:
     kinds = {kind for _, kind in meant}
     if any("footsteps" in KINDS[kind].sort_of for kind in kinds) and "footsteps" not in kinds:
         return []  # sand and snow that nobody is said to walk on
+    if "fire" in kinds and all(mention.phrase.startswith("crackl") for mention, kind in meant if kind == "fire"):
+        return []  # what crackles may be paper
     return [
         (mention.start, kind)
         for mention, kind in meant
