@@ -86,7 +86,7 @@ def train(
             config, source.clips("train"), source.clips("val"), folder, start is not None, [text for _, text in pairs]
         )
         if pairs and start is None:
-            learn_to_write(captioner, pairs, config["seed"])
+            learn_to_write(captioner, pairs, config["seed"], precision=config["trainer"]["precision"])
         loader["augment"] = build(settings) if (settings := loader.pop("augment")) else None
         clips = [clip for split in ("train", "val") for clip in source.clips(split)]
         loader["inputs"] = cached_inputs(
@@ -99,7 +99,12 @@ def train(
             device="cpu" if config["trainer"]["accelerator"] == "cpu" else None,
         )
         datamodule = CaptionDataModule(
-            source, captioner.tokenizer, captioner.sampling_rate, seed=config["seed"], **loader
+            source,
+            captioner.tokenizer,
+            captioner.sampling_rate,
+            seed=config["seed"],
+            labels=_labels(captioner, source.clips("train")),
+            **loader,
         )
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
@@ -236,10 +241,10 @@ def _checked(
 def _module(
     config: dict[str, Any], captioner: "Captioner", clips: list["Clip"], bertscore: "BERTScore | None"
 ) -> "CaptionModule":
-    from a2i.training.labels import label_names, tag_count
+    from a2i.training.labels import tag_count
     from a2i.training.module import CaptionModule
 
-    settings, labels = dict(config["training"]), len(label_names(clips))
+    settings, labels = dict(config["training"]), len(_labels(captioner, clips))
     if settings["label_loss"] and not labels:
         print("this data has no labels: the encoder learns from the captions alone")
         settings |= {"label_loss": 0.0, "labels_first": 0.0}
@@ -256,6 +261,14 @@ def _module(
         bertscore=bertscore,
         **settings,
     )
+
+
+def _labels(captioner: "Captioner", clips: list["Clip"]) -> list[str]:
+    """The names of the labels: the captioner's keywords, where it has some."""
+    from a2i.captioner.bridge import KeywordBridge
+    from a2i.training.labels import label_names
+
+    return captioner.bridge.names if isinstance(captioner.bridge, KeywordBridge) else label_names(clips)
 
 
 def _trainer(

@@ -21,7 +21,7 @@ _WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 # Phrases that hold a word of some kind, and mean no source by it.
 _NO_SOURCE = (
     *("type of", "types of", "kind of", "sort of", "step by step", "rock and roll"),
-    *("chopping of", "hot dog", "hot dogs", "wave of applause", "waves of applause"),
+    *("chopping of", "hot dog", "hot dogs", "wave of applause", "waves of applause", "rubber band", "rubber bands"),
 )
 
 

@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from a2i.data import Clip
 from a2i.data.folder import SPLITS, locate, position, read_table
 from a2i.data.kinds import KINDS, kind_of
-from a2i.data.sentences import Sentence, read_sentences
+from a2i.data.sentences import read_sentences
 
 
 class Labelled:
@@ -60,7 +61,6 @@ class Labelled:
         self.kind_column, self.recording_column = kind_column, recording_column
         self.hold_out, self.val_share, self.left_out = hold_out, val_share, {str(name) for name in left_out}
         self.captions_per_clip, self.corpora, self.seed = captions_per_clip, tuple(corpora), seed
-        self._sentences: dict[str, list[str]] | None = None  # of the corpora, by kind
 
     def prepare(self) -> None:
         """Check the table and that every recording is there; nothing is made."""
@@ -144,18 +144,17 @@ class Labelled:
     def _captions(self, row: dict[str, str]) -> tuple[str, ...]:
         """Sentences for a clip: always the same for the same kind, file and seed."""
         kind, chance = self._kind(row), random.Random(f"{self.seed}/{row['file']}")
-        if self._sentences is None:
-            self._sentences = by_kind(read_sentences(self.corpora)) if self.corpora else {}
-        found = self._sentences.get(kind, [])
+        found = _by_kind(self.corpora).get(kind, [])
         found = chance.sample(found, min(len(found), self.captions_per_clip // 2))
         own = [sentence for sentence in KINDS[kind].sentences if sentence not in found]
         return (*chance.sample(own, min(len(own), self.captions_per_clip - len(found))), *found)
 
 
-def by_kind(sentences: list[Sentence]) -> dict[str, list[str]]:
-    """The texts that name one kind alone, by that kind."""
+@cache
+def _by_kind(corpora: tuple[str | Path, ...]) -> dict[str, list[str]]:
+    """The corpora's sentences that name one kind alone, by that kind; read once for all data sets."""
     alone: dict[str, list[str]] = {}
-    for sentence in sentences:
+    for sentence in read_sentences(corpora):
         if len(sentence.kinds) == 1:
             alone.setdefault(sentence.kinds[0], []).append(sentence.text)
     return alone

@@ -14,111 +14,37 @@ from a2i.data.folder import read_table
 from a2i.data.kinds import CATEGORIES, KINDS, PEOPLE, Mention, mentions, words_of
 from a2i.data.unnamed.captions import unnamed_kinds
 
-MAX_WORDS, MIN_WORDS, MAX_KINDS = 20, 3, 3
+MIN_WORDS, MAX_WORDS, MAX_KINDS = 2, 20, 3
 
 # Verbs of sound that several kinds share: beside one of their other subjects they name no source of their own.
-_VERBS = frozenset(
-    f"{stem}{end}"
-    for stem, ends in {
-        "chirp": "|s|ing|ed",
-        "tweet": "|s|ing",
-        "honk": "|s|ing|ed",
-        "toot": "|s|ing",
-        "squeal": "|s|ing",
-        "squeak": "|s|ing|y",
-        "creak": "|s|ing|y|ed",
-        "whistl": "e|es|ing|ed",
-        "ring": "|s|ing",
-        "chim": "e|es|ing",
-        "jingl": "e|es|ing",
-        "tinkl": "e|es|ing",
-        "beep": "|s|ing|ed",
-        "crackl": "e|es|ing|ed",
-        "bleat": "|s|ing",
-        "splash": "|es|ing|ed",
-        "splatter": "|s|ing",
-        "pour": "|s|ing|ed",
-        "drip": "|s|ping|ped",
-        "drop": "|s",
-        "gurgl": "e|es|ing",
-        "bubbl": "e|es|ing",
-        "bark": "|s|ing|ed",
-        "cr": "y|ies|ying|ied",
-        "crow": "s",
-        "spray": "|s|ing|ed",
-        "rub": "|s|bing|bed",
-        "scrap": "e|es|ing|ed",
-        "hit": "|s|ting",
-        "bang": "|s|ing",
-        "thump": "|s|ing",
-        "thud": "|s|ding",
-        "knock": "|s|ing|ed",
-        "clank": "|s|ing",
-        "clang": "|s|ing",
-        "tick": "|s|ing|ed",
-        "clap": "|s|ping|ped",
-        "shout": "|s|ing",
-        "yell": "|s|ing",
-        "scream": "|s|ing",
-        "talk": "|s|ing|ed",
-        "speak": "|s|ing",
-        "breath": "es|e|ing",
-        "bit": "es|e|ing",
-        "explod": "es|e|ing",
-        "boom": "s|ing",
-        "idl": "e|es|ing",
-        "rev": "|s|ving",
-        "trickl": "e|es|ing",
-        "peck": "s|ing",
-        "shatter": "s|ing|ed",
-        "clink": "s|ing",
-        "walk": "|s|ing|ed",
-        "step": "s|ping",
-        "hammer": "s|ing|ed",
-        "drill": "s|ing",
-        "flush": "es|ing",
-        "run": "",
-        "wind": "ing",
-        "growl": "s|ing|",
-        "snarl": "s|ing|",
-        "grunt": "s|ing|",
-        "groan": "s|ing|",
-        "moan": "s|ing|",
-        "sniff": "s|ing|",
-        "sob": "s|bing|",
-        "wheez": "es|ing",
-        "flap": "|s|ping",
-        "yelp": "s|ing|",
-        "squawk": "s|ing|",
-        "slam": "s|ming|",
-        "saw": "s|ing|",
-        "chatter": "s|ing|",
-    }.items()
-    for end in ends.split("|")
-) | {"chopping", "chops", "chop"}
-
+_ENDING = r"(?:s|es|e|ed|ing|y|ies|ied|(?:b|d|g|m|n|p|v)(?:ing|ed))?"
+_VERBS = re.compile(
+    r"(?:chirp|tweet|honk|toot|squeal|squeak|creak|whistl|ring|chim|jingl|tinkl|beep|crackl|bleat|splash|splatter|pour|drip"
+    r"|drop|gurgl|bubbl|bark|cr|cry|crow|spray|rub|scrap|hit|bang|thump|thud|knock|clank|clang|tick|clap|shout|yell|scream"
+    r"|talk|speak|breath|bit|explod|fir|boom|idl|rev|trickl|peck|shatter|clink|walk|step|hammer|drill|flush|wind|growl|snarl"
+    r"|grunt|groan|moan|sniff|sob|wheez|flap|yelp|squawk|slam|saw|chatter|chop)" + _ENDING
+)
 _OWN = frozenset({PEOPLE, "crowd", "music", "fire", "insects"})  # categories that are never a more general word
 # What people do with their mouths: of the words for people, these alone name a sound.
 _VOCAL = re.compile(r"burp|belch|fart|hiccup|sniff|groan|moan|grunt|sob|wheez|throat|vomit|human|person makes")
 
 # What is a source and no kind, and what says that the writer guesses, compares or doesn't know: no sentence with it is kept.
-_OTHER = frozenset(
-    """
-    like likely might maybe may possibly perhaps seems seem seemingly sounding resembling resembles similar imitates
-    imitating imitate mimics mimicking or unknown unclear something someone's various different other others else thing stuff
-    items item source weird strange odd no not without fake simulated
-    recording recorded recorder recordings audio microphone mic video clip tape film movie cartoon tv television
-    effect effects soundtrack phone telephone telephones phones cellphone ringtone game games toy toys camera's
-    frying fry fries fried sizzling sizzle sizzles grease oil basketball basketballs ball balls pong tennis bowling pinball
-    balloon balloons ice slot robot robotic dial fish zombie laser feedback echo echoes echoing lighter cigarette
-    """.split()
-)
+_OTHER_WORDS = """
+popcorn steam gas trimmer trimmers weed weeds
+like likely might maybe may possibly perhaps seems seem seemingly sounding resembling resembles similar imitates
+imitating imitate mimics mimicking or unknown unclear something someone's various different other others else thing stuff
+items item source weird strange odd no not without fake simulated
+recording recorded recorder recordings audio microphone mic video clip tape film movie cartoon tv television
+effect effects soundtrack phone telephone telephones phones cellphone ringtone game games toy toys camera's
+frying fry fries fried sizzling sizzle sizzles grease oil basketball basketballs ball balls pong tennis bowling pinball
+balloon balloons ice slot robot robotic dial fish zombie laser feedback echo echoes echoing lighter cigarette
+"""
+_OTHER = frozenset(_OTHER_WORDS.split())
 # Words of sound that any source may make: a clause that has one and names no kind hints at a source without a name.
 _SOUND = re.compile(
     r"(buzz|hum|click|clack|rattl|tap|whir|whoosh|rumbl|rustl|clatter|screech|crunch|scratch|vibrat|hiss|pop|burst|crash|roar"
     r"|whin|crack|snap|shuffl|squish|ping|zoom|swish|swoosh|clunk|plop|slap|smack|tear|rip|rasp|rattle|chug|sputter|drone|dron"
-    r"|slid|shak|wail|blar|flipp|dragg|plunk|clink|whimper|howl|hoot|scrap|toll|noise|sound)"
-    r"(s|es|e|ed|er|ing|ling|ping|ning|ming|ging|y|ation|ations|le|les)?"
+    r"|slid|shak|wail|blar|flipp|dragg|plunk|clink|whimper|howl|hoot|scrap|toll|noise|sound)" + _ENDING
 )
 _CLAUSE = re.compile(
     r"[,;]|\b(?:and|with|while|whilst|as|then|followed by|followed|before|after|along with|over|amid|when|until|plus)\b"
@@ -127,6 +53,7 @@ _META = re.compile(
     r"^(?:(?:an?|the) )?(?:audio |sound |field )?(?:recordings?|audio|clip|soundscape) (?:of|with) ", re.IGNORECASE
 )
 _THEN = frozenset({"then", "followed", "before", "afterwards", "afterward", "later", "finally", "eventually", "after"})
+_AT_ONCE = frozenset({"as", "while", "whilst", "with", "amid", "over", "when", "during", "meanwhile"})
 
 
 @dataclass(frozen=True)
@@ -180,13 +107,13 @@ def read(text: str) -> Sentence | None:
     if any(_SOUND.fullmatch(word) for clause in _nameless(text) for word in words_of(clause)):
         return None
     sources = _sources(mentions(text))
-    kinds = tuple(dict.fromkeys(kind for _, kind in sources))
+    kinds = {kind for _, kind in sources}
     if not 1 <= len(kinds) <= MAX_KINDS:
         return None
     esc10 = {LABELS[kind] for kind in kinds_named(text)}
-    if esc10 & set(kinds) and not esc10 <= set(kinds):  # what an ESC-10 kind is called with names no other of them
+    if esc10 & kinds and not esc10 <= kinds:  # what an ESC-10 kind is called with names no other of them
         return None
-    return _ordered(text, words, kinds, [start for start, _ in sources])
+    return _ordered(text, words, sources)
 
 
 def _nameless(text: str) -> list[str]:
@@ -210,6 +137,10 @@ def _sources(found: list[Mention]) -> list[tuple[int, str]]:
     """Where each source is named: the position of the word and the kind, without what only says more about another."""
     meant = [(mention, _meant(mention)) for mention in found if _is_source(mention)]
     kinds = {kind for _, kind in meant}
+    if any("footsteps" in KINDS[kind].sort_of for kind in kinds) and "footsteps" not in kinds:
+        return []  # sand and snow that nobody is said to walk on
+    if "fire" in kinds and all(mention.phrase.startswith("crackl") for mention, kind in meant if kind == "fire"):
+        return []  # what crackles may be paper
     return [
         (mention.start, kind)
         for mention, kind in meant
@@ -229,23 +160,25 @@ def _says_more(mention: Mention, kind: str, other: str) -> bool:
     """Whether a phrase for one kind, beside one for the other, only says more about the other."""
     if kind in KINDS[other].sort_of:
         return True
-    return kind in KINDS[other].kin and (kind in CATEGORIES and kind not in _OWN or mention.phrase in _VERBS)
+    return kind in KINDS[other].kin and bool(
+        (kind in CATEGORIES and kind not in _OWN) or _VERBS.fullmatch(mention.phrase)
+    )
 
 
-def _ordered(text: str, words: list[str], kinds: tuple[str, ...], starts: list[int]) -> Sentence | None:
+def _ordered(text: str, words: list[str], sources: list[tuple[int, str]]) -> Sentence | None:
     """The sentence with its kinds in the order of time, if it says one; None where it is not clear which."""
+    kinds = tuple(dict.fromkeys(kind for _, kind in sources))
     marks = [start for start, word in enumerate(words) if word in _THEN]
     if len(kinds) == 1 or not marks:
         return Sentence(text, kinds)
-    if len(kinds) > 2 or len(marks) > 1:
+    starts = [[start for start, kind in sources if kind == named] for named in kinds]
+    border = marks[0] or starts[1][0]  # after the thunder, rain falls
+    if len(kinds) > 2 or len(marks) > 1 or not max(starts[0]) < border <= min(starts[1]):
         return None
-    mark = marks[0]
-    if words[mark] == "after" and mark == 0:
-        return Sentence(text, kinds, then=True)
-    if not starts[0] < mark < starts[-1]:
+    if _AT_ONCE & set(words[max(starts[0]) : min(starts[1])]):
         return None
-    after = words[mark] == "after" and words[mark + 1 : mark + 2] != ["that"]
-    return Sentence(text, kinds[::-1] if after else kinds, then=True)
+    backwards = words[border] == "after" and words[border + 1 : border + 2] != ["that"]
+    return Sentence(text, kinds[::-1] if backwards else kinds, then=True)
 
 
 class Sentences:

@@ -42,7 +42,9 @@ class Tags:
 
     def _read(self) -> dict[str, np.ndarray]:
         if not self.table.is_file():
-            raise FileNotFoundError(f"{self.table}: no such file; expected a table of tags, or a data set without: tags=null")
+            raise FileNotFoundError(
+                f"{self.table}: no such file; expected a table of tags, or a data set without: tags=null"
+            )
         try:
             with np.load(self.table, allow_pickle=False) as table:
                 files, probabilities = table["files"], table["probabilities"].astype(np.float32)

@@ -9,7 +9,7 @@ from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build
 from a2i.data import NAMELESS, Clip
-from a2i.data.kinds import KINDS
+from a2i.data.kinds import KINDS, NONE
 from a2i.features import FeatureSettings
 from a2i.training.labels import label_names
 
@@ -84,6 +84,8 @@ def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str
 def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
     """The bridge's settings: where the model asks for keywords and the clips have labels, these are its keywords."""
     names = label_names(clips)
+    if model.get("categories"):
+        names = sorted({*names, *(KINDS[name].category for name in names if name in KINDS)} - {NONE})
     if not (model["keywords"] and names):
         return model["bridge"]
     return {
@@ -92,14 +94,14 @@ def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
         "names": names,
         "alone": sorted(NAMELESS & set(names)),
         "unlikely": "unknown" if "unknown" in names else None,
-        "categories": _categories(names),
+        "categories": _categories(names) if model.get("categories") else {},
     }
 
 
 def _categories(names: Sequence[str]) -> dict[str, list[str]]:
-    """The labels of each category that is a label itself."""
+    """The other labels of each category."""
     held: dict[str, list[str]] = {}
     for name in names:
-        if name in KINDS and KINDS[name].category in names and KINDS[name].category != name:
+        if name in KINDS and KINDS[name].category not in (name, NONE):
             held.setdefault(KINDS[name].category, []).append(name)
     return held

@@ -1,7 +1,7 @@
 """Sources of clips → Lightning's loaders."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class CaptionDataModule(LightningDataModule):
         inputs: tuple[InputKind, Cache, float] | None = None,
         augment: WaveformAugment | None = None,
         seed: int = 0,
+        labels: Sequence[str] | None = None,
     ) -> None:
         """Set up, without reading anything yet.
 
@@ -49,6 +50,7 @@ class CaptionDataModule(LightningDataModule):
                 waveforms.
             augment: of training waveforms; None for none.
             seed: of all that is random: the order, the choice of captions, what `augment` does.
+            labels: names of the labels, in the order in which they stand in a batch; None for those of the training clips.
 
         Raises:
             ValueError: waveforms are to be augmented, but log-mels or states are read.
@@ -61,6 +63,7 @@ class CaptionDataModule(LightningDataModule):
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.captions, self.num_workers, self.seed = captions, num_workers, seed
+        self._labels = labels
         self.clips: dict[str, list[Clip]] = {}
         self._given = 0
         self._seconds: dict[str, list[float]] = {}
@@ -84,8 +87,8 @@ class CaptionDataModule(LightningDataModule):
 
     @property
     def labels(self) -> list[str]:
-        """Names of the training clips' labels; they stand in a batch in this order."""
-        return label_names(self.clips.get("train", []))
+        """Names of the labels; they stand in a batch in this order."""
+        return list(self._labels or label_names(self.clips.get("train", [])))
 
     def train_dataloader(self) -> ResumableLoader:
         loader = self._loader("train", self.batch_size, self.captions, shuffle=True)

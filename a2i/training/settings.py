@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from a2i.bounds import number
+from a2i.bounds import number, switch
 from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build, check_targets, fitting, target_class
@@ -111,6 +111,7 @@ def _check_model(model: dict[str, Any]) -> None:
     _at_least(tokenizer, "model.tokenizer.", max_tokens=1, vocab_size=1)
     if not isinstance(model["keywords"], bool):
         raise ValueError(f"got model.keywords={model['keywords']!r}; expected true or false")
+    switch("model.categories", model.get("categories", False))  # which runs from before do not have
 
 
 def _check_decoding(decoding: Any, key: str) -> None:

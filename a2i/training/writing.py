@@ -20,14 +20,19 @@ from a2i.captioner.bridge import KeywordBridge
 from a2i.training.augment import join_captions
 from a2i.training.labels import label_shares
 
-STEPS, BATCH = 3_000, 128
+STEPS, BATCH = 2_000, 64
 RATE, DECAY, WARMUP, SMOOTHING = 2e-3, 0.05, 0.05, 0.1
 JOINED = 0.25  # share of the sentences that are two, joined to one
 Pair = tuple[frozenset[str], str]  # what is heard, and how someone says it
 
 
 def learn_to_write(
-    captioner: Captioner, pairs: Sequence[Pair], seed: int, device: str | torch.device = "cpu", steps: int = STEPS
+    captioner: Captioner,
+    pairs: Sequence[Pair],
+    seed: int,
+    device: str | torch.device = "cpu",
+    steps: int = STEPS,
+    precision: str = "32-true",
 ) -> bool:
     """Teach the decoder, and the keywords' states that it attends to.
 
@@ -40,6 +45,7 @@ def learn_to_write(
         seed: of the order, and of dropout.
         device: to learn on.
         steps: batches.
+        precision: as Lightning's trainer has it; `bf16-mixed` is used, of the others float32.
 
     Returns:
         whether there was something to learn.
@@ -67,7 +73,8 @@ def learn_to_write(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for _ in track(range(steps), "learning to write", disable=not sys.stderr.isatty()):
-            loss = _loss(captioner, bridge, draw(BATCH))
+            with torch.autocast(captioner.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+                loss = _loss(captioner, bridge, draw(BATCH))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learns, 1.0)
