@@ -55,7 +55,8 @@ def tag_count(clips: Iterable[Clip]) -> int:
 
 
 def mixed_tags(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
-    """Tags (classes,) of two clips heard together: the probability that a class sounds in either; None where one is not known."""
+    """Tags (classes,) of two clips heard together: the probability that a class sounds in either; None where one's are not
+    known."""
     if first is None or second is None:
         return None
     mixed: np.ndarray = 1 - (1 - first) * (1 - second)

@@ -106,7 +106,10 @@ class _Draw:
 
     def __call__(self, count: int) -> list[Pair]:
         drawn = self.random.choices(self.pairs, cum_weights=self.sums, k=2 * count)
-        return [self._joined(*two) if self.random.random() < JOINED else two[0] for two in zip(*[iter(drawn)] * 2)]
+        return [
+            self._joined(*two) if self.random.random() < JOINED else two[0]
+            for two in zip(drawn[::2], drawn[1::2], strict=True)
+        ]
 
     def _joined(self, first: Pair, second: Pair) -> Pair:
         if len(first[0]) > 1 or len(second[0]) > 1 or first[0] == second[0]:

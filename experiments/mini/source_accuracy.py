@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import numpy as np
 import hydra
+import numpy as np
 from rich.progress import track
 
 from a2i import audio
@@ -129,7 +129,7 @@ def on_made_sounds(captioner: Captioner, seed: int, count: int) -> list[Heard]:
 
 
 def calibration(rows: Sequence[Heard]) -> dict[str, float]:
-    """Expected calibration error over ten bins (Guo et al. 2017), and the share of captions that are wrong and over 80 % sure."""
+    """Expected calibration error over ten bins (Guo et al. 2017), and how many captions are wrong and over 80 % sure."""
     sure = np.array([row.confidence for row in rows])
     true = np.array([row.verdict != "wrong" for row in rows])
     named = np.array([row.verdict == "right" for row in rows])
