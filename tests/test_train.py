@@ -539,3 +539,44 @@ def test_bad_input_is_told_clearly(recordings: Path, tmp_path: Path, arguments: 
 def test_torchrun_wants_a_folder_that_all_ranks_know(recordings: Path) -> None:
     done = train(*SMALL, f"data.root={recordings}", check=False, TORCHELASTIC_RUN_ID="x")
     assert "set hydra.run.dir=FOLDER" in done.stderr
+
+
+def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the captioner that comes with a2i learns, small: labels, tags, categories, sentences; resumed, the same."""
+    root = tmp_path / "data"
+    root.mkdir()
+    generator = np.random.default_rng(0)
+    rows = [(f"{name}{index}.wav", name) for name in ("rain", "dog", "car") for index in range(8)]
+    for index, (name, _) in enumerate(rows):
+        sound = generator.normal(0, 0.1, 8_000) * np.linspace(0.2, 1 + index % 3, 8_000)
+        soundfile.write(root / name, np.clip(sound, -1, 1), 16_000)
+    table = "\n".join(["file,kind,recording", *(f"{name},{kind},{name}" for name, kind in rows)])
+    (root / "table.csv").write_text(table + "\n")
+    (root / "text.csv").write_text("file_name,caption_1\na,Rain falls hard.\nb,A dog barks.\n")
+    np.savez(root / "tags.npz", files=np.array([name for name, _ in rows[::2]]), probabilities=np.full((12, 5), 0.5))
+    monkeypatch.setenv("A2I_DATA", str(tmp_path))
+    labelled = f"{{_target_: a2i.data.labelled.Labelled, root: {root}, table: table.csv, called: sounds, val_share: 0.3}}"
+    settings = [
+        *("experiment=mini_embedded", "trainer=cpu", "trainer.enable_model_summary=false", "logger=none", "bertscore=null"),
+        *("~data.sources", f"+data.sources={{mine: {labelled}}}"),
+        f"data.tags={{_target_: a2i.data.tags.Tags, table: {root / 'tags.npz'}, root: {root}}}",
+        f"sentences.corpora=[{root / 'text.csv'}]",
+        *("model.encoder.channels=[4,8]", "model.decoder.config={n_embd:32,n_layer:1,n_head:2,n_positions:60}"),
+        *("model.tokenizer.vocab_size=300", "loader.batch_size=4", "loader.num_workers=0", "trainer.max_epochs=2"),
+        *("training.metrics=[]", "trainer.check_val_every_n_epoch=1", "model.decoding.num_beams=1", "model.decoding.num_candidates=1"),
+    ]
+    monkeypatch.setattr("a2i.training.writing.STEPS", 20)
+    monkeypatch.setattr("a2i.training.probing.STEPS", 20)
+    folder = tmp_path / "run"
+    result = run("train", *settings, f"hydra.run.dir={folder}")
+    assert result.returncode == 0, result.stderr
+    captioner = Captioner.load(folder / "captioner")
+    bridge = captioner.bridge
+    assert bridge.names == ["animal", "car", "dog", "rain", "vehicle", "weather"]
+    assert bridge.settings["categories"] == {"animal": ["dog"], "vehicle": ["car"], "weather": ["rain"]}
+    assert captioner.sampling_rate == 44_100
+    assert not any("tags" in name for name in captioner.state_dict())
+    half = tmp_path / "half"
+    assert run("train", *settings, f"hydra.run.dir={half}", "trainer.max_epochs=1").returncode == 0
+    resumed = run("train", f"resume={half}", "trainer.max_epochs=2")
+    assert resumed.returncode == 0, resumed.stderr

@@ -42,6 +42,7 @@ def learn_heads(
     labels, tags = module.labels or module.captioner.bridge.label_head, module.tags
     if labels is None:
         return
+    print("the heads that tell labels learn from the encoder as it is")
     module.to(device).eval()
     loader = datamodule.train_dataloader()
     loader.go_on_from(0)

@@ -14,7 +14,8 @@ from a2i.training.batches import Batch
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.inputs import encoded
 
-EPOCHS = 4  # over the training clips, mixed and masked as in training
+EPOCHS = 4  # over the training clips, mixed and masked as in training;
+ENOUGH = 4_000  # clips, for which fewer epochs do
 STEPS, BATCH = 1500, 256
 RATE, DECAY = 2e-3, 1e-2
 
@@ -25,7 +26,7 @@ def learn_several(
     augment: SpecAugment | None,
     seed: int,
     device: str | torch.device = "cpu",
-    epochs: int = EPOCHS,
+    epochs: int | None = None,
 ) -> bool:
     """Teach `KeywordBridge.several`, where the captioner has such a bridge; all else stays as it is.
 
@@ -38,7 +39,7 @@ def learn_several(
         augment: of the spectrograms.
         seed: of masks, of the order, of the network's first weights.
         device: to learn on.
-        epochs: over the training clips.
+        epochs: over the training clips; None for `EPOCHS`, or fewer where there are many clips.
 
     Returns:
         whether the captioner has keywords.
@@ -49,6 +50,7 @@ def learn_several(
     if not isinstance(bridge, KeywordBridge):
         return False
     captioner.to(device).eval()
+    epochs = epochs or min(EPOCHS, max(1, ENOUGH // len(datamodule.clips["train"])))
     loader = datamodule.train_dataloader()
     loader.go_on_from(0)
     batches = chain.from_iterable(loader for _ in range(epochs))

@@ -31,7 +31,7 @@ def learn_to_write(
     pairs: Sequence[Pair],
     seed: int,
     device: str | torch.device = "cpu",
-    steps: int = STEPS,
+    steps: int | None = None,
     precision: str = "32-true",
 ) -> bool:
     """Teach the decoder, and the keywords' states that it attends to.
@@ -44,7 +44,7 @@ def learn_to_write(
         pairs: keywords and sentence; those with other keywords are left out.
         seed: of the order, and of dropout.
         device: to learn on.
-        steps: batches.
+        steps: batches; None for `STEPS`.
         precision: as Lightning's trainer has it; `bf16-mixed` is used, of the others float32.
 
     Returns:
@@ -61,10 +61,11 @@ def learn_to_write(
             "got sentences for a decoder that attends to sound; expected model.keywords=true and model.bridge=none, or"
             " sentences=null"
         )
-    known = set(bridge.names)
+    steps, known = steps or STEPS, set(bridge.names)
     pairs = [pair for pair in pairs if pair[0] and pair[0] <= known]
     if not pairs:
         return False
+    print(f"learning to write from {len(pairs):,} sentences")
     captioner.to(device).train()
     learns = [*captioner.decoder.parameters(), *bridge.embedding.parameters()]
     optimizer = torch.optim.AdamW(learns, lr=RATE, weight_decay=DECAY)
