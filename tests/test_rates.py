@@ -39,7 +39,7 @@ def test_a_folder_keeps_the_rate_and_one_from_before_has_16_khz(tokenizer: Capti
 
 
 def test_sounds_are_brought_to_the_captioners_rate(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
-    captioner = hearing(tokenizer, FeatureSettings(64, kind="sound_effects"))
+    captioner = hearing(tokenizer, FeatureSettings(128, kind="sound_effects"))
     path, samples = tmp_path / "tone.wav", tone(12_000, 62.0, 48_000)
     soundfile.write(path, samples, 48_000, subtype="FLOAT")
     for sound in (path, (samples, 48_000)):
