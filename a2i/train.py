@@ -241,7 +241,7 @@ def _checked(
 def _module(
     config: dict[str, Any], captioner: "Captioner", clips: list["Clip"], bertscore: "BERTScore | None"
 ) -> "CaptionModule":
-    from a2i.training.labels import tag_count
+    from a2i.training.labels import label_frequencies, tag_count
     from a2i.training.module import CaptionModule
 
     settings, labels = dict(config["training"]), len(_labels(captioner, clips))
@@ -252,10 +252,12 @@ def _module(
     optimizer_class = target_class(optimizer.pop("_target_"))
     settings.pop("on_nan", None)  # a callback's
     settings.pop("probe_epochs", None)  # of what comes before the first step
+    balance, names = settings.pop("label_balance", 0.0), _labels(captioner, clips)
     return CaptionModule(
         captioner,
         optimizer=partial(optimizer_class, **optimizer),
         labels=labels,
+        label_offset=balance * label_frequencies(clips, names).log() if balance else None,
         tags=tag_count(clips),
         augment=build(augment) if (augment := settings.pop("augment")) else None,
         bertscore=bertscore,

@@ -26,7 +26,17 @@ def label_shares(labels: frozenset[str] | None, names: Sequence[str]) -> list[fl
     return [(name in known) / max(len(known), 1) for name in names] + [float(not known)]
 
 
-def label_loss(log_probabilities: Tensor, shares: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def label_frequencies(clips: Iterable[Clip], names: Sequence[str]) -> Tensor:
+    """(len(names) + 1,): of all the clips' labels, the share of each; none is 0."""
+    counts = torch.full((len(names) + 1,), 0.5)
+    for clip in clips:
+        counts += torch.tensor(label_shares(clip.labels, names))
+    return counts / counts.sum()
+
+
+def label_loss(
+    log_probabilities: Tensor, shares: Tensor, label_smoothing: float = 0.0, offset: Tensor | None = None
+) -> Tensor:
     """Cross-entropy, mean over the clips whose labels are known, in nats; 0 where there is none.
 
     The loss of a caption is mostly about wording, and little about the sound. This one trains the encoder on the sound
@@ -36,7 +46,11 @@ def label_loss(log_probabilities: Tensor, shares: Tensor, label_smoothing: float
         log_probabilities: (B, labels + 1), of `a2i.captioner.bridge.LabelHead`.
         shares: (B, labels + 1), as `label_shares` gives them.
         label_smoothing: share of the target's probability spread over the labels.
+        offset: (labels + 1,) added to the log-probabilities in training alone, larger for frequent labels; so that rare ones
+            are told as readily (Menon et al. 2021, "Long-tail learning via logit adjustment").
     """
+    if offset is not None:
+        log_probabilities = (log_probabilities + offset).log_softmax(dim=1)
     known = shares.sum(dim=1, keepdim=True)
     targets = (1 - label_smoothing) * shares + label_smoothing * known / shares.shape[1]
     return -(targets * log_probabilities).sum() / known.sum().clamp(min=1)

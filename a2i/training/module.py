@@ -50,6 +50,7 @@ class CaptionModule(LightningModule):
         labels: int = 0,
         label_loss: float = 0.0,
         labels_first: float = 0.0,
+        label_offset: Tensor | None = None,
         tags: int = 0,
         tag_loss: float = 0.0,
         augment: SpecAugment | None = None,
@@ -75,6 +76,7 @@ class CaptionModule(LightningModule):
                 and the rest learns to write. The rates follow the schedule within each part. With several devices it
                 needs `trainer.strategy=ddp_find_unused_parameters_true`. 0 for all at once; 1 where the rest learns from
                 sentences alone, afterwards.
+            label_offset: see `a2i.training.labels.label_loss`.
             tags: how many classes the data's tags have.
             tag_loss: weight of the loss of telling a clip's tags from the encoder's states; 0 for none. What it learns with is
                 no part of the captioner.
@@ -119,6 +121,8 @@ class CaptionModule(LightningModule):
         # Where the bridge has no use for labels, what learns them is no part of the captioner.
         self.labels = LabelHead(captioner.encoder.width, labels) if label_loss and own is None else None
         self.label_loss, self.labels_first = label_loss, labels_first
+        self.label_offset: Tensor | None
+        self.register_buffer("label_offset", label_offset, persistent=False)
         self.tags = nn.Linear(2 * captioner.encoder.width, tags) if tag_loss and tags and not freeze_encoder else None
         self.tag_loss = tag_loss
         self._first_steps = 0  # in which the encoder learns from labels alone
@@ -155,7 +159,7 @@ class CaptionModule(LightningModule):
             head = self.labels or self.captioner.bridge.label_head
             assert head is not None
             assert batch.labels is not None
-            value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing)
+            value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing, self.label_offset)
             self.log("train/label_loss", value, prog_bar=True, batch_size=len(batch.names))
             loss = loss + self.label_loss * value
         if self.tags is not None and batch.tags is not None and not self.freeze_encoder:

@@ -58,12 +58,12 @@ def learn_heads(
             if known is None:
                 known = torch.full((len(inputs), tags.out_features), torch.nan)
             found.append((inputs, batch.labels, known.to(inputs.device)))
-        _fit(labels.linear, tags, *(torch.cat(part) for part in zip(*found, strict=True)), module.label_smoothing)
+        _fit(labels.linear, tags, *(torch.cat(part) for part in zip(*found, strict=True)), module)
     module.cpu().train()
 
 
 def _fit(
-    labels: nn.Linear, tags: nn.Linear | None, inputs: Tensor, shares: Tensor, known: Tensor, smoothing: float
+    labels: nn.Linear, tags: nn.Linear | None, inputs: Tensor, shares: Tensor, known: Tensor, module: CaptionModule
 ) -> None:
     mean, std = inputs.mean(dim=0), inputs.std(dim=0).clamp_min(1e-3)
     inputs = (inputs - mean) / std
@@ -81,7 +81,9 @@ def _fit(
         for _ in range(STEPS):
             some = torch.randint(len(inputs), (BATCH,), device=inputs.device)
             read = dropout(inputs[some], DROPOUT)
-            loss = label_loss(labels(read).log_softmax(dim=1), shares[some], smoothing)
+            loss = label_loss(
+                labels(read).log_softmax(dim=1), shares[some], module.label_smoothing, module.label_offset
+            )
             if tags is not None:
                 loss = loss + TAGS * tag_loss(tags(read), known[some])
             optimizer.zero_grad()

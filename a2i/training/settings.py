@@ -67,7 +67,11 @@ def _check_loader(loader: dict[str, Any]) -> None:
 
 
 def _check_training(training: dict[str, Any]) -> None:
-    taken = {name: value for name, value in training.items() if name not in ("optimizer", "on_nan", "probe_epochs")}
+    taken = {
+        name: value
+        for name, value in training.items()
+        if name not in ("optimizer", "on_nan", "probe_epochs", "label_balance")
+    }
     fitting(CaptionModule, taken, "training.")
     fitting(FiniteSteps, {"on_nan": training["on_nan"]}, "training.")
     known = [metric.name for metric in registered() if metric.at_validation]
@@ -75,6 +79,7 @@ def _check_training(training: dict[str, Any]) -> None:
         raise ValueError(
             f"got training.metrics={training['metrics']}; expected some of {', '.join(known)}, or [] for none"
         )
+    number("training.label_balance", training["label_balance"], 0, most=1)
     number("training.probe_epochs", training["probe_epochs"], 0, whole=True)
     _at_least(training, "training.", new_layers_rate=0, encoder_rate=0, label_loss=0, tag_loss=0)
     for name in ("warmup", "label_smoothing"):
