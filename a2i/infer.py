@@ -357,7 +357,7 @@ def _load(settings: InferSettings) -> "AudioToImage":
         names, full = (" and ".join(words) for words in zip(*small, strict=True))
         say(f"using the small embedded {names}; for full ones: {full}")
     if a2i.captioner.licence:
-        say(f"captions by {a2i.captioner.name}, licence: {a2i.captioner.licence}")
+        say(f"captions by {a2i.name}, licence: {a2i.captioner.licence}")
     if a2i.painter is not None and a2i.painter.licence:
         say(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
     return a2i

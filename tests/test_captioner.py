@@ -573,3 +573,21 @@ def test_gradient_checkpointing_changes_no_gradient(tokenizer: CaptionTokenizer)
         captioner.loss(*features(captioner, SOUNDS), tokenizer.encode(SENTENCES[:3]), torch.arange(3))[0].backward()
         gradients.append({name: weight.grad for name, weight in captioner.named_parameters()})
     assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-6) for name in gradients[0])
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: cc-by-nc-4.0\n---\n# mine\n", "cc-by-nc-4.0"),
+        ("# mine\n", None),
+        ("", None),
+        ("---\nlicense: [a, b]\n---\n", None),
+        ("---\nlicense: {\n---\n", None),
+        ("---\n- a\n---\n", None),
+    ],
+)
+def test_the_licence_is_that_of_the_card(
+    tokenizer: CaptionTokenizer, tmp_path: Path, card: str, licence: str | None
+) -> None:
+    make_captioner(tokenizer).save(tmp_path / "one", card)
+    assert Captioner.load(tmp_path / "one").licence == licence

@@ -210,6 +210,19 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
         raise unfit(folder, error) from error
 
 
+def licence(folder: Path) -> str | None:
+    """The licence of the weights that the model card names at its head, as on the Hub; None where it names none."""
+    import yaml
+    from huggingface_hub import metadata_load
+
+    try:
+        card = metadata_load(folder / CARD_FILE)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    found = card.get("license") if isinstance(card, dict) else None
+    return " ".join(found.split()) if isinstance(found, str) else None
+
+
 def unfit(folder: Path, error: BaseException) -> ValueError:
     """The error to raise where a folder's settings can't be read or build no captioner."""
     if isinstance(error, KeyError):

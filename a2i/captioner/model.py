@@ -16,7 +16,7 @@ from a2i.captioner.bridge import Bridged, BridgeKind, make_bridge
 from a2i.captioner.candidates import Calibration, Candidate, best_first, distinct
 from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.decoding import Decoding
-from a2i.captioner.folder import FAILURES, WEIGHTS_FILE, check_finite, read, standing, unfit, write
+from a2i.captioner.folder import FAILURES, WEIGHTS_FILE, check_finite, licence, read, standing, unfit, write
 from a2i.captioner.protocols import Decoder, Encoder
 from a2i.captioner.text import IGNORE, CaptionTokenizer, TokenBatch
 from a2i.errors import first_line
@@ -226,6 +226,7 @@ class Captioner(nn.Module):
         except FAILURES as error:
             raise unfit(folder, error) from error
         captioner.name, captioner.calibration, captioner.lexicon = name, calibration, lexicon
+        captioner.licence = licence(folder)
         try:
             load_model(captioner, str(Path(folder) / WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
