@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import hydra
 import pytest
-from omegaconf import OmegaConf
 
-from a2i.compose import build
+from a2i.compose import build, plain
 from a2i.data import Clip
 from a2i.data.combined import Combined
 from a2i.data.folder import Folder
+from a2i.paths import CONF
 
 
 def write_folder(root: Path, rows: str) -> Folder:
@@ -66,10 +67,11 @@ def test_hydra_builds_it_from_nested_targets(tmp_path: Path) -> None:
     assert [clip.name for clip in source.clips("train")] == ["x/a.wav"]
 
 
-def test_the_mini_configuration_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_world_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("A2I_REAL_DATA", raising=False)
     monkeypatch.setenv("A2I_DATA", str(tmp_path))
-    config = OmegaConf.load(Path(__file__).parents[1] / "conf/data/mini.yaml")
-    source = build(config)
-    assert list(source.sources) == ["esc10", "foley", "unnamed"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        source = build(plain(hydra.compose("train", ["data=world"]).data))
+    assert list(source.sources) == ["esc10", "sounds", "urban", "esc50", "effects", "foley", "unnamed"]
     assert source.sources["esc10"].root == tmp_path / "esc10"
+    assert source.tags.table == tmp_path / "tags" / "audioset_mn04.npz"
