@@ -18,6 +18,7 @@ from a2i.paths import MINI_CAPTIONER
 
 CARD = Path(__file__).parent / "captioner_card.md"
 
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captioner", type=Path, help="captioner folder")

@@ -24,18 +24,21 @@ from pathlib import Path
 
 import hydra
 import numpy as np
+import soundfile
 from rich.progress import track
 
 from a2i import audio
 from a2i.captioner import Captioner
 from a2i.compose import plain, prepared_data_set
-from a2i.data import Clip
+from a2i.data import NAMELESS, Clip
 from a2i.data.foley import Foley
 from a2i.data.kinds import CATEGORIES, KINDS, named_in, names_only
 from a2i.data.unnamed import Unnamed
 from a2i.paths import CONF
+from a2i.training.augment import WaveformAugment
 
 SECONDS = 7.0  # of the longest made sound, as in training
+PAIRED = 5.0  # seconds of each of two recordings
 BATCH = 16
 BINS = 10  # of the calibration error
 SURE = 0.8
@@ -70,7 +73,7 @@ def verdict(caption: str, truth: frozenset[str]) -> str:
 
 def listen(captioner: Captioner, set_: str, clips: Sequence[Clip]) -> list[Heard]:
     """The captioner's best caption of each clip."""
-    rate = captioner.log_mel.settings.sampling_rate
+    rate = captioner.sampling_rate
     rows = []
     ordered = sorted(clips, key=lambda clip: clip.seconds())
     for first in track(range(0, len(ordered), BATCH), description=set_):
@@ -110,7 +113,7 @@ def held_out(overrides: Sequence[str]) -> dict[str, list[Clip]]:
 
 def on_made_sounds(captioner: Captioner, seed: int, count: int) -> list[Heard]:
     """New sounds of one source and of two, and new ones without a name."""
-    rate = captioner.log_mel.settings.sampling_rate
+    rate = captioner.sampling_rate
     settings = {"n_train": 1, "n_val": 1, "n_test": count, "seed": seed, "max_seconds": SECONDS, "sample_rate": rate}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -126,6 +129,25 @@ def on_made_sounds(captioner: Captioner, seed: int, count: int) -> list[Heard]:
         for name, clips in sorted(sets.items()):
             rows += listen(captioner, name, clips)
     return rows
+
+
+def two_at_once(clips: Sequence[Clip], folder: Path, rate: int, seed: int, count: int) -> dict[str, list[Clip]]:
+    """New sounds of two recordings of different kinds, equally loud: at once, and one after the other."""
+    rng, mixer = np.random.default_rng(seed), WaveformAugment(gap_db=0.0)
+    sets: dict[str, list[Clip]] = {"two recordings, at once": [], "two recordings, in turn": []}
+    while len(sets["two recordings, in turn"]) < count:
+        one, other = (clips[index] for index in rng.integers(len(clips), size=2))
+        labels = (one.labels or frozenset()) | (other.labels or frozenset())
+        if len(labels) < 2 or labels & NAMELESS:
+            continue
+        first, second = (audio.load(clip.path, rate)[: round(PAIRED * rate)] for clip in (one, other))
+        for name, sound in zip(
+            sets, (mixer.together(first, second, rate, rng), np.concatenate((first, second))), strict=True
+        ):
+            path = folder / f"{name.split()[-1]}{len(sets[name])}.wav"
+            soundfile.write(path, sound, rate)
+            sets[name].append(Clip(path.name, path, (), labels=labels))
+    return sets
 
 
 def calibration(rows: Sequence[Heard]) -> dict[str, float]:
@@ -147,6 +169,11 @@ def calibration(rows: Sequence[Heard]) -> dict[str, float]:
     }
 
 
+def is_recording(row: Heard) -> bool:
+    """Of one source, as it was recorded."""
+    return bool(row.truth) and not row.set.startswith(("made", "two"))
+
+
 def summary(rows: Sequence[Heard]) -> dict[str, object]:
     """Of each set, how many captions are right; of all recordings, how many captions and words differ, and calibration."""
     scores: dict[str, object] = {}
@@ -154,7 +181,7 @@ def summary(rows: Sequence[Heard]) -> dict[str, object]:
         own = [row for row in rows if row.set == set_]
         count = Counter(row.verdict for row in own)
         scores[set_] = {**count, "of": len(own), "share": round(count["right"] / len(own), 4)}
-    recorded = [row for row in rows if row.truth and not row.set.startswith("made")]
+    recorded = [row for row in rows if is_recording(row)]
     if recorded:
         captions = [row.caption for row in recorded]
         scores["all recordings"] = {
@@ -236,8 +263,12 @@ def main() -> None:
     real = Path(os.environ["A2I_REAL_DATA"])
     captioner = Captioner.load(arguments.captioner)
     rows: list[Heard] = []
-    for name, clips in held_out(arguments.overrides).items():
-        rows += listen(captioner, name, clips)
+    sets = held_out(arguments.overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        single = [clip for clips in sets.values() for clip in clips]
+        sets |= two_at_once(single, Path(folder), captioner.sampling_rate, arguments.seed, arguments.count)
+        for name, clips in sets.items():
+            rows += listen(captioner, name, clips)
     rows += on_made_sounds(captioner, arguments.seed, arguments.count)
     clotho = [Clip(path.name, path, ()) for path in sorted((real / "clotho" / "evaluation").glob("*.wav"))]
     rows += listen(captioner, "Clotho", clotho)
@@ -250,7 +281,7 @@ def main() -> None:
     (arguments.out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     for name, values in scores.items():
         print(f"{name}: {values}")
-    recorded = [row for row in rows if row.truth and not row.set.startswith("made")]
+    recorded = [row for row in rows if is_recording(row)]
     write_confusions(recorded, arguments.out / "confusions.csv")
     plot_confusion([row for row in rows if row.truth], arguments.out / "confusion.png")
     for row in rows:
