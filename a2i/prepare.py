@@ -13,6 +13,7 @@ from a2i.machine import begin_program
 
 if TYPE_CHECKING:
     from a2i.data import Clip
+    from a2i.features import FeatureSettings
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class PrepareSettings:
     cache: str | None
     waveforms: bool
     features: int | None
+    kind: str
     workers: int | None
 
     def __post_init__(self) -> None:
@@ -36,6 +38,7 @@ class PrepareSettings:
                 raise ValueError(f"got {name}={value}; expected null or a whole number of at least {lowest}")
         if not self.waveforms and self.features is None:
             raise ValueError("got waveforms=false and features=null; expected one of them, or cache=null for none")
+        feature_settings(self.kind, self.features)
 
 
 def check(settings: dict[str, Any]) -> PrepareSettings:
@@ -47,11 +50,23 @@ def check(settings: dict[str, Any]) -> PrepareSettings:
     return checked(PrepareSettings, settings)
 
 
+def feature_settings(kind: Any, num_mel_bins: int | None) -> "FeatureSettings":
+    """Of the features that will be learnt from.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    from a2i.features import FeatureSettings  # here: --help need not wait for torch
+
+    return FeatureSettings(kind=kind, **({} if num_mel_bins is None else {"num_mel_bins": num_mel_bins}))
+
+
 def fill_cache(
     clips: list["Clip"],
     cache: str | Path,
     waveforms: bool = True,
     features: int | None = None,
+    kind: str = "ast",
     workers: int | None = None,
 ) -> None:
     """Prepare waveforms and features, as `conf/prepare.yaml` says.
@@ -62,10 +77,10 @@ def fill_cache(
     """
     from a2i.data import cache as caches
     from a2i.data.filling import fill
-    from a2i.features import FeatureSettings
 
-    wanted = [caches.waveforms(cache)] if waveforms else []
-    wanted += [caches.log_mels(cache, FeatureSettings(num_mel_bins=features))] if features is not None else []
+    learnt = feature_settings(kind, features)
+    wanted = [caches.waveforms(cache, learnt.sampling_rate)] if waveforms else []
+    wanted += [caches.log_mels(cache, learnt)] if features is not None else []
     made = fill(wanted, clips, workers, lambda line: print(line, flush=True))
     print(f"{made} entries made, the others were there; to train from them: loader.cache={cache}")
 
@@ -95,7 +110,7 @@ def main(config: DictConfig) -> None:
     if settings.cache is None:
         return
     try:
-        fill_cache(clips, settings.cache, settings.waveforms, settings.features, settings.workers)
+        fill_cache(clips, settings.cache, settings.waveforms, settings.features, settings.kind, settings.workers)
     except KeyboardInterrupt:
         print("\ninterrupted; what was made is kept: the same command goes on", file=sys.stderr)
         sys.exit(130)

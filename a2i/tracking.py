@@ -13,7 +13,7 @@ from a2i import audio
 from a2i.features import LogMel
 from a2i.report import ClipRow
 from a2i.report.clips import metric_names
-from a2i.report.media import spectrogram
+from a2i.report.media import RATE, spectrogram
 
 if TYPE_CHECKING:
     import wandb
@@ -110,7 +110,8 @@ def _unreachable() -> str | None:
 
 
 def clip_table(rows: Sequence[ClipRow], media: Collection[int], with_sound: bool = True) -> "wandb.Table":
-    """A W&B table with a row for each clip: sound, spectrogram, references, caption, candidates, picture, scores.
+    """A W&B table with a row for each clip: sound and spectrogram as a report has them, references, caption, candidates,
+    picture, scores.
 
     Args:
         rows: of the clips.
@@ -132,8 +133,8 @@ def clip_table(rows: Sequence[ClipRow], media: Collection[int], with_sound: bool
     for index, row in enumerate(rows):
         sound = picture = None
         if index in media and row.audio is not None:
-            waveform = audio.load(row.audio, row.start, row.end)
-            sound = wandb.Audio(waveform, sample_rate=audio.SAMPLE_RATE) if with_sound else None
+            waveform = audio.load(row.audio, RATE, row.start, row.end)
+            sound = wandb.Audio(waveform, sample_rate=RATE) if with_sound else None
             with torch.no_grad():
                 picture = wandb.Image(spectrogram(waveform, log_mel))
         images = [getattr(row, name) if index in media else None for name in drawn]

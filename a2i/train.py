@@ -91,7 +91,9 @@ def train(
             augmented=config["training"]["augment"] is not None,
             device="cpu" if config["trainer"]["accelerator"] == "cpu" else None,
         )
-        datamodule = CaptionDataModule(source, captioner.tokenizer, seed=config["seed"], **loader)
+        datamodule = CaptionDataModule(
+            source, captioner.tokenizer, captioner.sampling_rate, seed=config["seed"], **loader
+        )
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
         begun = None if start is None else partial(note_start, folder, start.path, start.steps, changes or {})
@@ -182,17 +184,19 @@ def _checked(
     Raises:
         ValueError: tells all that is wrong.
     """
+    from a2i.features import FeatureSettings
     from a2i.metrics.bertscore import BERTScore
     from a2i.training import checks
     from a2i.training.batches import learnt
     from a2i.training.building import build_captioner
 
     problems, loader, training = checks.Problems(), config["loader"], config["training"]
+    rate = FeatureSettings(**config["model"]["features"]).sampling_rate
     checks.check_captions(problems, train, val, loader["captions"])
     worded = not problems.found
     captioner = bertscore = module = None
     if os.environ.get("LOCAL_RANK", "0") == "0":  # the other ranks would find the same
-        checks.check_sounds(problems, [*train, *val], loader["cache"])
+        checks.check_sounds(problems, [*train, *val], loader["cache"], rate)
         with problems.told():
             checks.check_metrics(problems, training["metrics"], monitored(config)[0], len(val), print)
     with problems.told():

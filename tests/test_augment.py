@@ -54,7 +54,7 @@ def test_a_waveform_alone_keeps_its_sound(seed: int, seconds: float) -> None:
     rng = np.random.default_rng(seed)
     waveform = tone(500, seconds)
     changed = WaveformAugment(speed=0.1, gain_db=6)
-    heard = changed.alone(waveform, rng)
+    heard = changed.alone(waveform, 16_000, rng)
     assert heard.dtype == np.float32
     assert np.abs(heard).max() <= 1
     assert len(waveform) / 1.11 <= len(heard) <= len(waveform) * 1.11
@@ -66,11 +66,11 @@ def test_shift_and_gain_by_themselves() -> None:
     rng = np.random.default_rng(3)
     waveform = tone(300, 0.5) * np.linspace(0.1, 0.4, 8_000, dtype=np.float32)
     peak = int(waveform.argmax())
-    shifted = WaveformAugment(gain_db=0).alone(waveform, rng)
+    shifted = WaveformAugment(gain_db=0).alone(waveform, 16_000, rng)
     assert np.array_equal(np.sort(shifted), np.sort(waveform))
     assert not np.array_equal(shifted, waveform)
     louder = WaveformAugment(shift=False, gain_db=6)
-    ratios = [float(louder.alone(waveform, rng)[peak] / waveform[peak]) for _ in range(50)]
+    ratios = [float(louder.alone(waveform, 16_000, rng)[peak] / waveform[peak]) for _ in range(50)]
     assert 0.5 < min(ratios) < 0.7
     assert 1.5 < max(ratios) < 2.0
 
@@ -79,7 +79,7 @@ def test_shift_and_gain_by_themselves() -> None:
 @given(seed=st.integers(0, 9_999), seconds=st.tuples(st.floats(0.2, 2.0), st.floats(0.2, 2.0)))
 def test_both_are_heard_whole_at_levels_that_are_near(seed: int, seconds: tuple[float, float]) -> None:
     first, second = tone(400, seconds[0]) * 0.5, tone(3_000, seconds[1]) * 0.01
-    mixed = WaveformAugment(mix=1, gap_db=6).together(first, second, np.random.default_rng(seed))
+    mixed = WaveformAugment(mix=1, gap_db=6).together(first, second, 16_000, np.random.default_rng(seed))
     assert len(mixed) == max(len(first), len(second))
     assert mixed.dtype == np.float32
     assert np.abs(mixed).max() <= 1
@@ -92,7 +92,7 @@ def test_both_are_heard_whole_at_levels_that_are_near(seed: int, seconds: tuple[
 
 def test_silence_is_not_made_loud() -> None:
     second = np.full(8_000, 1e-7, np.float32)
-    mixed = WaveformAugment(mix=1).together(tone(400, 0.5), second, np.random.default_rng(0))
+    mixed = WaveformAugment(mix=1).together(tone(400, 0.5), second, 16_000, np.random.default_rng(0))
     assert np.abs(mixed - tone(400, 0.5)).max() < 0.01
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from a2i import audio
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
-from a2i.data.cache import Entry, load_waveform, waveforms
+from a2i.data import cache as caches
+from a2i.data.cache import Entry, waveforms
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import Broken, BrokenClipError, ClipDataset, LengthBatchSampler, ResumableLoader, collate
 
@@ -87,7 +88,7 @@ def clips(tmp_path: Path) -> list[Clip]:
 def loader(clips: list[Clip], tokenizer: CaptionTokenizer, workers: int = 0) -> ResumableLoader:
     sampler = LengthBatchSampler([0.2 + 0.1 * i for i in range(7)], 3, shuffle=True)
     options = {"num_workers": workers, "persistent_workers": workers > 0}
-    return ResumableLoader(ClipDataset(clips, "random", 0), sampler, collate_fn=collate(tokenizer), **options)
+    return ResumableLoader(ClipDataset(clips, "random", 0, 16_000), sampler, collate_fn=collate(tokenizer), **options)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -120,7 +121,7 @@ def test_a_limit_shortens_epochs() -> None:
 
 
 def test_a_batch(clips: list[Clip], tokenizer: CaptionTokenizer) -> None:
-    dataset = ClipDataset(clips, "all", 0)
+    dataset = ClipDataset(clips, "all", 0, 16_000)
     batch = collate(tokenizer)([dataset[0, 4], dataset[0, 1]])
     assert batch.names == ["4.wav", "1.wav"]
     assert batch.lengths.tolist() == [9_600, 4_800]
@@ -134,20 +135,20 @@ def test_a_batch(clips: list[Clip], tokenizer: CaptionTokenizer) -> None:
 
 
 def test_a_batch_from_a_cache(clips: list[Clip], tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
-    cache = waveforms(tmp_path / "cache")
+    cache = waveforms(tmp_path / "cache", 16_000)
     for _ in range(2):  # made, then read
-        items = [ClipDataset(clips, "first", 0, load=cache)[0, index] for index in range(len(clips))]
+        items = [ClipDataset(clips, "first", 0, 16_000, load=cache)[0, index] for index in range(len(clips))]
         batch = collate(tokenizer)(items)
         assert batch.waveforms is not None
         for clip, row, length in zip(clips, batch.waveforms, batch.lengths, strict=True):
-            assert np.array_equal(row[:length].numpy(), audio.load(clip.path))
+            assert np.array_equal(row[:length].numpy(), audio.load(clip.path, 16_000))
             assert not row[length:].any()
     assert {type(sound) for _, sound, _, _ in items} == {Entry}
 
 
 def test_choice_of_captions(clips: list[Clip]) -> None:
     def chosen(choice: str, epoch: int) -> list[tuple[str, ...]]:
-        dataset = ClipDataset(clips, choice, 0)  # type: ignore[arg-type]
+        dataset = ClipDataset(clips, choice, 0, 16_000)  # type: ignore[arg-type]
         return [dataset[epoch, index][2] for index in range(len(clips))]
 
     assert chosen("first", 3) == [clip.captions[:1] for clip in clips]
@@ -171,22 +172,24 @@ def labelled(clips: list[Clip]) -> list[Clip]:
 
 def test_what_is_mixed_has_no_label_in_common_and_says_both(clips: list[Clip]) -> None:
     some = labelled(clips)
-    data = ClipDataset(some, "all", 0, WaveformAugment(mix=1.0, shift=False, gain_db=0))
+    data = ClipDataset(some, "all", 0, 16_000, WaveformAugment(mix=1.0, shift=False, gain_db=0))
     for epoch in range(10):
         _, waveform, captions, labels = data[epoch, 0]
-        assert len(waveform) == max(audio.load(some[index].path).size for index in (0, 2))
+        assert len(waveform) == max(audio.load(some[index].path, 16_000).size for index in (0, 2))
         assert all("ell 0" in caption and "ell 2" in caption for caption in captions)
         assert len(captions) == 2
         assert labels == {"bell", "rain"}
         _, waveform, captions, _ = data[epoch, 3]
         assert captions == some[3].captions
-        assert np.array_equal(waveform.numpy(), audio.load(some[3].path))
-    unknown = ClipDataset(clips, "first", 0, WaveformAugment(mix=1.0))
+        assert np.array_equal(waveform.numpy(), audio.load(some[3].path, 16_000))
+    unknown = ClipDataset(clips, "first", 0, 16_000, WaveformAugment(mix=1.0))
     assert len({unknown[epoch, 0][2] for epoch in range(10)}) > 3
 
 
 def test_augmenting_depends_on_seed_epoch_and_clip_alone(clips: list[Clip]) -> None:
-    data = [ClipDataset(labelled(clips), "random", seed, WaveformAugment(mix=0.5, speed=0.1)) for seed in (0, 0, 1)]
+    data = [
+        ClipDataset(labelled(clips), "random", seed, 16_000, WaveformAugment(mix=0.5, speed=0.1)) for seed in (0, 0, 1)
+    ]
     items = [[each[epoch, index] for epoch in (0, 1) for index in range(4)] for each in data]
     for (_, first, said, _), (_, second, said_too, _) in zip(items[0], items[1], strict=True):
         assert torch.equal(first, second)
@@ -198,9 +201,10 @@ def test_augmenting_depends_on_seed_epoch_and_clip_alone(clips: list[Clip]) -> N
 
 
 def test_a_cache_reads_each_sound_once(clips: list[Clip]) -> None:
-    data = ClipDataset(labelled(clips), "first", 0, WaveformAugment(mix=1.0, speed=0.1), functools.cache(load_waveform))
+    augment, load = WaveformAugment(mix=1.0, speed=0.1), functools.cache(caches.loader(16_000))
+    data = ClipDataset(labelled(clips), "first", 0, 16_000, augment, load)
     items = [data[epoch, index] for epoch in (0, 1) for index in range(4)]
-    plain = ClipDataset(labelled(clips), "first", 0, WaveformAugment(mix=1.0, speed=0.1))
+    plain = ClipDataset(labelled(clips), "first", 0, 16_000, WaveformAugment(mix=1.0, speed=0.1))
     for clip in clips:
         clip.path.write_bytes(b"no longer a sound")
     for (_, waveform, _, _), again in zip(

@@ -87,26 +87,26 @@ def test_waveforms_are_what_loading_gives(tmp_path: Path, rate: int, channels: i
     sound = np.random.default_rng(0).uniform(-1, 1, (rate // 2, channels))
     soundfile.write(path, sound, rate, subtype=subtype)
     for span in ((None, None), (0.1, None), (0.1, 0.3)):
-        for cache in (waveforms(tmp_path / "cache"), waveforms(tmp_path / "cache")):  # made, then read
+        for cache in (waveforms(tmp_path / "cache", 16_000), waveforms(tmp_path / "cache", 16_000)):  # made, then read
             found = cache(clip(path, *span))
-            assert bits(found) == bits(audio.load(path, *span))
+            assert bits(found) == bits(audio.load(path, 16_000, *span))
     entries = sorted((tmp_path / "cache").glob("waveforms-*/*/*.npy"), key=lambda entry: entry.stat().st_size)
     assert len(entries) == 3
     assert entries[-1].stat().st_size == pytest.approx(8_000 * size, abs=200)
 
 
 def test_the_second_time_no_sound_is_decoded(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = waveforms(tmp_path / "cache")(clip(sounds / "low.wav"))
+    first = waveforms(tmp_path / "cache", 16_000)(clip(sounds / "low.wav"))
     monkeypatch.setattr(audio, "load", lambda *_: pytest.fail("decoded again"))
-    second = waveforms(tmp_path / "cache")(clip(sounds / "low.wav"))
+    second = waveforms(tmp_path / "cache", 16_000)(clip(sounds / "low.wav"))
     assert bits(first) == bits(second)
     torch.from_numpy(second).zero_()  # of this process alone
-    assert bits(waveforms(tmp_path / "cache")(clip(sounds / "low.wav"))) == bits(first)
+    assert bits(waveforms(tmp_path / "cache", 16_000)(clip(sounds / "low.wav"))) == bits(first)
 
 
 @pytest.mark.parametrize("broken", ["gone", "cut"])
 def test_an_entry_that_breaks_after_it_was_seen_is_made_again(sounds: Path, tmp_path: Path, broken: str) -> None:
-    cache, heard = waveforms(tmp_path / "cache"), clip(sounds / "low.wav")
+    cache, heard = waveforms(tmp_path / "cache", 16_000), clip(sounds / "low.wav")
     first = cache(heard)
     seen = cache.open(heard)
     assert isinstance(seen, Entry)
@@ -122,35 +122,35 @@ def test_an_entry_that_breaks_after_it_was_seen_is_made_again(sounds: Path, tmp_
 def test_a_changed_sound_is_not_served_stale(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("a2i.data.file_hash.RACY", 0.05)
     time.sleep(0.1)
-    path, cache = sounds / "low.wav", waveforms(tmp_path / "cache")
+    path, cache = sounds / "low.wav", waveforms(tmp_path / "cache", 16_000)
     before, stat = cache(clip(path)), path.stat()
     assert cache.has(clip(path))
     soundfile.write(path, tone(250.0, 0.5), 16_000)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert path.stat().st_size == stat.st_size
     assert not cache.has(clip(path))
-    for each in (cache, waveforms(tmp_path / "cache")):
-        assert bits(each(clip(path))) == bits(audio.load(path)) != bits(before)
+    for each in (cache, waveforms(tmp_path / "cache", 16_000)):
+        assert bits(each(clip(path))) == bits(audio.load(path, 16_000)) != bits(before)
 
 
 def test_a_sound_that_changes_while_it_is_decoded(sounds: Path, tmp_path: Path) -> None:
     path, changes = sounds / "low.wav", iter([300.0, None])
 
     def slow(clip: Clip) -> np.ndarray:
-        found = audio.load(clip.path)
+        found = audio.load(clip.path, 16_000)
         if frequency := next(changes, None):
             soundfile.write(path, tone(frequency, 0.5), 16_000)
         return found
 
-    cache = Cache(tmp_path / "cache", {"kind": "slow"}, slow)
-    assert bits(cache(clip(path))) == bits(audio.load(path))
+    cache = Cache(tmp_path / "cache", {"kind": "slow"}, slow, 16_000)
+    assert bits(cache(clip(path))) == bits(audio.load(path, 16_000))
     assert len(list(cache.entries.glob("*/*.npy"))) == 1
 
     def never(clip: Clip) -> np.ndarray:
         path.write_bytes(path.read_bytes() + b"more")
         return np.zeros(1, np.float32)
 
-    cache = Cache(tmp_path / "cache", {"kind": "never"}, never)
+    cache = Cache(tmp_path / "cache", {"kind": "never"}, never, 16_000)
     with pytest.raises(ValueError, match=r"low.wav: changed 3 times"):
         cache(clip(path))
     assert not cache.entries.exists()
@@ -171,7 +171,7 @@ def test_log_mels_are_the_batchs(sounds: Path, tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(cache)).entries == cache.entries
     long = sounds / "long.wav"
     soundfile.write(long, tone(700.0, 1.0), 16_000)
-    loaded = [torch.from_numpy(audio.load(path)) for path in (sounds / "low.wav", long)]
+    loaded = [torch.from_numpy(audio.load(path, 16_000)) for path in (sounds / "low.wav", long)]
     batch = torch.nn.utils.rnn.pad_sequence(loaded, batch_first=True)
     log_mel, mask = LogMel()(batch, torch.tensor([len(each) for each in loaded]))
     for index, path in enumerate((sounds / "low.wav", long)):
@@ -182,7 +182,7 @@ def test_log_mels_are_the_batchs(sounds: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_a_sound_is_said_and_nothing_kept(tmp_path: Path) -> None:
-    cache = waveforms(tmp_path / "cache")
+    cache = waveforms(tmp_path / "cache", 16_000)
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(ValueError, match=r"text.wav: can't be read as sound"):
         cache(clip(tmp_path / "text.wav"))

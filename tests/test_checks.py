@@ -91,7 +91,7 @@ def test_all_that_is_wrong_is_told_at_once(
 
 def test_at_most_twenty_are_named(folder: Path, tmp_path: Path) -> None:
     problems = checks.Problems()
-    checks.check_sounds(problems, [Clip(f"{n}", tmp_path / f"{n}.wav", ("A.",)) for n in range(23)] * 2, None)
+    checks.check_sounds(problems, [Clip(f"{n}", tmp_path / f"{n}.wav", ("A.",)) for n in range(23)] * 2, None, 16_000)
     (said,) = problems.found
     assert said.startswith("sound files that can't be used, 23: ")
     assert said.count("no such file") == checks.LISTED == 20
@@ -101,7 +101,7 @@ def test_at_most_twenty_are_named(folder: Path, tmp_path: Path) -> None:
 def test_a_clip_that_begins_behind_its_sound_is_found(folder: Path) -> None:
     problems = checks.Problems()
     clips = [Clip("late", folder / "0.wav", ("A.",), 5.0, 6.0), Clip("good", folder / "0.wav", ("A.",), 0.1, 0.15)]
-    checks.check_sounds(problems, clips, None)
+    checks.check_sounds(problems, clips, None, 16_000)
     assert len(problems.found) == 1
     assert "holds no samples between 5.0 s" in problems.found[0]
 
@@ -111,12 +111,12 @@ def test_what_a_cache_has_is_not_opened_again(folder: Path, tmp_path: Path, monk
     for clip in clips:
         os.utime(clip.path, (0, 0))  # what was just written could change within the clock's grain
     monkeypatch.setattr("a2i.data.file_hash.RACY", -1.0)
-    cache = waveforms(tmp_path / "cache")
+    cache = waveforms(tmp_path / "cache", 16_000)
     for clip in clips[:3]:
         cache(clip)
     opened: list[Path] = []
     monkeypatch.setattr("a2i.audio.load", lambda path, *_: opened.append(path))
-    checks.check_sounds(checks.Problems(), clips, tmp_path / "cache")
+    checks.check_sounds(checks.Problems(), clips, tmp_path / "cache", 16_000)
     assert opened == [folder / "3.wav"]
 
 

@@ -21,7 +21,7 @@ def folder(sounds: Path) -> Path:
 
 
 def test_loaders_of_any_source(folder: Path, tokenizer: CaptionTokenizer) -> None:
-    data = CaptionDataModule(Folder(folder), tokenizer, batch_size=1, captions="random", val_batch_size=4)
+    data = CaptionDataModule(Folder(folder), tokenizer, 16_000, batch_size=1, captions="random", val_batch_size=4)
     data.prepare_data()
     data.setup("fit")
     assert data.train_batches() == 2
@@ -33,18 +33,18 @@ def test_loaders_of_any_source(folder: Path, tokenizer: CaptionTokenizer) -> Non
 
 
 def test_it_goes_on_after_the_batches_that_were_learnt_from(folder: Path, tokenizer: CaptionTokenizer) -> None:
-    data = CaptionDataModule(Folder(folder), tokenizer, batch_size=1)
+    data = CaptionDataModule(Folder(folder), tokenizer, 16_000, batch_size=1)
     data.setup("fit")
     assert data.state_dict() == {"given": 0}
     seen = [batch.names for batch in data.train_dataloader()]
-    again = CaptionDataModule(Folder(folder), tokenizer, batch_size=1)
+    again = CaptionDataModule(Folder(folder), tokenizer, 16_000, batch_size=1)
     again.load_state_dict({"given": 1})
     again.setup("fit")
     assert [batch.names for batch in again.train_dataloader()] == seen[1:]
 
 
 def test_missing_files_are_told_exactly(tmp_path: Path, tokenizer: CaptionTokenizer, real_data: Path) -> None:
-    data = CaptionDataModule(Clotho(real_data / "clotho", version="v1"), tokenizer)
+    data = CaptionDataModule(Clotho(real_data / "clotho", version="v1"), tokenizer, 16_000)
     with pytest.raises(FileNotFoundError) as missing:
         data.setup("test")
     assert len(missing.value.missing) == 1040  # type: ignore[attr-defined]

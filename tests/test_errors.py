@@ -29,7 +29,7 @@ def test_an_error_without_text_is_told_where_a_library_raises_it(
             raise ValueError
 
     with pytest.raises(ValueError, match=r"that is no array of samples \(ValueError\)"):
-        from_array(Silent(), 16_000)
+        from_array(Silent(), 16_000, 16_000)
     (tmp_path / "x.pth").write_bytes(b"")  # torch's EOFError of a file of no bytes has text in some versions only
     with pytest.raises(ValueError, match=r"could not load weights from .*x.pth \(.+\)"):
         read_weights(tmp_path / "x.pth")

@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import tone
 from hypothesis import given, settings
@@ -14,7 +16,11 @@ from a2i import audio
 from a2i.features import FeatureKind, FeatureSettings, LogMel, frame_count, gains, side_by_side
 
 LOG_MEL = LogMel()
-PANNS = {kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind)) for kind in ("panns_16k", "panns_32k")}  # type: ignore[arg-type]
+KINDS: tuple[FeatureKind, ...] = ("ast", "panns_16k", "panns_32k", "sound_effects")
+SMALL = {kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind)) for kind in KINDS}
+OLD = LogMel(
+    FeatureSettings(num_mel_bins=64, kind="panns_32k", sampling_rate=16_000)
+)  # as captioners from before have it
 
 
 def batch(waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,7 +37,7 @@ def assert_equal_to_the_extractor(waveforms: list[np.ndarray], tolerance: float)
     extractor = ASTFeatureExtractor(max_length=log_mel.shape[1])
     for waveform, features, real in zip(waveforms, log_mel, mask, strict=True):
         expected = torch.tensor(np.asarray(extractor(waveform, sampling_rate=16_000)["input_values"][0]))
-        assert int(real.sum()) == int(frame_count(torch.tensor(len(waveform))))
+        assert int(real.sum()) == int(frame_count(torch.tensor(len(waveform)), FeatureSettings()))
         assert (features - expected).abs().max() < tolerance
 
 
@@ -46,7 +52,7 @@ def test_real_recordings_equal_the_stock_extractor(real_data: Path) -> None:
     assert len(clotho) == 5
     assert len(esc10) == 40
     for files in (clotho, esc10):
-        assert_equal_to_the_extractor([audio.load(file) for file in files], 1e-4)
+        assert_equal_to_the_extractor([audio.load(file, 16_000) for file in files], 1e-4)
 
 
 def test_long_clips_are_framed_in_pieces_without_a_seam() -> None:
@@ -54,7 +60,7 @@ def test_long_clips_are_framed_in_pieces_without_a_seam() -> None:
     assert_equal_to_the_extractor([waveform], 1e-4)
 
 
-@pytest.mark.parametrize("transform", [LOG_MEL, *PANNS.values()], ids=lambda transform: transform.settings.kind)
+@pytest.mark.parametrize("transform", [LOG_MEL, *SMALL.values(), OLD], ids=lambda transform: transform.settings.kind)
 @settings(max_examples=20, deadline=None)
 @given(lengths=st.lists(st.integers(1, 5_000), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_batch_equals_one_by_one(transform: LogMel, lengths: list[int], seed: int) -> None:
@@ -95,22 +101,38 @@ def decibels(waveform: np.ndarray, rate: int, highest: float) -> torch.Tensor:
     return 10 * (power.T @ torch.from_numpy(banks).float()).clamp_min(1e-10).log10()
 
 
-def test_panns_16k_equals_librosas_definition() -> None:
+def test_the_panns_equal_librosas_definition() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 20_123).astype(np.float32)
     for waveform in (tone(440, 1.0), noise, np.zeros(16_000, np.float32)):
-        features, mask = PANNS["panns_16k"](*batch([waveform]))
-        expected = decibels(waveform, 16_000, 8_000.0)
-        assert mask.shape == (1, len(expected))
-        assert (PANNS["panns_16k"].settings.restored(features[0]) - expected).abs().max() < 0.01
+        for kind, rate, highest in (("panns_16k", 16_000, 8_000.0), ("panns_32k", 32_000, 14_000.0)):
+            assert_equal_to_librosa(waveform, kind, rate, highest)
 
 
-def test_panns_32k_equals_the_same_sound_at_32_khz() -> None:
+def assert_equal_to_librosa(waveform: np.ndarray, kind: str, rate: int, highest: float) -> None:
+    features, mask = SMALL[kind](*batch([waveform]))
+    expected = decibels(waveform, rate, highest)
+    assert SMALL[kind].settings.sampling_rate == rate
+    assert mask.shape == (1, len(expected))
+    assert (SMALL[kind].settings.restored(features[0]) - expected).abs().max() < 0.01
+
+
+def test_panns_32k_hears_real_recordings_at_32_khz(real_data: Path) -> None:
+    """As its authors' features; and above 8 kHz there is something to hear."""
+    recordings = sorted((real_data / "clotho" / "evaluation").glob("*.wav"))
+    assert [soundfile.info(path).samplerate for path in recordings] == [44_100] * 5
+    for path in recordings:
+        waveform = audio.load(path, 32_000, 0.0, 8.0)
+        assert_equal_to_librosa(waveform, "panns_32k", 32_000, 14_000.0)
+        assert SMALL["panns_32k"].settings.restored(SMALL["panns_32k"](*batch([waveform]))[0])[:, :, 57:].max() > -90
+
+
+def test_panns_32k_of_captioners_from_before() -> None:
     """All bins up to 7 kHz, where the resampler leaves the sound as it is; above 8 kHz there is nothing to hear."""
     import soxr
 
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    features, _ = PANNS["panns_32k"](*batch([noise]))
-    ours = PANNS["panns_32k"].settings.restored(features[0])
+    features, _ = OLD(*batch([noise]))
+    ours = OLD.settings.restored(features[0])
     theirs = decibels(soxr.resample(noise, 16_000, 32_000), 32_000, 14_000.0)
     inside = slice(10, -10)  # at a clip's ends the resampler has too little to go by
     assert (ours - theirs)[inside, :48].abs().max() < 0.1
@@ -118,64 +140,111 @@ def test_panns_32k_equals_the_same_sound_at_32_khz() -> None:
 
 
 def test_settings_know_what_their_kind_has() -> None:
-    assert FeatureSettings() == FeatureSettings(128, -4.2677393, 4.5689974, "ast")
+    assert FeatureSettings() == FeatureSettings(128, -4.2677393, 4.5689974, "ast", None, 16_000)
+    assert [FeatureSettings(kind=kind).sampling_rate for kind in KINDS] == [16_000, 16_000, 32_000, 44_100]
     assert FeatureSettings(mean=-3.0).mean == -3.0
     assert FeatureSettings(kind="panns_16k").restored(FeatureSettings(kind="panns_16k").padding) == pytest.approx(-100)
-    with pytest.raises(ValueError, match="expected one of ast, panns_16k, panns_32k"):
+    with pytest.raises(ValueError, match="expected one of ast, panns_16k, panns_32k, sound_effects"):
         FeatureSettings(kind="vggish")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got num_mel_bins=3; expected a whole number of at least 4"):
         FeatureSettings(num_mel_bins=3)
+    for kind, rate in (("ast", 44_100), ("panns_32k", 44_100), ("sound_effects", 16_000), ("ast", True), ("ast", 16e3)):
+        with pytest.raises(
+            ValueError, match=rf"got sampling_rate={rate!r} for features of kind {kind}; expected [\d or]+ Hz"
+        ):
+            FeatureSettings(kind=kind, sampling_rate=rate)  # type: ignore[arg-type]
 
 
-def torchaudio_banks(kind: FeatureKind, bins: int) -> torch.Tensor:
-    """(257, bins): Kaldi's filters and Slaney's, as torchaudio has them."""
+def torchaudio_banks(settings: FeatureSettings) -> torch.Tensor:
+    """(points, bins): Kaldi's filters and Slaney's, as torchaudio has them, and HTK's, as their definition has them."""
     from torchaudio.compliance.kaldi import get_mel_banks
     from torchaudio.functional import melscale_fbanks
 
-    if kind == "ast":
+    bins = settings.num_mel_bins
+    if settings.kind == "ast":
         banks, _ = get_mel_banks(bins, 512, 16_000.0, 20.0, 0.0, 100.0, -500.0, 1.0)
         return torch.nn.functional.pad(banks, (0, 1)).T  # it leaves out the Nyquist bin, which is zero
-    if kind == "panns_16k":
+    if settings.kind == "panns_16k":
         return melscale_fbanks(257, 50.0, 8_000.0, bins, 16_000, "slaney", "slaney")
-    return melscale_fbanks(513, 50.0, 14_000.0, bins, 32_000, "slaney", "slaney")[:257] * 4
+    if settings.kind == "panns_32k":
+        banks = melscale_fbanks(513, 50.0, 14_000.0, bins, 32_000, "slaney", "slaney")
+        return banks if settings.sampling_rate == 32_000 else banks[:257] * 4
+    mel = 2595 * (1 + torch.arange(1025).double() * 44_100 / 2048 / 700).log10()[:, None]
+    edges = torch.linspace(0, float(mel[-1]), bins + 2).double()
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    weights = torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp_min(0)
+    return (weights / weights.sum(dim=0)).float()
+
+
+ANY = [FeatureSettings(kind=kind) for kind in KINDS] + [OLD.settings]
 
 
 @pytest.mark.parametrize("bins", [4, 33, 40, 64, 96, 128])
-@pytest.mark.parametrize("kind", ["ast", "panns_16k", "panns_32k"])
-def test_any_number_of_mel_bins(bins: int, kind: FeatureKind) -> None:
+@pytest.mark.parametrize("given", ANY, ids=lambda given: f"{given.kind} {given.sampling_rate}")
+def test_any_number_of_mel_bins(bins: int, given: FeatureSettings) -> None:
     """Against the same in float64, with torchaudio's filters."""
-    log_mel = LogMel(FeatureSettings(num_mel_bins=bins, kind=kind))
+    log_mel, kind = LogMel(replace(given, num_mel_bins=bins)), given.kind
     noise = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
     found = log_mel.settings.restored(log_mel(*batch([noise]))[0][0].double())
-    frames = torch.from_numpy(np.pad(noise, 0 if kind == "ast" else 256, mode="reflect")).double()
-    frames = frames.unfold(0, len(log_mel.window), 160)
+    length, hop, points = given.framing
+    if kind == "sound_effects":
+        padded = np.pad(noise, (1024, 1024 * 9 - 8_000))
+    else:
+        padded = np.pad(noise, 0 if kind == "ast" else length // 2, mode="reflect")
+    frames = torch.from_numpy(padded).double().unfold(0, length, hop)
     if kind == "ast":
         frames = frames - frames.mean(dim=1, keepdim=True)
         frames = torch.cat([frames[:, :1] * 0.03, frames[:, 1:] - 0.97 * frames[:, :-1]], dim=1)
-    power = torch.fft.rfft(frames * log_mel.window.double(), 512).abs().square()
-    assert torch.allclose(log_mel.mel_banks, torchaudio_banks(kind, bins), atol=1e-4)
+    power = torch.fft.rfft(frames * log_mel.window.double(), points).abs().square()
+    assert torch.allclose(log_mel.mel_banks, torchaudio_banks(log_mel.settings), atol=1e-4)
     energies = power @ log_mel.mel_banks.double()
-    expected = energies.clamp_min(2**-23).log() if kind == "ast" else 10 * energies.clamp_min(1e-10).log10()
+    if kind == "sound_effects":
+        expected = (1 + 1e4 * energies).log10()
+    else:
+        expected = energies.clamp_min(2**-23).log() if kind == "ast" else 10 * energies.clamp_min(1e-10).log10()
     assert found.shape == expected.shape
     assert torch.allclose(found, expected, atol=1e-3)
 
 
-LEVELLED = {
-    kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind, level=-25.0)) for kind in ("ast", "panns_16k", "panns_32k")
-}
+def test_numbers_of_sound_effects() -> None:
+    """Frames are centred on every 1,024th sample from the first on; divided as the network learnt it; silence is 0."""
+    settings = FeatureSettings(num_mel_bins=96, kind="sound_effects")
+    assert (settings.padding, settings.normalised(9.457798957824707)) == (0.0, 1.0)
+    for samples, frames in ((1, 2), (1024, 2), (1025, 3), (2048, 3), (2049, 4), (44_100, 45)):
+        log_mel, mask = LogMel(settings)(torch.zeros(1, samples), torch.tensor([samples]))
+        assert log_mel.shape == (1, frames, 96)
+        assert mask.all()
+        assert not log_mel.any()
+    click = torch.zeros(1, 20_000)
+    click[0, 5 * 1024] = 1.0
+    heard = LogMel(settings)(click, torch.tensor([20_000]))[0][0].sum(dim=1)
+    assert heard.argmax() == 5
+    assert heard.nonzero().flatten().tolist() == [5]  # of the frames beside it the window ends there
 
 
-def burst(seconds: float, at: float, length: float, dbfs: float) -> np.ndarray:
+def test_a_tone_is_heard_in_its_bin_at_every_rate() -> None:
+    """12 kHz, which only what has a high rate can hear."""
+    for kind, rate in (("panns_32k", 32_000), ("sound_effects", 44_100)):
+        log_mel, _ = SMALL[kind](*batch([tone(12_000, 0.5, rate)]))
+        banks = SMALL[kind].mel_banks
+        point = round(12_000 / rate * SMALL[kind].settings.framing.points)
+        assert log_mel[0, 10].argmax() == banks[point].argmax()
+
+
+LEVELLED = {kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind, level=-25.0)) for kind in KINDS}
+
+
+def burst(seconds: float, at: float, length: float, dbfs: float, rate: int = 16_000) -> np.ndarray:
     """(samples,) of noise of that RMS for `length` seconds, beginning at `at`, in digital silence."""
-    sound = np.zeros(round(seconds * 16_000))
-    span = slice(round(at * 16_000), round((at + length) * 16_000))
+    sound = np.zeros(round(seconds * rate))
+    span = slice(round(at * rate), round((at + length) * rate))
     sound[span] = np.random.default_rng(0).normal(0, 10 ** (dbfs / 20), span.stop - span.start)
     return sound.astype(np.float32)
 
 
 def raised(sound: np.ndarray) -> float:
     """dB that a clip is raised by."""
-    return 20 * math.log10(float(gains(torch.from_numpy(sound)[None], torch.tensor([len(sound)]), -25.0)))
+    return 20 * math.log10(float(gains(torch.from_numpy(sound)[None], torch.tensor([len(sound)]), -25.0, 16_000)))
 
 
 @pytest.mark.parametrize("kind", sorted(LEVELLED))
@@ -183,9 +252,10 @@ def raised(sound: np.ndarray) -> float:
 def test_a_sound_is_heard_alike_at_any_level(kind: str, length: float) -> None:
     """From the usual level down to 25 dB below it, short in a long silence or filling the clip."""
     transform = LEVELLED[kind]
-    usual = transform(*batch([burst(5.0, 0.0, length, -26.0)]))[0]
+    rate = transform.settings.sampling_rate
+    usual = transform(*batch([burst(5.0, 0.0, length, -26.0, rate)]))[0]
     for dbfs in (-30, -40, -51):
-        found = transform(*batch([burst(5.0, 0.0, length, dbfs)]))[0]
+        found = transform(*batch([burst(5.0, 0.0, length, dbfs, rate)]))[0]
         assert (transform.settings.restored(found) - transform.settings.restored(usual)).abs().max() < 0.1
 
 
@@ -274,7 +344,7 @@ class Unread:
         place[:] = self.values.numpy()
 
 
-@pytest.mark.parametrize("kind", ["ast", "panns_32k"])
+@pytest.mark.parametrize("kind", ["ast", "panns_32k", "sound_effects"])
 def test_threads_with_a_clip_each_change_no_bit(kind: FeatureKind) -> None:
     before = torch.get_num_threads()
     log_mel = LogMel(FeatureSettings(num_mel_bins=64, kind=kind))

@@ -28,7 +28,7 @@ if __name__ == "__main__":
     sounds, folder, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     clips = [Clip(path.name, path, ("A bell.",)) for path in sorted(sounds.glob("*.wav"))]
     say = lambda line: print(line, flush=True)
-    print("made", filling.fill([cache.waveforms(folder)], clips, workers, say), flush=True)
+    print("made", filling.fill([cache.waveforms(folder, 16_000)], clips, workers, say), flush=True)
 """
 
 
@@ -60,9 +60,9 @@ def entries(tmp_path: Path) -> list[Path]:
 
 
 def assert_right(tmp_path: Path, clips: list[Clip]) -> None:
-    cache = waveforms(tmp_path / "cache")
+    cache = waveforms(tmp_path / "cache", 16_000)
     for clip in clips:
-        assert cache(clip).tobytes() == audio.load(clip.path).tobytes()
+        assert cache(clip).tobytes() == audio.load(clip.path, 16_000).tobytes()
     assert len(entries(tmp_path)) == len(clips)
     assert not list((tmp_path / "cache").rglob("*.partial"))
 
@@ -82,7 +82,7 @@ def test_killed_in_the_middle_beside_another_and_resumed(tmp_path: Path, clips: 
     assert "made" in said
     for path in (tmp_path / "cache").rglob("*.partial"):  # what the killed one was at, at most
         os.utime(path, (time.time() - ABANDONED - 1,) * 2)
-    fill([waveforms(tmp_path / "cache")], clips, 0, print)
+    fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, print)
     assert_right(tmp_path, clips)
 
 
@@ -98,7 +98,7 @@ def test_processes_end_with_the_first_and_the_rest_is_made_later(tmp_path: Path,
         time.sleep(0.05)
     assert not _running(process.pid)
     if before < COUNT:
-        assert fill([waveforms(tmp_path / "cache")], clips, 2, print) >= COUNT - len(entries(tmp_path))
+        assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 2, print) >= COUNT - len(entries(tmp_path))
     for path in (tmp_path / "cache").rglob("*.partial"):
         path.unlink()
     assert_right(tmp_path, clips)
@@ -116,7 +116,7 @@ def _running(group: int) -> bool:
 def test_nothing_is_made_twice_and_bad_files_stop_no_others(tmp_path: Path, clips: list[Clip]) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     some = [*clips[:5], clips[0], Clip("text.wav", tmp_path / "text.wav", ("A text.",))]
-    caches = [waveforms(tmp_path / "cache"), log_mels(tmp_path / "cache", FeatureSettings(64))]
+    caches = [waveforms(tmp_path / "cache", 16_000), log_mels(tmp_path / "cache", FeatureSettings(64))]
     lines: list[str] = []
     with pytest.raises(ValueError, match=r"2 of 12 entries can't be made: .*text.wav: can't be read as sound"):
         fill(caches, some, 0, lines.append)
@@ -130,9 +130,9 @@ def test_nothing_is_made_twice_and_bad_files_stop_no_others(tmp_path: Path, clip
 
 def test_known_clips_take_no_time(tmp_path: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("a2i.data.file_hash.RACY", 0.0)
-    cache = waveforms(tmp_path / "cache")
+    cache = waveforms(tmp_path / "cache", 16_000)
     assert fill([cache], clips, 0, print) == COUNT
-    assert fill([waveforms(tmp_path / "cache")], clips, 0, pytest.fail) == 0
+    assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, pytest.fail) == 0
 
 
 def test_too_little_disk_is_said_before_anything_is_made(
@@ -141,5 +141,5 @@ def test_too_little_disk_is_said_before_anything_is_made(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000))
     with pytest.raises(OSError, match=r"preparing 60 entries needs about 0.0 GB in .*make room"):
-        fill([waveforms(tmp_path / "cache")], clips, 0, print)
+        fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, print)
     assert not entries(tmp_path)

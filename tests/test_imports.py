@@ -53,7 +53,7 @@ ONLY: dict[str, set[str]] = {
     "bounds": set(),
     "whole": set(),
     "audio": {"errors"},
-    "features": {"audio", "bounds", "machine"},
+    "features": {"bounds", "machine"},
     "captioner": {"audio", "bounds", "errors", "features", "machine", "plugins"},
     "diffusion": {"errors", "machine", "paths"},
     "models": {"captioner", "diffusion", "errors", "names", "paths", "plugins"},

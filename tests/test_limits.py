@@ -70,7 +70,7 @@ class Watch(Callback):
 def fit(
     sounds: Sounds, tokenizer: CaptionTokenizer, watch: Watch, checkpoint: Path | None = None, **settings: Any
 ) -> Watch:
-    data = CaptionDataModule(sounds, tokenizer, batch_size=2)
+    data = CaptionDataModule(sounds, tokenizer, 16_000, batch_size=2)
     optimizer = functools.partial(torch.optim.Adam, lr=RATE)
     captioner = make_captioner(tokenizer).train()
     module = CaptionModule(captioner, optimizer, schedule="linear", decoding={"num_beams": 1, "num_candidates": 1})

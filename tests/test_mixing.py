@@ -81,9 +81,9 @@ def test_a_span_is_a_part_of_the_whole(tmp_path: Path) -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, 16_000 * 8).astype(np.float32)
     path = tmp_path / "sound.wav"
     soundfile.write(path, np.stack([sound, -sound], axis=1), 16_000, subtype="FLOAT")
-    whole = audio.load(path)
+    whole = audio.load(path, 16_000)
     assert whole == pytest.approx(sound, abs=1e-6)
-    assert audio.load(path, 3.1, 5.7) == pytest.approx(whole[49_600:91_200], abs=1e-6)
+    assert audio.load(path, 16_000, 3.1, 5.7) == pytest.approx(whole[49_600:91_200], abs=1e-6)
 
 
 def test_numbers_that_are_none_stay_an_error(tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_numbers_that_are_none_stay_an_error(tmp_path: Path) -> None:
         sound[500] = bad, -bad
         soundfile.write(tmp_path / "bad.wav", sound, 16_000, subtype="FLOAT")
         with pytest.raises(audio.AudioError, match="not numbers"):
-            audio.load(tmp_path / "bad.wav")
+            audio.load(tmp_path / "bad.wav", 16_000)

@@ -42,7 +42,7 @@ def test_a_sound_becomes_a_caption_and_a_picture(a2i: AudioToImage, sounds: Path
 def test_a_waveform_is_heard_as_its_file(a2i: AudioToImage, sounds: Path) -> None:
     from a2i import audio
 
-    waveform = audio.load(sounds / "high.wav")
+    waveform = audio.load(sounds / "high.wav", 16_000)
     expected = a2i(sounds / "high.wav").candidates
     for samples in (waveform, (waveform * 32768).round().astype(np.int16), torch.from_numpy(waveform).double()):
         assert a2i(samples, sampling_rate=16_000).candidates == expected

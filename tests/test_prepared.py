@@ -45,7 +45,7 @@ def test_all_that_clips_come_as_give_the_same(
     for kind in kinds:
         ready = cached_inputs(kind, tmp_path / "cache", captioner, clips, learns=False, augmented=False)
         options = (kind, ready[1], ready[2]) if ready else ("waveforms", None, 0.0)
-        data = ClipDataset(clips, "first", 0, **({"load": ready[1]} if ready else {}))
+        data = ClipDataset(clips, "first", 0, 16_000, **({"load": ready[1]} if ready else {}))
         batch: Batch = collate(tokenizer, (), options[0], options[2])([data[0, index] for index in range(3)])
         assert (batch.waveforms is None) == (kind != "waveforms")
         loss = module.training_step(batch, 0)
@@ -81,7 +81,7 @@ def test_what_would_be_wrong_is_refused(tokenizer: CaptionTokenizer, tmp_path: P
             cached_inputs(kind, folder, captioner, [], learns, augmented)  # type: ignore[arg-type]
     ready = ("log_mels", lambda clip: None, 0.0)
     with pytest.raises(ValueError, match=r"set loader.augment=null"):
-        CaptionDataModule(None, tokenizer, inputs=ready, augment=WaveformAugment())  # type: ignore[arg-type]
+        CaptionDataModule(None, tokenizer, 16_000, inputs=ready, augment=WaveformAugment())  # type: ignore[arg-type]
 
 
 def losses(folder: Path, *arguments: str) -> list[float]:

@@ -38,7 +38,7 @@ class Tones:
 def test_two_are_told_where_two_are_heard(tokenizer: CaptionTokenizer, tmp_path: Path, pairs: bool) -> None:
     source = Tones(tmp_path, pairs)
     source.prepare()
-    datamodule = CaptionDataModule(source, tokenizer, batch_size=6)
+    datamodule = CaptionDataModule(source, tokenizer, 16_000, batch_size=6)
     datamodule.setup("fit")
     captioner = make_captioner(tokenizer, keywords=["high", "low"])
     before = {name: weight.clone() for name, weight in captioner.state_dict().items()}

@@ -20,12 +20,12 @@ SOUND = tone(440, 0.5)  # float32, half full scale
 def test_every_type_has_its_own_full_scale(dtype: str, full: int, offset: int) -> None:
     samples = SOUND.astype(np.float64) * full + offset
     samples = samples.round() if full > 1 else samples
-    found = from_array(samples.astype(dtype), 16_000)
+    found = from_array(samples.astype(dtype), 16_000, 16_000)
     assert found.dtype == np.float32
     assert np.abs(found - SOUND).max() <= max(0.5 / full, 3e-4 if dtype == "f2" else 1e-7)
     if full > 1:  # the ends of the range
         info = np.iinfo(np.dtype(dtype))
-        ends = from_array(np.array([info.min, offset, info.max] * 9, dtype), 16_000)
+        ends = from_array(np.array([info.min, offset, info.max] * 9, dtype), 16_000, 16_000)
         assert ends[:3] == pytest.approx([-1, 0, 1 - 1 / full])
 
 
@@ -36,31 +36,31 @@ def test_tensors(dtype: torch.dtype) -> None:
     full = 1.0 if dtype.is_floating_point else 2.0 ** (8 * dtype.itemsize - 1)
     samples = torch.from_numpy(SOUND).double() * full + (full if dtype == torch.uint8 else 0)
     samples = (samples if full == 1 else samples.round()).to(dtype)
-    assert from_array(samples, 16_000) == pytest.approx(SOUND, abs=5e-3)
-    assert from_array(samples[None], 16_000) == pytest.approx(SOUND, abs=5e-3)
+    assert from_array(samples, 16_000, 16_000) == pytest.approx(SOUND, abs=5e-3)
+    assert from_array(samples[None], 16_000, 16_000) == pytest.approx(SOUND, abs=5e-3)
     if dtype.is_floating_point:
-        assert from_array(samples.requires_grad_(), 16_000) == pytest.approx(SOUND, abs=5e-3)
+        assert from_array(samples.requires_grad_(), 16_000, 16_000) == pytest.approx(SOUND, abs=5e-3)
 
 
 @pytest.mark.gpu
 def test_tensors_of_a_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    assert np.array_equal(from_array(torch.from_numpy(SOUND).cuda(), 16_000), SOUND)
+    assert np.array_equal(from_array(torch.from_numpy(SOUND).cuda(), 16_000, 16_000), SOUND)
 
 
 def test_lists_of_floats() -> None:
-    assert from_array(SOUND.tolist(), 16_000) == pytest.approx(SOUND)
-    assert from_array([0.0] * 100, 16_000.0) == pytest.approx(np.zeros(100))
+    assert from_array(SOUND.tolist(), 16_000, 16_000) == pytest.approx(SOUND)
+    assert from_array([0.0] * 100, 16_000.0, 16_000) == pytest.approx(np.zeros(100))
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, np.int64(48_000), np.float32(22_050), 11_127.3])
 def test_any_rate_comes_to_that_of_the_captioner(rate: Any) -> None:
-    found = from_array(tone(440, 0.5, int(rate)), rate)
+    found = from_array(tone(440, 0.5, int(rate)), rate, 16_000)
     assert len(found) == pytest.approx(8_000, abs=2)
     spectrum = np.abs(np.fft.rfft(found))
     assert spectrum.argmax() * 16_000 / len(found) == pytest.approx(440, abs=2)
-    assert from_array(tone(440, 1 / 10_000, 44_100), 44_100).size >= 1
+    assert from_array(tone(440, 1 / 10_000, 44_100), 44_100, 16_000).size >= 1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 8])
@@ -72,12 +72,12 @@ def test_channels_before_or_behind(channels: int, dtype: type) -> None:
         else np.tile((SOUND * 32768).astype(np.int16), (channels, 1))
     )
     for samples in (wide, wide.T, np.asfortranarray(wide)):
-        assert from_array(samples, 16_000) == pytest.approx(SOUND, abs=1e-4)
-    assert from_array(torch.from_numpy(wide.copy()), 16_000) == pytest.approx(SOUND, abs=1e-4)
+        assert from_array(samples, 16_000, 16_000) == pytest.approx(SOUND, abs=1e-4)
+    assert from_array(torch.from_numpy(wide.copy()), 16_000, 16_000) == pytest.approx(SOUND, abs=1e-4)
 
 
 def test_what_mixing_left_above_full_scale_is_clipped() -> None:
-    assert from_array(3 * SOUND, 16_000) == pytest.approx(np.clip(3 * SOUND, -1, 1))
+    assert from_array(3 * SOUND, 16_000, 16_000) == pytest.approx(np.clip(3 * SOUND, -1, 1))
 
 
 @pytest.mark.parametrize("samples", [
@@ -88,7 +88,7 @@ def test_what_mixing_left_above_full_scale_is_clipped() -> None:
 def test_floats_of_integer_size_are_refused(samples: np.ndarray, kind: str) -> None:
     given = {"array": samples, "tensor": torch.from_numpy(samples), "list": samples.tolist()}[kind]
     with pytest.raises(ValueError, match=r"look like unscaled integers; expected .*waveform / 32768\.0"):
-        from_array(given, 16_000)
+        from_array(given, 16_000, 16_000)
 
 
 @pytest.mark.parametrize(("samples", "said"), [
@@ -112,7 +112,7 @@ def test_floats_of_integer_size_are_refused(samples: np.ndarray, kind: str) -> N
 ], ids=str)  # fmt: skip
 def test_what_can_not_be_known_is_refused(samples: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        from_array(samples, 16_000)
+        from_array(samples, 16_000, 16_000)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_what_can_not_be_known_is_refused(samples: Any, said: str) -> None:
 )
 def test_a_rate_that_is_none(rate: Any) -> None:
     with pytest.raises(ValueError, match=r"got a sampling rate of .*; expected a number of Hz from 1,000 to 1,000,000"):
-        from_array(SOUND, rate)
+        from_array(SOUND, rate, 16_000)
 
 
 def test_a_waveform_comes_with_its_rate() -> None:
     with pytest.raises(
         ValueError, match=r"without its sampling rate; expected it in Hz: a2i\(waveform, sampling_rate="
     ):
-        from_array(SOUND, None)
+        from_array(SOUND, None, 16_000)

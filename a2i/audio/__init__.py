@@ -1,4 +1,4 @@
-"""Any sound file → mono float32 waveform in [-1, 1] at 16 kHz, or at another rate that is asked for.
+"""Any sound file → mono float32 waveform in [-1, 1] at the sampling rate that is asked for.
 
 A file is heard as far as it decodes, whatever its header says of its length (`a2i.audio.files`); channels are mixed so that no
 sound is lost (`a2i.audio.mixing`). It goes through in blocks: an hour takes no more memory than a minute.
@@ -15,7 +15,6 @@ from a2i.audio.files import BLOCK, Block, Notes, decode, measure, opened
 from a2i.audio.files import AudioError as AudioError
 from a2i.audio.mixing import CONTEXT, mix
 
-SAMPLE_RATE = 16_000  # Hz, what AST was trained on
 RATES = (1_000, 1_000_000)  # Hz, of files that are taken for sound
 # Endings of files that can be heard alone: sound, and video with sound. Samples without a header are not among them.
 SUFFIXES = frozenset(
@@ -41,7 +40,7 @@ class Recording:
             line; None if nothing was, if `end` came first, or before a reading is through.
     """
 
-    def __init__(self, path: str | Path, rate: int = SAMPLE_RATE) -> None:
+    def __init__(self, path: str | Path, rate: int) -> None:
         self.path, self.rate = Path(path), rate
         self.seconds = 0.0
         self.warning: str | None = None
@@ -119,14 +118,14 @@ class Recording:
             yield _clipped(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
-def load(path: str | Path, start: float | None = None, end: float | None = None, rate: int = SAMPLE_RATE) -> np.ndarray:
+def load(path: str | Path, rate: int, start: float | None = None, end: float | None = None) -> np.ndarray:
     """Read a sound file.
 
     Args:
         path: the sound file; any sample rate and number of channels.
+        rate: of the waveform, in Hz.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None, or anything past it, for the file's end.
-        rate: Hz.
 
     Returns:
         (samples,) float32 in [-1, 1] at `rate`, at least one sample. Channels are averaged, but for what that would
@@ -139,7 +138,7 @@ def load(path: str | Path, start: float | None = None, end: float | None = None,
     return np.concatenate(list(Recording(path, rate).blocks(start, end)))
 
 
-def mix_down(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
+def mix_down(samples: np.ndarray, rate: int) -> np.ndarray:
     """Several channels → one, with no sound lost, as `load` does it; see `a2i.audio.mixing`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Arrays of samples, whatever they are kept in → mono float32 waveform in [-1, 1] at 16 kHz, or a reason why not.
+"""Arrays of samples, whatever they are kept in → mono float32 waveform in [-1, 1] at a given rate, or a reason why not.
 
 What an array's numbers mean is known from their type alone: integers fill their type's range, floats full scale at 1. Where
 that can't be, the caller has to say; a guess would be heard as noise, or as silence.
@@ -22,7 +22,7 @@ EXPECTED = (
 )
 
 
-def from_array(samples: Any, sampling_rate: Any) -> np.ndarray:
+def from_array(samples: Any, sampling_rate: Any, rate: int) -> np.ndarray:
     """Make a waveform of an array of samples.
 
     Args:
@@ -30,26 +30,27 @@ def from_array(samples: Any, sampling_rate: Any) -> np.ndarray:
             file: a NumPy array, a tensor of any device, or a list. Floats of any width with full scale at 1, clipped beyond;
             integers of 8, 16 or 32 bits, signed or unsigned, with the full scale of their type.
         sampling_rate: of the samples, in Hz.
+        rate: of the waveform, in Hz.
 
     Returns:
-        (samples,) float32 in [-1, 1] at 16,000 Hz, at least one sample.
+        (samples,) float32 in [-1, 1] at `rate`, at least one sample.
 
     Raises:
         ValueError: the rate is missing or out of range, or it can't be known what the samples are.
     """
-    rate = _rate(sampling_rate)
-    waveform = _mono(_scaled(_array(samples)), rate)
-    if rate != audio.SAMPLE_RATE:
+    given = _rate(sampling_rate)
+    waveform = _mono(_scaled(_array(samples)), given)
+    if given != rate:
         import soxr
 
-        waveform = soxr.resample(waveform, rate, audio.SAMPLE_RATE)
+        waveform = soxr.resample(waveform, given, rate)
         # A handful of samples can resample to none at all.
         waveform = waveform if waveform.size else np.zeros(1, np.float32)
     return np.clip(waveform, -1.0, 1.0).astype(np.float32, copy=False)
 
 
-def check(waveforms: Sequence[np.ndarray]) -> None:
-    """Look at waveforms that should be ready for a captioner.
+def check(waveforms: Sequence[np.ndarray], rate: int) -> None:
+    """Look at waveforms that should be ready for a captioner that hears `rate` Hz.
 
     Raises:
         ValueError: there are none, or one is no waveform.
@@ -66,7 +67,7 @@ def check(waveforms: Sequence[np.ndarray]) -> None:
                 continue
             given += f" up to {peak:g}"
         raise ValueError(
-            f"got {given}; expected (samples,) float32 in [-1, 1], finite, at 16 kHz, at least one sample: see"
+            f"got {given}; expected (samples,) float32 in [-1, 1], finite, at {rate:,} Hz, at least one sample: see"
             " a2i.audio.waveforms.from_array"
         )
 

@@ -11,16 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2i.audio import SAMPLE_RATE
 from a2i.audio.waveforms import check
 from a2i.captioner.candidates import Candidate, best_first, distinct
 from a2i.captioner.decoding import Decoding
 from a2i.errors import first_line
 
 MODEL_TYPE = "qwen2_audio"
-SHORTEST = (
-    1_600  # samples, 0.1 s: of less the model would make no state at all; shorter clips are filled up with silence
-)
+SHORTEST = 0.1  # seconds: of less the model would make no state at all; shorter clips are filled up with silence
 
 
 class AudioLanguageCaptioner:
@@ -60,6 +57,11 @@ class AudioLanguageCaptioner:
         self.decoding = Decoding(num_beams=1)
 
     @property
+    def sampling_rate(self) -> int:
+        """Hz of the waveforms that the model hears, as its processor says."""
+        return int(self.processor.feature_extractor.sampling_rate)
+
+    @property
     def device(self) -> torch.device:
         return self.model.device
 
@@ -92,18 +94,19 @@ class AudioLanguageCaptioner:
         """Captions of a batch of clips; what is longer than the model hears at a time, 30 s as published, is cut.
 
         Args:
-            waveforms: each (samples,) float32 in [-1, 1] at 16 kHz.
+            waveforms: each (samples,) float32 in [-1, 1] at `sampling_rate`.
             **changes: of the decoding settings, by name.
 
         Returns:
             for each clip its candidates, the best first, no two alike: at least one, at most `num_candidates`.
         """
         decoding = self.decoding_with(**changes)
-        check(waveforms)
+        check(waveforms, self.sampling_rate)
+        shortest = round(SHORTEST * self.sampling_rate)
         inputs = self.processor(
             text=[self.prompt] * len(waveforms),
-            audio=[np.pad(waveform, (0, max(0, SHORTEST - len(waveform)))) for waveform in waveforms],
-            sampling_rate=SAMPLE_RATE,
+            audio=[np.pad(waveform, (0, max(0, shortest - len(waveform)))) for waveform in waveforms],
+            sampling_rate=self.sampling_rate,
             padding=True,
             return_tensors="pt",
         ).to(self.device)

@@ -26,7 +26,6 @@ from a2i.captioner.protocols import CaptionModel
 from a2i.machine import release
 
 PART = 60.0  # seconds
-PART_SAMPLES = round(PART * audio.SAMPLE_RATE)
 SAMPLING = threading.Lock()  # sampling draws from torch's random state, which all threads share
 
 Caption = Callable[[Sequence[np.ndarray]], list[list[Candidate]]]  # a batch of waveforms → candidates of each
@@ -107,7 +106,7 @@ def caption_many(
         with _seeded(seed, captioner.device):
             return captioner.caption(waveforms, **decoding)
 
-    for group in _groups(sounds, 1 if sampled else batch_size):
+    for group in _groups(sounds, captioner.sampling_rate, 1 if sampled else batch_size):
         yield from _caption_group(caption, group)
 
 
@@ -142,83 +141,89 @@ class Opened:
 
     Attributes:
         begun: (samples,) all of a short sound; of a long one what is read so far, more than a part.
+        rate: of the samples, in Hz.
         seconds: that reading took so far.
         rest: of a long one, the blocks that follow, once; None of a short one.
         recording: of a file.
     """
 
     begun: np.ndarray
+    rate: int
     seconds: float
     rest: Iterator[np.ndarray] | None = None
     recording: audio.Recording | None = None
 
     def parts(self) -> Iterator[tuple[float, float, np.ndarray]]:
         """Start and end in seconds, and the waveform, of each part."""
-        start, held = 0, np.zeros(0, np.float32)
-        for block in _in_blocks(chain([self.begun], self.rest or ())):
+        start, size, held = 0, _part_samples(self.rate), np.zeros(0, np.float32)
+        for block in _in_blocks(chain([self.begun], self.rest or ()), size):
             held = np.concatenate([held, block])
-            if len(held) > 2 * PART_SAMPLES:
-                yield _part(start, held[:PART_SAMPLES])
-                held, start = held[PART_SAMPLES:], start + PART_SAMPLES
+            if len(held) > 2 * size:
+                yield self._part(start, held[:size])
+                held, start = held[size:], start + size
         half = (len(held) + 1) // 2
-        for piece in (held,) if len(held) <= PART_SAMPLES else (held[:half], held[half:]):
-            yield _part(start, piece)
+        for piece in (held,) if len(held) <= size else (held[:half], held[half:]):
+            yield self._part(start, piece)
             start += len(piece)
 
+    def _part(self, start: int, samples: np.ndarray) -> tuple[float, float, np.ndarray]:
+        return start / self.rate, (start + len(samples)) / self.rate, samples
 
-def _part(start: int, samples: np.ndarray) -> tuple[float, float, np.ndarray]:
-    return start / audio.SAMPLE_RATE, (start + len(samples)) / audio.SAMPLE_RATE, samples
+
+def _part_samples(rate: int) -> int:
+    return round(PART * rate)
 
 
-def _in_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same samples in blocks of about a part, so that few have to be put together."""
+def _in_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The same samples in blocks of `size`, the last ones shorter, so that few have to be put together."""
     some: list[np.ndarray] = []
     for block in blocks:
-        some += [block[first : first + PART_SAMPLES] for first in range(0, len(block), PART_SAMPLES)]
-        while sum(map(len, some)) >= PART_SAMPLES:
+        some += [block[first : first + size] for first in range(0, len(block), size)]
+        while sum(map(len, some)) >= size:
             joined = np.concatenate(some)
-            yield joined[:PART_SAMPLES]
-            some = [joined[PART_SAMPLES:]]
+            yield joined[:size]
+            some = [joined[size:]]
     yield from some
 
 
-def read(sound: Sound) -> Opened:
-    """Read a sound, or the beginning of a long one.
+def read(sound: Sound, rate: int) -> Opened:
+    """Read a sound, or the beginning of a long one, at `rate` Hz.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the sound can't be used.
     """
-    began = time.perf_counter()
+    began, size = time.perf_counter(), _part_samples(rate)
     if isinstance(sound, str | os.PathLike):
-        recording, start, end = audio.Recording(Path(sound)), None, None
+        recording, start, end = audio.Recording(Path(sound), rate), None, None
     elif isinstance(sound, Excerpt):
-        recording, start, end = audio.Recording(sound.path), sound.start, sound.end
+        recording, start, end = audio.Recording(sound.path, rate), sound.start, sound.end
     else:
-        waveform = from_array(*(sound if isinstance(sound, tuple) and len(sound) == 2 else (sound, None)))
-        rest = iter(()) if len(waveform) > PART_SAMPLES else None
-        return Opened(waveform, time.perf_counter() - began, rest)
+        samples, given = sound if isinstance(sound, tuple) and len(sound) == 2 else (sound, None)
+        waveform = from_array(samples, given, rate)
+        rest = iter(()) if len(waveform) > size else None
+        return Opened(waveform, rate, time.perf_counter() - began, rest)
     blocks, begun, count = recording.blocks(start, end), [], 0
     for block in blocks:
         begun.append(block)
         count += len(block)
-        if count > PART_SAMPLES:
-            return Opened(np.concatenate(begun), time.perf_counter() - began, blocks, recording)
-    return Opened(np.concatenate(begun), time.perf_counter() - began, None, recording)
+        if count > size:
+            return Opened(np.concatenate(begun), rate, time.perf_counter() - began, blocks, recording)
+    return Opened(np.concatenate(begun), rate, time.perf_counter() - began, None, recording)
 
 
-def _groups(sounds: Iterable[Sound], size: int) -> Iterator[list[Opened | Exception]]:
+def _groups(sounds: Iterable[Sound], rate: int, size: int) -> Iterator[list[Opened | Exception]]:
     """Read so many sounds at a time, fewer where arrays are long: what is in memory stays bounded."""
     group: list[Opened | Exception] = []
     held = 0
     for sound in sounds:
         try:
-            group.append(read(sound))
+            group.append(read(sound, rate))
         except Exception as error:
             release(error)
             group.append(error)
         held += len(group[-1].begun) if isinstance(group[-1], Opened) else 0
-        if len(group) == size or held > size * PART_SAMPLES:
+        if len(group) == size or held > size * _part_samples(rate):
             yield group
             group, held = [], 0
     if group:

@@ -25,7 +25,7 @@ from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.errors import one_line, with_kind
-from a2i.features import FeatureSettings
+from a2i.features import RATE_OF_OLD, FeatureSettings
 
 FORMAT = 1
 SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
@@ -200,7 +200,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
                 settings.get("bos", True),
             ),
             "bridge": _bridge(settings),
-            "features": FeatureSettings(**settings["features"]),
+            "features": FeatureSettings(**{"sampling_rate": RATE_OF_OLD, **settings["features"]}),
             "decoding": Decoding(**settings["decoding"]),
         }
         calibration = Calibration(**settings["calibration"]) if settings.get("calibration") else None

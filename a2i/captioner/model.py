@@ -62,6 +62,11 @@ class Captioner(nn.Module):
         self.register_load_state_dict_pre_hook(_rename_keywords)
 
     @property
+    def sampling_rate(self) -> int:
+        """Hz of the waveforms that it hears."""
+        return self.log_mel.settings.sampling_rate
+
+    @property
     def device(self) -> torch.device:
         return self.log_mel.window.device
 
@@ -118,7 +123,7 @@ class Captioner(nn.Module):
         """Caption a batch of clips. Several threads may call this at once.
 
         Args:
-            waveforms: each (samples,) float32 in [-1, 1] at 16 kHz; `a2i.audio.waveforms.from_array` converts others.
+            waveforms: each (samples,) float32 in [-1, 1] at `sampling_rate`; `a2i.audio.waveforms.from_array` converts others.
             **changes: of the decoding settings, by name.
 
         Returns:
@@ -129,7 +134,7 @@ class Captioner(nn.Module):
                 NaN or infinite.
         """
         decoding = self.decoding_with(**changes)
-        check(waveforms)
+        check(waveforms, self.sampling_rate)
         batch = side_by_side([torch.from_numpy(waveform) for waveform in waveforms])
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         with self._precision(decoding):

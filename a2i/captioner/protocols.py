@@ -142,11 +142,15 @@ class CaptionModel(Protocol):
         name: for results and messages.
         licence: of the weights; None where it is not known.
         decoding: the settings used where a call changes none.
+        sampling_rate: Hz of the waveforms that it hears; sounds are brought to it before.
     """
 
     name: str
     licence: str | None
     decoding: Decoding
+
+    @property
+    def sampling_rate(self) -> int: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -167,7 +171,7 @@ class CaptionModel(Protocol):
         """Caption a batch of clips.
 
         Args:
-            waveforms: each (samples,) float32 in [-1, 1], at `a2i.audio.SAMPLE_RATE`.
+            waveforms: each (samples,) float32 in [-1, 1], at `sampling_rate`.
             **changes: of the decoding settings, by name.
 
         Returns:

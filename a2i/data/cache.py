@@ -25,7 +25,7 @@ import torch
 from a2i import audio
 from a2i.data import Clip
 from a2i.data.file_hash import Contents
-from a2i.features import HOP_LENGTH, FeatureSettings, LogMel
+from a2i.features import FeatureSettings, LogMel
 from a2i.whole import write_whole
 
 FORMAT = 4  # of the entries; another number where `a2i.audio` or `a2i.features` comes to give other numbers
@@ -42,7 +42,7 @@ class Cache:
         folder: str | Path,
         settings: dict[str, Any],
         make: Callable[[Clip], np.ndarray],
-        values_per_second: float = audio.SAMPLE_RATE,
+        values_per_second: float,
     ) -> None:
         """Set up, without reading or writing anything.
 
@@ -107,17 +107,21 @@ class Cache:
         write_whole(path, _packed(made))
 
 
-def waveforms(folder: str | Path) -> Cache:
-    """A cache of waveforms as `a2i.audio.load` returns them, (samples,) float32 at 16 kHz.
+def waveforms(folder: str | Path, rate: int) -> Cache:
+    """A cache of waveforms as `a2i.audio.load` returns them, (samples,) float32 at `rate` Hz.
 
     Samples that 16 bits hold exactly are stored as 16 bits, all others as float32: both give the same floats, bit for bit.
     """
-    return Cache(folder, {"kind": "waveforms", **decoded_by()}, load_waveform)
+    return Cache(folder, {"kind": "waveforms", **decoded_by(rate)}, loader(rate), rate)
 
 
-def load_waveform(clip: Clip) -> np.ndarray:
-    """(samples,) float32 at 16 kHz, from the sound file."""
-    return audio.load(clip.path, clip.start, clip.end)
+def loader(rate: int) -> Callable[[Clip], np.ndarray]:
+    """What loads a clip from its sound file: (samples,) float32 at `rate` Hz."""
+    return partial(_load_waveform, rate=rate)
+
+
+def _load_waveform(clip: Clip, rate: int) -> np.ndarray:
+    return audio.load(clip.path, rate, clip.start, clip.end)
 
 
 def log_mels(folder: str | Path, settings: FeatureSettings) -> Cache:
@@ -125,12 +129,13 @@ def log_mels(folder: str | Path, settings: FeatureSettings) -> Cache:
 
     In a batch with other clips the last bits of float32 may differ.
     """
-    about = {"kind": "log_mels", **decoded_by(), "features": asdict(settings), "torch": _version("torch")}
-    return Cache(folder, about, partial(_log_mel, settings), audio.SAMPLE_RATE / HOP_LENGTH * settings.num_mel_bins)
+    decoded = decoded_by(settings.sampling_rate)
+    about = {"kind": "log_mels", **decoded, "features": asdict(settings), "torch": _version("torch")}
+    return Cache(folder, about, partial(_log_mel, settings), settings.frames_per_second * settings.num_mel_bins)
 
 
 def _log_mel(settings: FeatureSettings, clip: Clip) -> np.ndarray:
-    waveform = torch.from_numpy(load_waveform(clip))
+    waveform = torch.from_numpy(_load_waveform(clip, settings.sampling_rate))
     log_mel: np.ndarray = _extractor(settings)(waveform[None], torch.tensor([len(waveform)]))[0][0].numpy()
     return log_mel
 
@@ -140,12 +145,12 @@ def _extractor(settings: FeatureSettings) -> LogMel:
     return LogMel(settings)
 
 
-def decoded_by() -> dict[str, Any]:
-    """The libraries' versions that decide which samples a file decodes to."""
+def decoded_by(rate: int) -> dict[str, Any]:
+    """The rate, and the libraries' versions, that decide which samples a file decodes to."""
     import soundfile
 
     versions = {name: _version(name) for name in ("soundfile", "soxr", "av", "scipy")}
-    return {"sample_rate": audio.SAMPLE_RATE, "libsndfile": soundfile.__libsndfile_version__, **versions}
+    return {"sample_rate": rate, "libsndfile": soundfile.__libsndfile_version__, **versions}
 
 
 def _version(package: str) -> str | None:

@@ -14,6 +14,8 @@ from a2i.features import LogMel
 from a2i.report.figures import time_ticks
 
 MAX_SECONDS = 60.0  # of a sound that a page holds
+# Hz of a page's players and spectrograms: the page's own, whatever a captioner hears. Spectrograms are AST's log-mel.
+RATE = 16_000
 # MP3, since every browser plays it (Safari takes Ogg only lately), and soundfile's comes back with the same samples'
 # count and the same bytes each time, where its Ogg has a random serial number. About 28 kbit/s for 16 kHz mono.
 MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.5}
@@ -29,7 +31,7 @@ class Sound:
     Attributes:
         seconds: its length.
         cut: whether it was longer than `MAX_SECONDS`.
-        player: data URI of an MP3, 16 kHz mono; None if it was not wanted.
+        player: data URI of an MP3, mono, at `RATE`; None if it was not wanted.
         spectrogram: data URI of a WebP picture of its log-mel.
         ticks: of the time axis, see `time_ticks`.
     """
@@ -50,25 +52,25 @@ def embed_sound(path: Path, start: float | None, end: float | None, log_mel: Log
     """
     last = (start or 0.0) + MAX_SECONDS
     # A second more tells whether there would have been more.
-    waveform = audio.load(path, start, last + 1 if end is None else min(end, last + 1))
-    samples = round(MAX_SECONDS * audio.SAMPLE_RATE)
+    waveform = audio.load(path, RATE, start, last + 1 if end is None else min(end, last + 1))
+    samples = round(MAX_SECONDS * RATE)
     cut, waveform = len(waveform) > samples, waveform[:samples]
-    seconds = len(waveform) / audio.SAMPLE_RATE
+    seconds = len(waveform) / RATE
     player = encode_sound(waveform) if with_player else None
     return Sound(seconds, cut, player, _image_uri(spectrogram(waveform, log_mel), 60), time_ticks(seconds))
 
 
 def encode_sound(waveform: np.ndarray) -> str:
-    """(samples,) float32 at 16 kHz → data URI of an MP3 that decodes to as many samples."""
+    """(samples,) float32 at `RATE` → data URI of an MP3 that decodes to as many samples."""
     import soundfile
 
     file = io.BytesIO()
-    soundfile.write(file, waveform, audio.SAMPLE_RATE, **MP3)
+    soundfile.write(file, waveform, RATE, **MP3)
     return _uri("audio/mpeg", file.getvalue())
 
 
 def spectrogram(waveform: np.ndarray, log_mel: LogMel) -> Image.Image:
-    """(samples,) at 16 kHz → RGB picture of its log-mel, a pixel a mel bin and low frequencies at the bottom.
+    """(samples,) at `RATE` → RGB picture of its log-mel, a pixel a mel bin and low frequencies at the bottom.
 
     The colours span the 80 dB below the clip's loudest frame and bin. At most 480 frames or means of frames wide.
     """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from a2i.bounds import number, switch
 
 JOINTS = (" and ", " while ", ", and ", " as ")
-FRAME = 800  # samples at 16 kHz, 50 ms, over which loudness is measured
+FRAME = 0.05  # seconds, over which loudness is measured
 FILTER_POINTS = 6  # along frequency, between which a filter's line is straight
 
 
@@ -41,21 +41,24 @@ class WaveformAugment:
         switch("shift", shift)
         self.mix, self.gap_db, self.gain_db, self.speed, self.shift = mix, gap_db, gain_db, speed, shift
 
-    def alone(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(samples,) float32 → (other samples,) float32 with another speed, start and level."""
+    def alone(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+        """(samples,) float32 at `rate` Hz → (other samples,) float32 with another speed, start and level."""
         if self.speed:
-            waveform = soxr.resample(waveform, 16_000 * np.exp(rng.uniform(-1, 1) * np.log1p(self.speed)), 16_000)
+            waveform = soxr.resample(waveform, rate * np.exp(rng.uniform(-1, 1) * np.log1p(self.speed)), rate)
         if self.shift:
             waveform = np.roll(waveform, rng.integers(len(waveform)))
         return _within(waveform * _ratio(rng.uniform(-self.gain_db, self.gain_db)))
 
-    def together(self, first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Mix two waveforms, the shorter somewhere within the longer: (length of the longer,) float32. Silence stays silent."""
+    def together(self, first: np.ndarray, second: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+        """Mix two waveforms of `rate` Hz, the shorter somewhere within the longer: (length of the longer,) float32. Silence
+        stays silent."""
         longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
         gap = _ratio(rng.uniform(-self.gap_db, self.gap_db))
         mixed = longer.copy()
         start = int(rng.integers(len(longer) - len(shorter) + 1))
-        mixed[start : start + len(shorter)] += shorter * (gap * _loudness(longer) / max(_loudness(shorter), 1e-4))
+        mixed[start : start + len(shorter)] += shorter * (
+            gap * _loudness(longer, rate) / max(_loudness(shorter, rate), 1e-4)
+        )
         return _within(mixed)
 
 
@@ -77,9 +80,10 @@ def _within(waveform: np.ndarray) -> np.ndarray:
     return waveform / max(float(np.abs(waveform).max(initial=0.0)), 1.0)
 
 
-def _loudness(waveform: np.ndarray) -> float:
+def _loudness(waveform: np.ndarray, rate: int) -> float:
     """RMS of the loudest tenth of 50 ms frames: a ticking clock counts by its ticks, rain by all of it."""
-    frames = waveform[: len(waveform) // FRAME * FRAME].reshape(-1, FRAME)
+    size = round(FRAME * rate)
+    frames = waveform[: len(waveform) // size * size].reshape(-1, size)
     if not len(frames):
         return float(np.sqrt(np.mean(waveform**2)))
     power = np.sort(np.mean(frames**2, axis=1))[::-1]

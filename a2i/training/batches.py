@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from a2i.captioner.text import CaptionTokenizer, TokenBatch
 from a2i.data import NAMELESS, Clip
-from a2i.data.cache import Cache, Entry, load_waveform
+from a2i.data.cache import Cache, Entry, loader
 from a2i.features import side_by_side
 from a2i.training.augment import WaveformAugment, join_captions
 from a2i.training.labels import label_shares
@@ -30,7 +30,7 @@ class Batch:
 
     Attributes:
         names: (B) clips' names.
-        waveforms: (B, N) float32 at 16 kHz, zeros at the end; None where log-mels or states are read.
+        waveforms: (B, N) float32 at the captioner's sampling rate, zeros at the end; None where log-mels or states are read.
         lengths: (B,) samples of each, or frames of each log-mel, or states.
         tokens: of C captions.
         clip_index: (C,) the clip that each caption is of.
@@ -88,14 +88,16 @@ class ClipDataset(Dataset):
         clips: Sequence[Clip],
         captions: CaptionChoice,
         seed: int,
+        sampling_rate: int,
         augment: WaveformAugment | None = None,
-        load: Callable[[Clip], np.ndarray] = load_waveform,
+        load: Callable[[Clip], np.ndarray] | None = None,
     ) -> None:
-        """Set up; `load` gives a clip's waveform, or, without `augment`, its log-mel or states."""
+        """Set up; `load` gives a clip's waveform of `sampling_rate` Hz, or, without `augment`, its log-mel or states; None for
+        the waveform from its sound file."""
         if captions not in get_args(CaptionChoice):
             raise ValueError(f"got captions={captions!r}; expected one of {', '.join(get_args(CaptionChoice))}")
         self.clips, self.captions, self.seed, self.augment = list(clips), captions, seed, augment
-        self.load = load
+        self.sampling_rate, self.load = sampling_rate, load or loader(sampling_rate)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -114,10 +116,11 @@ class ClipDataset(Dataset):
             return clip, kept if isinstance(kept, Entry) else torch.from_numpy(kept), chosen, labels
         waveform = self.load(clip)
         if self.augment is not None:
-            rng = np.random.default_rng([self.seed, epoch, index])
-            waveform = self.augment.alone(waveform, rng)
+            rng, rate = np.random.default_rng([self.seed, epoch, index]), self.sampling_rate
+            waveform = self.augment.alone(waveform, rate, rng)
             if rng.random() < self.augment.mix and (other := self._other(clip, rng)) is not None:
-                waveform = self.augment.together(waveform, self.augment.alone(self.load(self.clips[other]), rng), rng)
+                second = self.augment.alone(self.load(self.clips[other]), rate, rng)
+                waveform = self.augment.together(waveform, second, rate, rng)
                 others, more = self._chosen(self.clips[other], epoch, other), self.clips[other].labels
                 labels = None if labels is None or more is None else labels | more
                 chosen = tuple(join_captions(*pair, rng) for pair in zip(chosen, others, strict=False))

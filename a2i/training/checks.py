@@ -84,25 +84,25 @@ def _repr(names: Iterable[str]) -> list[str]:
     return list(map(repr, dict.fromkeys(names)))
 
 
-def check_sounds(problems: Problems, clips: Iterable[Clip], cache: str | Path | None) -> None:
+def check_sounds(problems: Problems, clips: Iterable[Clip], cache: str | Path | None, rate: int) -> None:
     """Check that every sound file opens and has samples where its clip begins.
 
-    Files whose waveform is in the cache are not opened again. A file that breaks off later is found when it is read; see
-    `a2i.training.batches.BrokenClipError`.
+    Files whose waveform of `rate` Hz is in the cache are not opened again. A file that breaks off later is found when it is
+    read; see `a2i.training.batches.BrokenClipError`.
     """
     once = list({(clip.path, clip.start): clip for clip in clips}.values())
-    known = (lambda clip: False) if cache is None or cache == "memory" else waveforms(cache).has
+    known = (lambda clip: False) if cache is None or cache == "memory" else waveforms(cache, rate).has
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda clip: _wrong(clip, known), once)
+        found = pool.map(lambda clip: _wrong(clip, known, rate), once)
         wrong = [problem for problem in _shown_if_long(found, "opening sounds", len(once)) if problem is not None]
     problems.add("sound files that can't be used,", wrong, "mend them, or leave their clips out")
 
 
-def _wrong(clip: Clip, known: Callable[[Clip], bool]) -> str | None:
+def _wrong(clip: Clip, known: Callable[[Clip], bool], rate: int) -> str | None:
     try:
         if not known(clip):
             start = clip.start or 0.0
-            audio.load(clip.path, start, min(start + PROBE, clip.end or np.inf))
+            audio.load(clip.path, rate, start, min(start + PROBE, clip.end or np.inf))
     except (OSError, ValueError) as error:
         return " ".join(str(error).split())
     return None
@@ -184,7 +184,7 @@ def try_out(captioner: Captioner, captions: Sequence[str], mixed: bool, decoding
     longest = captions[int(tokenizer.encode(captions).mask.sum(dim=1).argmax())]
     if mixed:
         longest = join_captions(longest, longest, np.random.default_rng(0))
-    silence = np.zeros(audio.SAMPLE_RATE, np.float32)
+    silence = np.zeros(captioner.sampling_rate, np.float32)
     changes = {**captioner.decoding_with(**decoding).__dict__, "max_tokens": 2}
     try:
         with torch.random.fork_rng():

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip, DataSet
-from a2i.data.cache import Cache, load_waveform, waveforms
+from a2i.data.cache import Cache, loader, waveforms
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import CaptionChoice, ClipDataset, InputKind, LengthBatchSampler, ResumableLoader, collate
 from a2i.training.labels import label_names
@@ -23,6 +23,7 @@ class CaptionDataModule(LightningDataModule):
         self,
         source: DataSet,
         tokenizer: CaptionTokenizer,
+        sampling_rate: int,
         batch_size: int = 8,
         captions: CaptionChoice = "first",
         val_batch_size: int | None = None,
@@ -37,11 +38,12 @@ class CaptionDataModule(LightningDataModule):
         Args:
             source: see `a2i.data`.
             tokenizer: the captioner's.
+            sampling_rate: of the waveforms that the captioner hears, in Hz.
             batch_size: clips in a training batch, on each device.
             captions: of a clip in an epoch: its `first` (as published), a `random` one, or `all`.
             val_batch_size: clips in a validation batch; None for `batch_size`.
             num_workers: processes that read sounds; 0 for none but this one.
-            cache: of decoded sounds: None for none; `memory`, in each process that reads them, 64 kB a second; or a folder,
+            cache: of decoded sounds: None for none; `memory`, in each process that reads them, 4 bytes a sample; or a folder,
                 from which all processes read them, filled by `a2i.prepare` or as they come.
             inputs: what is read of a clip in place of its waveform, the cache that holds it, and the padding value; None for
                 waveforms.
@@ -54,7 +56,8 @@ class CaptionDataModule(LightningDataModule):
         super().__init__()
         if inputs is not None and augment is not None:
             raise ValueError(f"got loader.inputs={inputs[0]} with waveforms to augment; set loader.augment=null")
-        self.load, self.inputs, self.augment = _load(cache), inputs, augment
+        self.load, self.inputs, self.augment = _load(cache, sampling_rate), inputs, augment
+        self.sampling_rate = sampling_rate
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.captions, self.num_workers, self.seed = captions, num_workers, seed
@@ -121,15 +124,15 @@ class CaptionDataModule(LightningDataModule):
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
         kind, load, padding = self.inputs or ("waveforms", self.load, 0.0)
         return ResumableLoader(
-            ClipDataset(clips, captions, self.seed, self.augment if shuffle else None, load),
+            ClipDataset(clips, captions, self.seed, self.sampling_rate, self.augment if shuffle else None, load),
             sampler,
             collate_fn=collate(self.tokenizer, self.labels, kind, padding),
             **workers,
         )
 
 
-def _load(cache: str | Path | None) -> Callable[[Clip], np.ndarray]:
+def _load(cache: str | Path | None, rate: int) -> Callable[[Clip], np.ndarray]:
     """What gives a clip's waveform."""
     if cache == "memory":
-        return functools.cache(load_waveform)
-    return load_waveform if cache is None else waveforms(cache)
+        return functools.cache(loader(rate))
+    return loader(rate) if cache is None else waveforms(cache, rate)

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2i.audio import SAMPLE_RATE
 from a2i.captioner import Captioner
 from a2i.data import Clip
-from a2i.data.cache import Cache, decoded_by, load_waveform, log_mels
+from a2i.data.cache import Cache, decoded_by, loader, log_mels
 from a2i.data.filling import fill
 from a2i.machine import find_device
 from a2i.training.augment import SpecAugment
@@ -96,17 +95,17 @@ def encoder_states(folder: str | Path, captioner: Captioner) -> Cache:
         digest.update(weights.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     about = {
         "kind": "states",
-        **decoded_by(),
+        **decoded_by(captioner.sampling_rate),
         "torch": str(torch.__version__),
         "features": asdict(captioner.log_mel.settings),
         "encoder": {"class": type(encoder).__qualname__, "settings": encoder.settings, "weights": digest.hexdigest()},
     }
-    silence = _encoded(captioner, np.zeros(PROBE * SAMPLE_RATE, np.float32))
+    silence = _encoded(captioner, np.zeros(PROBE * captioner.sampling_rate, np.float32))
     return Cache(folder, about, partial(_states, captioner), silence.size / PROBE)
 
 
 def _states(captioner: Captioner, clip: Clip) -> np.ndarray:
-    return _encoded(captioner, load_waveform(clip))
+    return _encoded(captioner, loader(captioner.sampling_rate)(clip))
 
 
 @torch.no_grad()

@@ -117,6 +117,10 @@ def saved_settings(folder: Path) -> dict[str, Any]:
         loader["cache"] = CACHES[cache]
     if "prepared" in loader:  # what `loader.inputs` was called
         loader["inputs"] = loader.pop("prepared")
+    if isinstance(features := config["model"].get("features"), dict) and "sampling_rate" not in features:
+        from a2i.features import RATE_OF_OLD  # here: to begin a run need not wait for torch
+
+        features["sampling_rate"] = RATE_OF_OLD
     return _where_it_is_now(config)
 
 

@@ -41,7 +41,9 @@ def main() -> None:
     def reference() -> list[str]:
         if plain is not None:
             return [plain.caption(path, 4, TOKENS) for path in paths]
-        return [captioner.caption([audio.load(path)], **changes)[0][0].caption for path in paths]
+        return [
+            captioner.caption([audio.load(path, captioner.sampling_rate)], **changes)[0][0].caption for path in paths
+        ]
 
     def ours() -> list[str]:
         found = caption_many(captioner, paths, given.batch, **changes, **lower)
@@ -80,7 +82,7 @@ def likelihood(captioner: Captioner, paths: list[Path], captions: list[str]) -> 
     """Mean log-probability of the captions' tokens in float32, in nats; the captions cut where generation stopped."""
     total, count = 0.0, 0
     for path, caption in zip(paths, captions, strict=True):
-        waveform = torch.from_numpy(audio.load(path))
+        waveform = torch.from_numpy(audio.load(path, captioner.sampling_rate))
         length, first = (torch.tensor([number], device=captioner.device) for number in (len(waveform), 0))
         log_mel, mask = captioner.log_mel(waveform[None].to(captioner.device), length)
         loss, tokens = captioner.loss(log_mel, mask, captioner.tokenizer.encode([caption]).to(captioner.device), first)

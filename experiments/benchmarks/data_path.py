@@ -20,12 +20,15 @@ FRAMES = 1024  # that the extractor gives; ours keeps the rest too
 def main() -> None:
     given = arguments(__doc__, repeats=9, clips=64, batch=8)
     data = clips(given.clips, given.work)
-    cache, padding = log_mels(given.work / "cache", FeatureSettings()), FeatureSettings().padding
+    features = FeatureSettings()
+    cache, padding = log_mels(given.work / "cache", features), features.padding
     fill([cache], data, None, print)
     tokenizer = CaptionTokenizer.train([text for clip in data for text in clip.captions], 300, 30)
     sampler = LengthBatchSampler([clip.seconds() for clip in data], given.batch, shuffle=True)
     loader = ResumableLoader(
-        ClipDataset(data, "first", 0, load=cache), sampler, collate_fn=collate(tokenizer, (), "log_mels", padding)
+        ClipDataset(data, "first", 0, features.sampling_rate, load=cache),
+        sampler,
+        collate_fn=collate(tokenizer, (), "log_mels", padding),
     )
     extractor = ASTFeatureExtractor()
 

@@ -95,7 +95,8 @@ def main() -> None:
         "states" if frozen else "log_mels", given.work / "cache", captioner, chosen, not frozen, False
     )
     preparing = time.perf_counter() - began
-    data = CaptionDataModule(These(chosen), captioner.tokenizer, batch_size=given.batch, captions="all", inputs=ready)
+    tokenizer, rate = captioner.tokenizer, captioner.sampling_rate
+    data = CaptionDataModule(These(chosen), tokenizer, rate, batch_size=given.batch, captions="all", inputs=ready)
     data.setup("fit")
     learning = [weight for weight in theirs.parameters() if weight.requires_grad]
     their_optimizer = torch.optim.Adam(learning, lr=RATE)

@@ -48,7 +48,7 @@ def show(what: str, before: Callable[[], object], after: Callable[[], object]) -
 
 def main() -> None:
     given = arguments(__doc__, clips=16, base=1)
-    waveforms = [audio.load(clip.path)[: 400 + 1023 * 160] for clip in clips(given.clips, given.work)]
+    waveforms = [audio.load(clip.path, 16_000)[: 400 + 1023 * 160] for clip in clips(given.clips, given.work)]
     extractor, log_mel = plain.ASTFeatureExtractor(), LogMel()
     batch, lengths = torch.stack([torch.from_numpy(one) for one in waveforms]), torch.full((len(waveforms),), 164_080)
     extract = functools.partial(extractor, sampling_rate=16_000, return_tensors="pt")
@@ -57,7 +57,7 @@ def main() -> None:
     )
 
     small = Captioner.load(MINI_CAPTIONER)
-    sounds = [audio.load(clip.path) for clip in clips(8, given.work)]
+    sounds = [audio.load(clip.path, 16_000) for clip in clips(8, given.work)]
     beams = {"num_beams": 4, "num_candidates": 1}
     show(
         "captions of 8 clips of 15 s, embedded model",

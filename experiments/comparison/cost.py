@@ -12,7 +12,6 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from a2i.audio import SAMPLE_RATE
 from a2i.captioner import Captioner
 from a2i.captioner.text import TokenBatch
 
@@ -64,8 +63,9 @@ def count_flops(captioner: Captioner) -> int:
 def loss(captioner: Captioner, clips: int, captions: int) -> torch.Tensor:
     """Of noise with captions of one word said again and again; batch statistics are given back as they were."""
     generator = torch.Generator().manual_seed(0)
-    waveforms = 0.1 * torch.randn(clips, SECONDS * SAMPLE_RATE, generator=generator)
-    log_mel, mask = captioner.log_mel(waveforms, torch.full((clips,), SECONDS * SAMPLE_RATE))
+    samples = SECONDS * captioner.sampling_rate
+    waveforms = 0.1 * torch.randn(clips, samples, generator=generator)
+    log_mel, mask = captioner.log_mel(waveforms, torch.full((clips,), samples))
     ids = torch.ones(clips * captions, TOKENS, dtype=torch.long)
     tokens = TokenBatch(ids, ids, torch.ones_like(ids, dtype=torch.bool))
     before = {name: value.clone() for name, value in captioner.named_buffers()}

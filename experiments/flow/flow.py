@@ -16,7 +16,6 @@ import torch
 from matplotlib.patches import ConnectionPatch
 
 from a2i import AudioToImage
-from a2i.audio import SAMPLE_RATE
 from a2i.data.foley.sources import SOURCES
 
 SECONDS = 5.0
@@ -29,15 +28,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sound")
     arguments = parser.parse_args()
 
-    waveform = 0.8 * SOURCES[arguments.source](np.random.default_rng(arguments.seed), SECONDS, SAMPLE_RATE)
     a2i = AudioToImage.load(device="cpu")
-    result = a2i(waveform, sampling_rate=SAMPLE_RATE)
+    rate = a2i.captioner.sampling_rate
+    waveform = 0.8 * SOURCES[arguments.source](np.random.default_rng(arguments.seed), SECONDS, rate)
+    result = a2i(waveform, sampling_rate=rate)
     log_mel, mask = a2i.captioner.log_mel(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
     with torch.no_grad():
         states, _, _ = a2i.captioner.encode(log_mel, mask)
 
     figure, axes = plt.subplots(1, 5, figsize=(15, 2.9), gridspec_kw={"wspace": 0.28, "left": 0.01, "right": 0.99})
-    seconds = np.arange(len(waveform)) / SAMPLE_RATE
+    seconds = np.arange(len(waveform)) / rate
     axes[0].plot(seconds[::8], waveform[::8], linewidth=0.4, color="#24507a")
     axes[1].imshow(log_mel[0].T, origin="lower", aspect="auto", cmap="magma")
     low, high = np.percentile(states[0, :-1], (1, 99))  # the last one is the keyword's, of another size
@@ -45,7 +45,7 @@ def main() -> None:
     axes[3].text(0.5, 0.5, "\n".join(_wrapped(result.caption)), ha="center", va="center", fontsize=13, wrap=True)
     axes[4].imshow(np.asarray(result.image))
     titles = (
-        f"waveform\n{len(waveform):,} samples, 16 kHz",
+        f"waveform\n{len(waveform):,} samples, {rate / 1000:g} kHz",
         f"log-mel\n{log_mel.shape[1]} frames × {log_mel.shape[2]} bins",
         f"encoder states\n{states.shape[1]} × {states.shape[2]}",
         f"caption\n{len(a2i.captioner.tokenizer.encode([result.caption]).inputs[0])} tokens",

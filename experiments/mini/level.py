@@ -27,8 +27,8 @@ GREEDY = {"num_beams": 1, "num_candidates": 1, "batch_size": 16}
 
 def recordings(a2i: AudioToImage, source: Esc10, decibels: int) -> tuple[int, int]:
     """Captions that name the kind and no other, and captions of silence, of one fold made softer."""
-    clips, kinds = source.clips("val"), source.kinds("val")
-    sounds = [(audio.load(clip.path) * np.float32(10 ** (decibels / 20)), audio.SAMPLE_RATE) for clip in clips]
+    clips, kinds, rate = source.clips("val"), source.kinds("val"), a2i.captioner.sampling_rate
+    sounds = [(audio.load(clip.path, rate) * np.float32(10 ** (decibels / 20)), rate) for clip in clips]
     captions = [result.caption for result in a2i.each(sounds, **GREEDY) if not isinstance(result, Exception)]
     right = sum(kinds_named(text) == {kinds[clip.name]} for clip, text in zip(clips, captions, strict=True))
     return right, sum(unnamed_kinds(text) == {"silence"} for text in captions)

@@ -31,7 +31,7 @@ def heard(captioner: Captioner, clip: Clip) -> tuple[list[str], float, float]:
     """The two likeliest labels, the second's probability over the first's, and how sure it is that there are two."""
     keywords = captioner.bridge
     assert isinstance(keywords, KeywordBridge)
-    waveform = torch.from_numpy(audio.load(clip.path))[None]
+    waveform = torch.from_numpy(audio.load(clip.path, captioner.sampling_rate))[None]
     log_mel, mask = captioner.log_mel(waveform, torch.tensor([waveform.shape[1]]))
     states, states_mask = captioner.encoder(log_mel, mask)
     best = keywords.label_head(states, states_mask).exp()[0].topk(2)

@@ -59,7 +59,7 @@ def listen(captioner: Captioner, set_: str, clips: list[Clip], truths: dict[str,
     """The captioner's best caption of each clip."""
     rows = []
     for clip in track(clips, description=set_):
-        best = captioner.caption([audio.load(clip.path)])[0][0]
+        best = captioner.caption([audio.load(clip.path, captioner.sampling_rate)])[0][0]
         truth, said = truths[clip.name], named(best.caption)
         excused = frozenset().union(*(PART_OF.get(label, frozenset()) for label in truth))
         right = bool(truth) and truth <= said and said <= truth | excused

@@ -14,7 +14,7 @@ heard() { python -c '
 import sys
 from a2i import audio
 for path in sys.argv[1:]:
-    try: print("heard of", path, round(len(audio.load(path)) / 16000, 1), "s")
+    try: print("heard of", path, round(len(audio.load(path, 16000)) / 16000, 1), "s")
     except Exception as error: print("heard of", path, "error:", error)' "$@"; }
 
 ### 1 length: seconds heard; true: 8 of each, 16 of two, 70 of the long
@@ -258,7 +258,7 @@ python - <<'E'
 import torch
 from a2i import AudioToImage, audio
 a2i = AudioToImage.load(image=None, device="cpu")
-def told(): return a2i.captioner.caption([audio.load("in/rain.wav")], num_beams=1, num_candidates=1, precision="float32")[0][0]
+def told(): return a2i.captioner.caption([audio.load("in/rain.wav", a2i.captioner.sampling_rate)], num_beams=1, num_candidates=1, precision="float32")[0][0]
 plain = told()
 with torch.autocast("cpu", torch.bfloat16): mixed = told()
 print("heard", plain.caption, "|", mixed.caption, "| apart:", abs(plain.log_probability - mixed.log_probability))

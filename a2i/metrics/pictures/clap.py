@@ -22,11 +22,16 @@ class CLAP(Tower):
     def _load_processor(self, source: str, revision: str | None) -> Any:
         return ClapFeatureExtractor.from_pretrained(source, revision=revision or "main")
 
+    @property
+    def sampling_rate(self) -> int:
+        """Hz that the model hears, mostly 48,000."""
+        return int(self.processor.sampling_rate)
+
     def embed_sounds(self, waveforms: Iterable[np.ndarray], rate: int) -> Tensor:
         """(N, D) float32 on the CPU, unit length, of N waveforms (samples,) float32 in [-1, 1] at `rate` Hz.
 
-        They are resampled to the model's rate, mostly 48 kHz; from 16 kHz, nothing above 8 kHz is there to be heard. Of a
-        sound longer than the model's window, mostly 10 s, transformers embeds pieces drawn at random. Here it is split
+        They are resampled to the model's `sampling_rate`; from 16 kHz, nothing above 8 kHz is there to be heard. Of a sound
+        longer than the model's window, mostly 10 s, transformers embeds pieces drawn at random. Here it is split
         into equal pieces, as few as fit, whose embeddings are averaged: all is heard, and the same every time.
 
         Raises:
@@ -41,7 +46,9 @@ class CLAP(Tower):
                 raise ValueError(
                     f"sound {i}: got shape {np.shape(waveform)} at {rate} Hz; expected (samples,), finite, at least one"
                 )
-            sound = soxr.resample(np.asarray(waveform, dtype=np.float32), rate, self.processor.sampling_rate)
+            sound = np.asarray(waveform, dtype=np.float32)
+            if rate != self.sampling_rate:
+                sound = soxr.resample(sound, rate, self.sampling_rate)
             sound = sound if len(sound) else np.zeros(1, dtype=np.float32)  # less than a sample of the model's rate
             found = np.array_split(sound, -(-len(sound) // window))
             pieces += found
@@ -55,7 +62,7 @@ class CLAP(Tower):
         return normalize(total.index_add(0, torch.tensor(owners, dtype=torch.long), self._stack(vectors)), dim=-1)
 
     def _hear(self, pieces: Sequence[np.ndarray]) -> Tensor:
-        features = self.processor(list(pieces), sampling_rate=self.processor.sampling_rate, return_tensors="pt")
+        features = self.processor(list(pieces), sampling_rate=self.sampling_rate, return_tensors="pt")
         # The processor calls one short sound of a batch, drawn at random, a long one: for training. None is.
         longer = torch.zeros(len(pieces), 1, dtype=torch.bool)
         return self._run("get_audio_features", input_features=features["input_features"].float(), is_longer=longer)

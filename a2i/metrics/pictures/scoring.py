@@ -77,7 +77,8 @@ def audio_image(inputs: Inputs) -> Score:
         MissingError: there are too few clips with both, or no CLIP or CLAP.
     """
     clip_model, clap_model, clips = inputs.model("clip"), inputs.model("clap"), inputs.clips
-    rows = [i for i, clip in enumerate(clips) if clip.image is not None and _can_be_read(clip)]
+    rate = clap_model.sampling_rate
+    rows = [i for i, clip in enumerate(clips) if clip.image is not None and _can_be_read(clip, rate)]
     if len(rows) < 2:
         raise MissingError(
             f"{len(rows)} clips have both a sound that can be read and a picture; expected at least two "
@@ -86,8 +87,8 @@ def audio_image(inputs: Inputs) -> Score:
     found = compare_audio_image(
         clap_model,
         clip_model,
-        _waveforms([clips[i] for i in rows]),
-        audio.SAMPLE_RATE,
+        _waveforms([clips[i] for i in rows], rate),
+        rate,
         [clips[i].image for i in rows],
         inputs.models["pool"],
     )
@@ -110,14 +111,14 @@ def _has_both_pictures(clip: Any, references: Sequence[str]) -> bool:
     return clip.image is not None and clip.human_image is not None and any(other not in ("", drawn) for other in others)
 
 
-def _can_be_read(clip: Any) -> bool:
+def _can_be_read(clip: Any, rate: int) -> bool:
     """Whether there is a sound that can be read: beside another system's captions nobody has read it yet."""
     try:
-        return clip.audio is not None and len(audio.load(clip.audio, clip.start, clip.end)) > 0
+        return clip.audio is not None and len(audio.load(clip.audio, rate, clip.start, clip.end)) > 0
     except (OSError, ValueError):
         return False
 
 
-def _waveforms(clips: Sequence[Any]) -> Iterator[np.ndarray]:
+def _waveforms(clips: Sequence[Any], rate: int) -> Iterator[np.ndarray]:
     for clip in clips:
-        yield audio.load(clip.audio, clip.start, clip.end)
+        yield audio.load(clip.audio, rate, clip.start, clip.end)
