@@ -24,8 +24,8 @@ RECORDINGS = [
     "clotho/evaluation/Flipping Pages.wav",
     "clotho/evaluation/02-Bakken_Rollercoaster.wav",
     "esc10/001 - Dog bark/1-30226-A.ogg",
-    "sounds/aeroplane/moodist-transport_airplane-0.ogg",
-    "sounds/church/moodist-places_church-0.ogg",
+    "clotho/evaluation/01 barreau bunker original.wav",
+    "esc10/007 - Helicopter/1-172649-C.ogg",
 ]
 FRAMES = [0, 1, 2, 50, 100, 150, -3, -2, -1]
 WINDOWS = 3
@@ -61,7 +61,9 @@ def main() -> None:
         counts.append(len(log_mel))
         log_mels.append(log_mel[FRAMES])
         embeddings.append(embedding[:WINDOWS])
-        print(f"{name}: {len(log_mel)} frames, {len(embedding)} windows, embedding {embedding.min():.3f} to {embedding.max():.3f}")
+        print(
+            f"{name}: {len(log_mel)} frames, {len(embedding)} windows, embedding {embedding.min():.3f} to {embedding.max():.3f}"
+        )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         arguments.out,
