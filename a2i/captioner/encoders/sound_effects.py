@@ -137,12 +137,12 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
             with path.open("rb") as wheel:
                 found = file_digest(wheel, "sha256").hexdigest()
                 if found != WHEEL_HASH:
-                    raise ValueError(f"{path}: got SHA-256 {found}; expected {WHEEL_HASH}, that of aisfx 0.1.2")
+                    raise ValueError(f"its SHA-256 is {found}, not {WHEEL_HASH}")
                 with zipfile.ZipFile(wheel) as members, members.open(IN_WHEEL) as checkpoint:
                     return _unpickled(checkpoint)
         with path.open("rb") as checkpoint:
             return _unpickled(checkpoint)
-    except (OSError, RuntimeError, AttributeError, TypeError, EOFError, UnpicklingError) as error:
+    except (OSError, ValueError, RuntimeError, AttributeError, TypeError, EOFError, UnpicklingError) as error:
         raise ValueError(
             f"could not load weights from {path} ({first_line(error)}); expected the wheel that `pip download --no-deps"
             f" aisfx==0.1.2` fetches, the {IN_WHEEL} in it, or a captioner folder with model.safetensors"
