@@ -555,15 +555,23 @@ def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: 
     (root / "text.csv").write_text("file_name,caption_1\na,Rain falls hard.\nb,A dog barks.\n")
     np.savez(root / "tags.npz", files=np.array([name for name, _ in rows[::2]]), probabilities=np.full((12, 5), 0.5))
     monkeypatch.setenv("A2I_DATA", str(tmp_path))
-    labelled = f"{{_target_: a2i.data.labelled.Labelled, root: {root}, table: table.csv, called: sounds, val_share: 0.3}}"
+    labelled = (
+        f"{{_target_: a2i.data.labelled.Labelled, root: {root}, table: table.csv, called: sounds, val_share: 0.3}}"
+    )
     settings = [
-        *("experiment=mini_embedded", "trainer=cpu", "trainer.enable_model_summary=false", "logger=none", "bertscore=null"),
+        *("experiment=mini_embedded", "trainer=cpu", "trainer.enable_model_summary=false"),
+        *("logger=none", "bertscore=null"),
         *("~data.sources", f"+data.sources={{mine: {labelled}}}"),
         f"data.tags={{_target_: a2i.data.tags.Tags, table: {root / 'tags.npz'}, root: {root}}}",
         f"sentences.corpora=[{root / 'text.csv'}]",
         *("model.encoder.channels=[4,8]", "model.decoder.config={n_embd:32,n_layer:1,n_head:2,n_positions:60}"),
         *("model.tokenizer.vocab_size=300", "loader.batch_size=4", "loader.num_workers=0", "trainer.max_epochs=2"),
-        *("training.metrics=[]", "trainer.check_val_every_n_epoch=1", "model.decoding.num_beams=1", "model.decoding.num_candidates=1"),
+        *(
+            "training.metrics=[]",
+            "trainer.check_val_every_n_epoch=1",
+            "model.decoding.num_beams=1",
+            "model.decoding.num_candidates=1",
+        ),
     ]
     monkeypatch.setattr("a2i.training.writing.STEPS", 20)
     monkeypatch.setattr("a2i.training.probing.STEPS", 20)

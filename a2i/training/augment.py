@@ -113,9 +113,9 @@ def _loudness(waveform: np.ndarray, rate: int) -> float:
 class SpecAugment(nn.Module):
     """Frequency and time masking (Park et al. 2019), each clip with masks of its own, within its real frames.
 
-    Masked cells become 0, the mean of normalised features. Before that, if wanted, all frequencies are shifted, and each
-    made louder or softer by a random line over frequency (after FilterAugment, Nam, Kim and Park 2022), as another
-    microphone and another room would make them.
+    Masked cells become 0: the mean of normalised features, or silence (`sound_effects`). Before that, if wanted, all
+    frequencies are shifted, and each made louder or softer by a random line over frequency (after FilterAugment, Nam, Kim and
+    Park 2022), as another microphone and another room would make them.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from a2i.captioner.bridge import pooled
+from a2i.training.batches import Batch
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.inputs import encoded
 from a2i.training.labels import label_loss, tag_loss
@@ -54,17 +55,21 @@ def learn_heads(
             batch = batch.to(module.device)
             with torch.no_grad(), module.captioner._precision(module.captioner.decoding):
                 inputs = pooled(*encoded(module.captioner, batch, module.augment)).float()
-            known = torch.full((len(inputs), 0), 0.0) if tags is None else batch.tags
-            if known is None:
-                known = torch.full((len(inputs), tags.out_features), torch.nan)
-            found.append((inputs, batch.labels, known.to(inputs.device)))
-        _fit(labels.linear, tags, *(torch.cat(part) for part in zip(*found, strict=True)), module)
+            found.append((inputs, batch.labels, _tags(batch, 0 if tags is None else tags.out_features)))
+        inputs, shares, known = (torch.cat(part) for part in zip(*found, strict=True))
+        _fit(module, labels.linear, inputs, shares, known)
     module.cpu().train()
 
 
-def _fit(
-    labels: nn.Linear, tags: nn.Linear | None, inputs: Tensor, shares: Tensor, known: Tensor, module: CaptionModule
-) -> None:
+def _tags(batch: Batch, classes: int) -> Tensor:
+    """(B, classes), NaN where a clip has none."""
+    if classes and batch.tags is not None:
+        return batch.tags
+    return torch.full((len(batch.names), classes), torch.nan, device=batch.lengths.device)
+
+
+def _fit(module: CaptionModule, labels: nn.Linear, inputs: Tensor, shares: Tensor, known: Tensor) -> None:
+    tags = module.tags
     mean, std = inputs.mean(dim=0), inputs.std(dim=0).clamp_min(1e-3)
     inputs = (inputs - mean) / std
     heads = [labels, *([] if tags is None else [tags])]
