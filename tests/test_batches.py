@@ -143,7 +143,7 @@ def test_a_batch_from_a_cache(clips: list[Clip], tokenizer: CaptionTokenizer, tm
         for clip, row, length in zip(clips, batch.waveforms, batch.lengths, strict=True):
             assert np.array_equal(row[:length].numpy(), audio.load(clip.path, 16_000))
             assert not row[length:].any()
-    assert {type(sound) for _, sound, _, _ in items} == {Entry}
+    assert {type(sound) for _, sound, _, _, _ in items} == {Entry}
 
 
 def test_choice_of_captions(clips: list[Clip]) -> None:
@@ -174,12 +174,12 @@ def test_what_is_mixed_has_no_label_in_common_and_says_both(clips: list[Clip]) -
     some = labelled(clips)
     data = ClipDataset(some, "all", 0, 16_000, WaveformAugment(mix=1.0, shift=False, gain_db=0))
     for epoch in range(10):
-        _, waveform, captions, labels = data[epoch, 0]
+        _, waveform, captions, labels, _ = data[epoch, 0]
         assert len(waveform) == max(audio.load(some[index].path, 16_000).size for index in (0, 2))
         assert all("ell 0" in caption and "ell 2" in caption for caption in captions)
         assert len(captions) == 2
         assert labels == {"bell", "rain"}
-        _, waveform, captions, _ = data[epoch, 3]
+        _, waveform, captions, _, _ = data[epoch, 3]
         assert captions == some[3].captions
         assert np.array_equal(waveform.numpy(), audio.load(some[3].path, 16_000))
     unknown = ClipDataset(clips, "first", 0, 16_000, WaveformAugment(mix=1.0))
@@ -191,7 +191,7 @@ def test_augmenting_depends_on_seed_epoch_and_clip_alone(clips: list[Clip]) -> N
         ClipDataset(labelled(clips), "random", seed, 16_000, WaveformAugment(mix=0.5, speed=0.1)) for seed in (0, 0, 1)
     ]
     items = [[each[epoch, index] for epoch in (0, 1) for index in range(4)] for each in data]
-    for (_, first, said, _), (_, second, said_too, _) in zip(items[0], items[1], strict=True):
+    for (_, first, said, _, _), (_, second, said_too, _, _) in zip(items[0], items[1], strict=True):
         assert torch.equal(first, second)
         assert said == said_too
     assert not any(
@@ -207,7 +207,7 @@ def test_a_cache_reads_each_sound_once(clips: list[Clip]) -> None:
     plain = ClipDataset(labelled(clips), "first", 0, 16_000, WaveformAugment(mix=1.0, speed=0.1))
     for clip in clips:
         clip.path.write_bytes(b"no longer a sound")
-    for (_, waveform, _, _), again in zip(
+    for (_, waveform, _, _, _), again in zip(
         items, (data[epoch, index] for epoch in (0, 1) for index in range(4)), strict=True
     ):
         assert torch.equal(waveform, again[1])
