@@ -66,7 +66,15 @@ def test_mixed_precision_learns_alike(model: str) -> None:
     assert all(weight.grad is None or bool(weight.grad.isfinite().all()) for weight in captioner.parameters())
 
 
-ENCODERS = {"act": "act", "ast_mini": "ast", "panns_cnn10": "panns", "cnn_mini": "cnn", "crnn": "crnn", "gru": "gru"}
+ENCODERS = {
+    "act": "act",
+    "ast_mini": "ast",
+    "panns_cnn10": "panns",
+    "cnn_mini": "cnn",
+    "crnn": "crnn",
+    "gru": "gru",
+    "sound_effects": "sound_effects",
+}
 DECODERS = {"gpt2_mini": "gpt2", "gru": "gru", "transformer": "transformer"}
 
 
