@@ -8,6 +8,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from a2i.training.labels import label_shares
 
 STEPS, BATCH = 2_000, 64
 RATE, DECAY, WARMUP, SMOOTHING = 2e-3, 0.05, 0.05, 0.1
-JOINED = 0.25  # share of the sentences that are two, joined to one
+SEVERAL, JOINED = 0.25, 0.2  # shares of sentences about several kinds, and of those that are two, joined to one
 Pair = tuple[frozenset[str], str]  # what is heard, and how someone says it
 
 
@@ -96,23 +97,30 @@ def _loss(captioner: Captioner, bridge: KeywordBridge, pairs: Sequence[Pair]) ->
 
 
 class _Draw:
-    """Draws batches of pairs."""
+    """Draws batches of pairs: sentences about one kind, about several, and two about one that are joined."""
 
     def __init__(self, pairs: Sequence[Pair], seed: int) -> None:
-        self.pairs = pairs
-        counts = Counter(keywords for keywords, _ in pairs)
-        weights = np.array([counts[keywords] ** -0.5 for keywords, _ in pairs])
-        self.sums = np.cumsum(weights / weights.sum()).tolist()
+        self.single = _Weighted([pair for pair in pairs if len(pair[0]) == 1])
+        self.several = _Weighted([pair for pair in pairs if len(pair[0]) > 1])
         self.random, self.rng = random.Random(seed), np.random.default_rng(seed)
 
     def __call__(self, count: int) -> list[Pair]:
-        drawn = self.random.choices(self.pairs, cum_weights=self.sums, k=2 * count)
-        return [
-            self._joined(*two) if self.random.random() < JOINED else two[0]
-            for two in zip(drawn[::2], drawn[1::2], strict=True)
-        ]
+        return [self._one() for _ in range(count)]
 
-    def _joined(self, first: Pair, second: Pair) -> Pair:
-        if len(first[0]) > 1 or len(second[0]) > 1 or first[0] == second[0]:
-            return first
-        return first[0] | second[0], join_captions(first[1], second[1], self.rng)
+    def _one(self) -> Pair:
+        place = self.random.random()
+        if not self.single.pairs or (place < SEVERAL and self.several.pairs):
+            return self.several.draw(self.random)
+        first, second = self.single.draw(self.random), self.single.draw(self.random)
+        if place > 1 - JOINED and first[0] != second[0]:
+            return first[0] | second[0], join_captions(first[1], second[1], self.rng)
+        return first
+
+
+class _Weighted:
+    def __init__(self, pairs: list[Pair]) -> None:
+        counts = Counter(keywords for keywords, _ in pairs)
+        self.pairs, self.sums = pairs, list(accumulate(counts[keywords] ** -0.5 for keywords, _ in pairs))
+
+    def draw(self, chance: random.Random) -> Pair:
+        return chance.choices(self.pairs, cum_weights=self.sums)[0]
