@@ -25,6 +25,7 @@ _VERBS = re.compile(
     r"|grunt|groan|moan|sniff|sob|wheez|flap|yelp|squawk|slam|saw|chatter|chop)" + _ENDING
 )
 _OWN = frozenset({PEOPLE, "crowd", "music", "fire", "insects"})  # categories that are never a more general word
+_VAGUE = frozenset(CATEGORIES) - _OWN | {PEOPLE}
 # What people do with their mouths: of the words for people, these alone name a sound.
 _VOCAL = re.compile(r"burp|belch|fart|hiccup|sniff|groan|moan|grunt|sob|wheez|throat|vomit|human|person makes")
 
@@ -199,4 +200,6 @@ class Sentences:
             ValueError: a table can't be read.
         """
         own = [(frozenset({name}), text) for name, kind in KINDS.items() for text in kind.sentences]
-        return [*own, *((frozenset(each.kinds), each.text) for each in read_sentences(self.corpora))]
+        others = [(frozenset(each.kinds), each.text) for each in read_sentences(self.corpora)]
+        # Of what is only like an animal nobody should say that it eats.
+        return [*own, *(pair for pair in others if not pair[0] & _VAGUE)]
