@@ -38,7 +38,6 @@ RENAMED = {
         **{name: f"study/{name}" for name in ("comparison", "first_words", "late_events", "open_ends", "small_ast")},
     },
     "trainer": {"auto": "default"},
-    "data": {"mini": "world"},
 }
 # The keys that have another name now.
 RENAMED_KEYS = {"loader.prepared": "loader.inputs"}

@@ -18,7 +18,7 @@ from a2i.features import FeatureSettings, LogMel
 from a2i.training.module import CaptionModule
 
 SIZES = [2, 4, 6, 8]
-REFERENCE = Path(__file__).parent / "reference" / "sound_effects.npz"  # by experiments/mini/sound_effects_reference.py
+REFERENCE = Path(__file__).parent / "reference" / "sound_effects.npz"  # by experiments/world/sound_effects_reference.py
 
 
 def make(seed: int = 0) -> SoundEffectsCNN:

@@ -542,7 +542,7 @@ def test_torchrun_wants_a_folder_that_all_ranks_know(recordings: Path) -> None:
 
 
 def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the captioner that comes with a2i learns, small: labels, tags, categories, sentences; resumed, the same."""
+    """As experiment=world learns, small: labels, tags, categories, sentences; resumed, the same."""
     root = tmp_path / "data"
     root.mkdir()
     generator = np.random.default_rng(0)
@@ -559,7 +559,7 @@ def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: 
         f"{{_target_: a2i.data.labelled.Labelled, root: {root}, table: table.csv, called: sounds, val_share: 0.3}}"
     )
     settings = [
-        *("experiment=mini_embedded", "trainer=cpu", "trainer.enable_model_summary=false"),
+        *("experiment=world", "trainer=cpu", "trainer.enable_model_summary=false"),
         *("logger=none", "bertscore=null"),
         *("~data.sources", f"+data.sources={{mine: {labelled}}}"),
         f"data.tags={{_target_: a2i.data.tags.Tags, table: {root / 'tags.npz'}, root: {root}}}",

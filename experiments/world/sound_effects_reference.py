@@ -6,7 +6,7 @@ The package pins libraries that are years old, and Essentia is no dependency of 
     reference/bin/pip install essentia==2.1b6.dev1389 torch==2.11.0 tqdm
     reference/bin/pip download --no-deps aisfx==0.1.2
     reference/bin/pip install --no-deps ./aisfx-0.1.2-py2.py3-none-any.whl
-    reference/bin/python experiments/mini/sound_effects_reference.py REAL_DATA tests/reference/sound_effects.npz
+    reference/bin/python experiments/world/sound_effects_reference.py REAL_DATA tests/reference/sound_effects.npz
 
 Of each recording it writes how many frames its log-mel has, some of them, and the embedding of its first windows, each of 100
 frames, 50 after the one before.
