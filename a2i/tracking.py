@@ -93,11 +93,14 @@ def _unreachable() -> str | None:
     import wandb
 
     url, found = wandb.setup().settings.base_url, list[str | None]()
+    silent = f"no answer within {REACHED:.0f} s"
 
     def ask() -> None:
         try:
             requests.head(url, timeout=REACHED)
             found.append(None)
+        except requests.Timeout:
+            found.append(silent)
         except requests.RequestException as error:
             found.append(type(error).__name__)
 
@@ -105,7 +108,7 @@ def _unreachable() -> str | None:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(REACHED)
-    reason = found[0] if found else f"no answer within {REACHED:.0f} s"
+    reason = found[0] if found else silent
     return f"W&B can't be reached at {url} ({reason})" if reason else None
 
 
