@@ -105,8 +105,9 @@ def _parsed(parser: argparse.ArgumentParser, given: list[str]) -> tuple[dict[str
 
 def _caption_and_draw(parser: argparse.ArgumentParser, given: list[str]) -> None:
     from a2i import plugins
-    from a2i.command_line import INTERRUPTED, composed, explained
+    from a2i.command_line import INTERRUPTED, composed
     from a2i.compose import clear_errors
+    from a2i.explain import explained
     from a2i.infer import caption_and_draw
 
     try:

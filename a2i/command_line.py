@@ -6,43 +6,29 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
-from functools import cache, partial, wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
 from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, plain, say_error, traceback_wanted
 from a2i.errors import one_line
+from a2i.explain import OVERRIDE, explained, flat, groups_of, meant, near_misses, no_setting, settings_of
 from a2i.extras import require
-from a2i.names import EMBEDDED, MINI, PLACE, chosen_settings, folder_or_hub_id, is_place, lacking, offered
+from a2i.names import EMBEDDED, MINI, PLACE, chosen_settings, folder_or_hub_id, is_place, offered
 from a2i.paths import CONF
+from a2i.plugins import choices
 
-# The names that choices had before, by group. None of them names another part now.
-RENAMED = {
-    "model/encoder": {"cnn": "panns_cnn10", "cnn14": "panns_cnn14", "cnn10_mini": "panns_cnn10_mini"},
-    "model": {"cnn_transformer": "cnn10_transformer", "small_cnn_transformer": "small_cnn10_transformer"},
-    "experiment": {
-        "cnn_transformer": "cnn10_transformer",
-        **{name: f"study/{name}" for name in ("comparison", "first_words", "late_events", "open_ends", "small_ast")},
-    },
-    "trainer": {"auto": "default"},
-}
-# The keys that have another name now.
-RENAMED_KEYS = {"loader.prepared": "loader.inputs"}
 INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
-_OVERRIDE = re.compile(r"(\+{0,2})([\w$./@-]*)=(.*)", re.DOTALL)
 _DELETION = re.compile(r"~[\w$./@-]+(=.*)?", re.DOTALL)
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\\w")
 
@@ -114,7 +100,7 @@ def _checked(task: Callable[[DictConfig], Any], name: str, config: DictConfig) -
 
 def _refuse_missing(config: DictConfig, name: str) -> None:
     """Raise a ValueError where a group that the program needs was taken out, as by ~data."""
-    for group, choice in _defaults(name).items():
+    for group, choice in groups_of(name).items():
         if choice is not None and config.get(group) is None:
             raise ValueError(f"got no {group}; expected {group}={'|'.join(offered(group))}")
 
@@ -122,7 +108,9 @@ def _refuse_missing(config: DictConfig, name: str) -> None:
 def _swept(task: Callable[[DictConfig], Any], name: str, config: DictConfig, failed: list[str]) -> Any:
     """Run a job of a sweep; one that fails is told at once, and the others go on where that is ours to decide."""
     every = list(HydraConfig.get().overrides.task)
-    overrides = " ".join([item for item in every if item not in sys.argv] or every)  # what this job alone was given
+    overrides = " ".join(
+        [item for item in every if _key(item) not in _given_once()] or every
+    )  # what this job alone was given
     try:
         return _checked(task, name, config)
     except SystemExit as error:
@@ -143,6 +131,17 @@ def _swept(task: Callable[[DictConfig], Any], name: str, config: DictConfig, fai
     if all(plugin.rpartition(".")[2] in ("BasicLauncher", "BasicSweeper") for plugin in plugins):
         return None
     raise cause  # other launchers and sweepers, in other processes perhaps, have to know
+
+
+def _key(override: str) -> str:
+    found = OVERRIDE.fullmatch(override)
+    return found[2] if found else override
+
+
+def _given_once() -> set[str]:
+    """The keys that the command line gives one value, the same for all jobs; Hydra spells values its own way."""
+    given = [found for item in sys.argv[1:] if (found := OVERRIDE.fullmatch(item))]
+    return {found[2] for found in given if (read := _read(found[3])) is None or not read.is_sweep_override()}
 
 
 def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[str]:
@@ -183,14 +182,14 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
     for argument in given:
         if is_bare(argument, name):
             values.append(argument)
-        elif found := _OVERRIDE.fullmatch(argument):
+        elif found := OVERRIDE.fullmatch(argument):
             result += _override(found[1], found[2], found[3], name, sweeping)
         else:
             result.append(argument)
     if not values:
         return result
     if wrong := values if bare is None else [value for value in values if _forgotten(value, name)]:
-        raise ValueError(_meant(wrong[0], name))
+        raise ValueError(meant(wrong[0], name))
     if any(item.startswith(f"{bare}=") for item in result):
         raise ValueError(f"got {values[0]} beside {bare}=; expected one of the two")
     texts = [quoted(at_home(value)) for value in values]
@@ -204,16 +203,16 @@ def no_option(argument: str) -> str:
 
 def is_bare(argument: str, name: str) -> bool:
     """Whether an argument is a value alone; a file may be called `a=b.wav`."""
-    found = _OVERRIDE.fullmatch(argument)
+    found = OVERRIDE.fullmatch(argument)
     if found is None:
         return not (_DELETION.fullmatch(argument) and not os.path.lexists(argument))
     first = re.split("[./@]", found[2])[0]
-    return first not in {*_settings(name), *_defaults(name), "hydra"} and os.path.lexists(argument)
+    return first not in {*settings_of(name), *groups_of(name), "hydra"} and os.path.lexists(argument)
 
 
 def _forgotten(value: str, name: str) -> bool:
     """Whether a bare value is a setting that lacks its own, such as `seed`, and no file."""
-    return value in {*_settings(name), *_defaults(name)} and not os.path.lexists(value)
+    return value in {*settings_of(name), *groups_of(name)} and not os.path.lexists(value)
 
 
 def _override(prefix: str, key: str, value: str, name: str, sweeping: bool) -> list[str]:
@@ -221,11 +220,11 @@ def _override(prefix: str, key: str, value: str, name: str, sweeping: bool) -> l
         raise ValueError(
             f"got {key}=; that is a captioner's own setting now: {key.replace('audio_language', 'captioner', 1)}="
         )
-    if key in PLACE and key in _defaults(name) and not value.strip(" '\""):
+    if key in PLACE and key in groups_of(name) and not value.strip(" '\""):
         folder_or_hub_id("", key)  # says what is expected
-    if key in PLACE and key in _defaults(name) and (place := _place(key, value, sweeping)):
+    if key in PLACE and key in groups_of(name) and (place := _place(key, value, sweeping)):
         return [f"{key}=folder", f"{key}.{PLACE[key]}={place}"]
-    default = _defaults(name).get(key)
+    default = groups_of(name).get(key)
     if value.lower() == "null" and key == "captioner":
         return [] if default is None else [f"{key}={default}"]
     if value.lower() == "null" and default:
@@ -318,7 +317,7 @@ def composed(name: str, values: Mapping[str, Any], overrides: Sequence[str] = ()
         ValueError: there is no such key or choice.
         FileNotFoundError: there is no such captioner or picture model.
     """
-    groups, chosen, rest = _defaults(name), [], {}
+    groups, chosen, rest = groups_of(name), [], {}
     for key, value in values.items():
         if key in groups and isinstance(value, str) and value in choices(key):
             chosen.append(f"{key}={value}")
@@ -326,7 +325,7 @@ def composed(name: str, values: Mapping[str, Any], overrides: Sequence[str] = ()
             rest[key] = chosen_settings(key, value if isinstance(value, str) else Path(value))
         elif key in groups and isinstance(value, str):
             raise ValueError(
-                f"got {key}={value}; expected one of {', '.join(offered(key))}{_near(value, choices(key))}"
+                f"got {key}={value}; expected one of {', '.join(offered(key))}{near_misses(value, choices(key))}"
             )
         else:
             rest[key] = value
@@ -334,137 +333,10 @@ def composed(name: str, values: Mapping[str, Any], overrides: Sequence[str] = ()
         config = hydra.compose(name, [*arguments(overrides, name), *chosen])
     _refuse_missing(config, name)
     OmegaConf.set_struct(config, False)
-    known = {*groups, *_flat(OmegaConf.to_container(config, resolve=False))}
+    known = {*groups, *flat(OmegaConf.to_container(config, resolve=False))}
     for key, value in rest.items():
         if key not in known:
-            raise ValueError(_no_setting(key, name, sorted(known)))
+            raise ValueError(no_setting(key, name, sorted(known)))
         OmegaConf.update(config, key, _literal(value), merge=False, force_add=True)
     settings: dict[str, Any] = plain(config)
     return settings
-
-
-def choices(group: str) -> list[str]:
-    """The names that a group's key takes, such as `mini` and `none` of `image`; none where there is no such group."""
-    return plugins.choices(group)
-
-
-@cache
-def _composed_from(name: str) -> dict[str, Any]:
-    return yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def _settings(name: str) -> list[str]:
-    """The settings of an entry point that stand in its own file."""
-    return [key for key in _composed_from(name) if key not in ("defaults", "hydra")]
-
-
-def _defaults(name: str) -> dict[str, str | None]:
-    """The groups that an entry point chooses from, each with what it chooses."""
-    pairs = [pair for item in _composed_from(name)["defaults"] if isinstance(item, dict) for pair in item.items()]
-    return {key: choice for key, choice in pairs if "@" not in key and not key.startswith("override ")}
-
-
-def _meant(argument: str, name: str) -> str:
-    """What a bare argument was probably meant as."""
-    path, groups = Path(at_home(argument)), _defaults(name)
-    likely = [
-        f"{group}={argument}" for group in ("experiment", *groups) if group in groups and argument in choices(group)
-    ]
-    if not likely and path.is_dir():
-        finished = (path / "overrides.yaml").exists()
-        likely = {
-            "train": [f"resume={argument}"] if finished else [f"data=folder data.root={argument}"],
-            "evaluate": [f"captioner={argument}"],
-        }.get(name, [f"data=folder data.root={argument}"])
-    elif not likely and path.is_file() and name == "evaluate":
-        likely = [f"captions={argument}"]
-    elif not likely:
-        known = {*_settings(name), *groups}
-        likely = [
-            f"{key}=VALUE" for key in ([argument] if argument in known else get_close_matches(argument, known, 1))
-        ]
-    hint = f"; did you mean {' or '.join(dict.fromkeys(likely))}?" if likely else " (--help shows what there is)"
-    return f"got {argument!r} without a key; expected key=value{hint}"
-
-
-def explained(error: BaseException, name: str) -> str:
-    """An error in one line; where Hydra can't compose what was asked for, with what was probably meant."""
-    message, cause = one_line(error), error.__cause__
-    if isinstance(error, OverrideParseException):
-        return f"got {error.override}; expected key=value"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        wanted = str(error.missing_cfg_file)
-        places = [
-            index
-            for index, sign in enumerate(wanted)
-            if sign == "/" and os.path.normpath(wanted[:index]) == wanted[:index] and choices(wanted[:index])
-        ]
-        group, choice = (wanted[: places[-1]], wanted[places[-1] + 1 :]) if places else ("", wanted)
-        if now := RENAMED.get(group, {}).get(choice):
-            return f"got {group}={choice}, which is called {group}={now} now"
-        several = "; for several, a sweep: -m" if "," in choice else ""
-        names = offered(group) if group in PLACE else error.options or choices(group)
-        expected = ", ".join(names) + (", a folder, or a Hub id (OWNER/NAME)" if group in PLACE else "")
-        missing = lacking(choice) if group in PLACE else ""
-        hints = f"{_near(choice, names)}{plugins.offer(group, choice)}{several}"
-        return f"got {group}={choice}{missing}; expected one of {expected}{hints}"
-    if found := re.match(r"Could not (override|delete|append) [^']*'([^']+)'", message):
-        key = found[2]
-        if found[1] == "append":
-            return f"got +{key}, but {key} is there already; change it with {key}=VALUE"
-        return _no_setting(key, name, _known_keys(name))
-    if isinstance(error, HydraException) and cause is not None and one_line(cause) not in message:
-        message += f": {one_line(cause)}"
-    if message.startswith("Unable to configure handler") and cause is not None:  # of a log that can't be written
-        message = one_line(cause)
-    return message
-
-
-def _no_setting(key: str, name: str, known: Sequence[str]) -> str:
-    """What is said of a key that a program does not have."""
-    if now := RENAMED_KEYS.get(key):
-        return f"got {key}, which is called {now} now"
-    near = _near(key, known)
-    if choices(key):
-        return f"got {key}=; {name} has no such group; its groups are {', '.join(_defaults(name))}{near}"
-    return f"there is no setting {key} here{near or ' (--help shows all)'}"
-
-
-def _near(word: str, known: Sequence[str]) -> str:
-    """What a misspelt word may have meant, as the end of a message."""
-    known = [key for key in known if key != word]
-    ends = [key for key in known if re.split("[./]", key)[-1] == re.split("[./]", word)[-1]]
-    alike = ends or get_close_matches(word, known, 3) or _alike_at_the_end(word, known)
-    return f"; did you mean {' or '.join(dict.fromkeys(alike[:3]))}?" if alike else ""
-
-
-def _alike_at_the_end(word: str, known: Sequence[str]) -> list[str]:
-    by_end: dict[str, list[str]] = {}
-    for key in known:
-        by_end.setdefault(key.rpartition(".")[2], []).append(key)
-    return [key for end in get_close_matches(word.rpartition(".")[2], by_end, 1, 0.75) for key in by_end[end]]
-
-
-def _known_keys(name: str) -> list[str]:
-    """All settings and groups that there are with the groups that were chosen."""
-    chosen = [item for item in sys.argv[1:] if (found := _OVERRIDE.fullmatch(item)) and choices(found[2])]
-    groups = [
-        folder.relative_to(conf).as_posix()
-        for conf in plugins.configurations()
-        for folder in conf.rglob("*")
-        if folder.is_dir() and folder.relative_to(conf).parts[0] in _defaults(name)
-    ]
-    for overrides in (chosen, []):
-        try:
-            with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-                return [*groups, *_flat(OmegaConf.to_container(hydra.compose(name, overrides), resolve=False))]
-        except (HydraException, OmegaConfBaseException):
-            continue
-    return groups
-
-
-def _flat(settings: Any, prefix: str = "") -> list[str]:
-    """Dotted keys of all settings, those of sections too."""
-    if not isinstance(settings, dict):
-        return []
-    return [key for name, value in settings.items() for key in (f"{prefix}{name}", *_flat(value, f"{prefix}{name}."))]

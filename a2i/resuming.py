@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from a2i import plugins
-from a2i.command_line import arguments, choices, composed
+from a2i.command_line import arguments, composed
 from a2i.compose import at_home, plain
 from a2i.extras import require
 from a2i.paths import CONF
@@ -75,8 +75,8 @@ def _changes(items: list[str], settings: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"got {item} beside resume=; expected key=value with one value")
         value = plain(OmegaConf.create({"value": override.value()}))["value"]
         if override.key_or_group == "logger":
-            if value not in choices("logger"):
-                raise ValueError(f"got logger={value}; expected one of {', '.join(choices('logger'))}")
+            if value not in plugins.choices("logger"):
+                raise ValueError(f"got logger={value}; expected one of {', '.join(plugins.choices('logger'))}")
             value = composed("train", {"logger": value, "name": settings["name"]})["logger"]
         changes[override.key_or_group] = value
     return changes

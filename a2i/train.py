@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from a2i import plugins
-from a2i.command_line import INTERRUPTED, choices, entry_point, quoted
+from a2i.command_line import INTERRUPTED, entry_point, quoted
 from a2i.compose import build, clear_errors, plain, prepared_data_set, target_class
 from a2i.machine import begin_program
 from a2i.resuming import resumed
@@ -352,8 +352,8 @@ def _check_chosen(overrides: list[str]) -> None:
     keys = {re.split("[./@=]", item.lstrip("+~"))[0] for item in overrides}
     if HydraConfig.get().job.config_name == "train" and not keys & {"experiment", "data", "model"}:
         raise ValueError(
-            f"no experiment given; expected experiment=NAME, one of {', '.join(choices('experiment'))}, or data= and model= of"
-            " your own (--help tells more)"
+            f"no experiment given; expected experiment=NAME, one of {', '.join(plugins.choices('experiment'))}, or data= and"
+            " model= of your own (--help tells more)"
         )
 
 

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from a2i.command_line import arguments, choices, entry_point
+from a2i.command_line import arguments, entry_point
 from a2i.command_line import composed as composed_of
 from a2i.compose import plain
 from a2i.paths import CONF
+from a2i.plugins import choices
 
 NAMES = [
     "01 A pug struggles to breathe 1_14_2008.wav",
@@ -450,7 +451,14 @@ def test_of_a_sweep_all_failed_jobs_are_told(
         if config.data.seed == 2:
             sys.exit(1)
 
-    argv = ("-m", "data=foley", "data.seed=0,1,2,3", "hydra.sweep.dir=sweep", "hydra.sweeper.max_batch_size=2")
+    argv = (
+        "-m",
+        "data=foley",
+        "waveforms=false",
+        "data.seed=0,1,2,3",
+        "hydra.sweep.dir=sweep",
+        "hydra.sweeper.max_batch_size=2",
+    )
     status, printed = run(monkeypatch, capsys, "prepare", *argv, task=task)
     assert (status, seen) == (1, [0, 1, 2, 3])
     lines = [line for line in printed.splitlines() if line.strip() and "HYDRA_FULL" not in line]

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from a2i.command_line import RENAMED, choices
 from a2i.command_line import arguments as use_names
 from a2i.compose import ALLOWED, build, check_targets, plain
 from a2i.evaluate.settings import check
+from a2i.explain import RENAMED
 from a2i.paths import CONF
+from a2i.plugins import choices
 from a2i.training.loggers import logger_settings
 
 ENTRIES = sorted(path.stem for path in CONF.glob("*.yaml"))

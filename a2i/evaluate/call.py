@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from a2i.command_line import choices, composed
+from a2i.command_line import composed
 from a2i.evaluate.__main__ import evaluate as score
 from a2i.evaluate.distributed import Ranks
 from a2i.evaluate.settings import check
+from a2i.plugins import choices
 
 
 def evaluate(
