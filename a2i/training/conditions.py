@@ -105,14 +105,12 @@ def _overdrive(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.
 
 
 def _band(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    lower = [other for other in RATES if other < rate]
-    return _through(waveform, rate, int(rng.choice(lower))) if lower else waveform
-
-
-def _through(waveform: np.ndarray, rate: int, lower: int) -> np.ndarray:
-    narrow = soxr.resample(waveform.astype(np.float32), rate, lower, quality="MQ")
-    wide: np.ndarray = soxr.resample(narrow, lower, rate, quality="MQ")
-    return wide
+    if not (lower := [other for other in RATES if other < rate]):
+        return waveform
+    narrow = int(rng.choice(lower))
+    there = soxr.resample(waveform.astype(np.float32), rate, narrow, quality="MQ")
+    back: np.ndarray = soxr.resample(there, narrow, rate, quality="MQ")
+    return back
 
 
 def _telephone(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:

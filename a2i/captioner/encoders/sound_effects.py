@@ -48,7 +48,6 @@ class SoundEffectsCNN(nn.Module):
         dropout: float = 0.2,
         pretrained: str | None = None,
         frozen_blocks: int = 0,
-        frozen_norms: bool = False,
     ) -> None:
         """Build with random weights, or from published ones.
 
@@ -59,7 +58,6 @@ class SoundEffectsCNN(nn.Module):
             pretrained: the wheel of `aisfx` 0.1.2, the `checkpoint.pth` in it, or a captioner folder with such an encoder; None
                 for random weights.
             frozen_blocks: how many blocks, from the first, don't learn.
-            frozen_norms: the norms keep their statistics in training, as for small batches and few recordings is best.
 
         Raises:
             ValueError: sizes don't fit together, or no weights of this network could be loaded.
@@ -82,16 +80,12 @@ class SoundEffectsCNN(nn.Module):
         self.frozen = [self.get_submodule(name) for name in self.blocks[:frozen_blocks]]
         for block in self.frozen:
             block.requires_grad_(False)
-        self.frozen_norms = frozen_norms
-        # The layout in which a CPU convolves fastest: 0.9 of the time, 0.8 in bfloat16.
+        # The layout in which a CPU convolves fastest.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train(self, mode: bool = True) -> "SoundEffectsCNN":
-        """Frozen blocks, and frozen norms, stay as they are at inference."""
+        """Frozen blocks stay as they are at inference, their statistics too."""
         super().train(mode)
-        for module in self.modules():
-            if self.frozen_norms and isinstance(module, nn.BatchNorm2d):
-                module.eval()
         for block in self.frozen:
             block.eval()
         return self
