@@ -166,3 +166,21 @@ def test_frozen_blocks_stay_as_they_are_in_training(tokenizer: CaptionTokenizer)
     assert encoder.conv_block4.training
     assert not encoder.conv_block2.training
     assert not encoder.conv_block2.bn1.training
+
+
+def test_states_of_bands_have_the_published_one_as_their_mean() -> None:
+    whole, three = make(), SoundEffectsCNN(SIZES, bands=3).eval()
+    three.load_state_dict(whole.state_dict())
+    log_mel, mask = torch.rand(2, 40, 96), torch.arange(40)[None] < torch.tensor([[40], [24]])
+    states, states_mask = three(log_mel, mask)
+    expected, expected_mask = whole(log_mel, mask)
+    assert states.shape == (2, 5, three.width) == (2, 5, 3 * SIZES[-1])
+    assert torch.equal(states_mask, expected_mask)
+    bands = states.unflatten(2, (3, -1))
+    assert torch.allclose(bands.mean(dim=2), expected, atol=1e-6)
+    low = log_mel.clone()
+    low[:, :, 64:] = 0  # what the highest band hears changes the highest band most
+    change = (three(low, mask)[0].unflatten(2, (3, -1)) - bands).abs().mean(dim=(0, 1, 3))
+    assert change.argmax() == 2
+    with pytest.raises(ValueError, match="got bands=5; expected a divisor of 12"):
+        SoundEffectsCNN(SIZES, bands=5)

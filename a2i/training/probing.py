@@ -19,7 +19,7 @@ from a2i.training.labels import label_loss, tag_loss
 from a2i.training.module import CaptionModule
 
 STEPS, BATCH = 1_500, 512
-RATE, DECAY, DROPOUT = 2e-3, 0.1, 0.3
+RATE, DECAY, DROPOUT = 2e-3, 1.0, 0.3
 TAGS = 0.1  # weight of their loss
 
 

@@ -35,7 +35,7 @@ NUMBERS: list[Any] = [
 class SoundEffectsCNN(nn.Module):
     """Log-mel → a state for every 8 frames (0.19 s): four blocks of two convolutions, of which all but the last halve time.
 
-    The greatest states of 100 frames are the published embedding. As published, what does not fill a state at a clip's end is
+    With one band, the greatest states of 100 frames are the published embedding. As published, what does not fill a state at a clip's end is
     dropped; a clip too short for one is filled up. Padding is held at zero after every layer, as the convolutions' own is.
     """
 
@@ -48,6 +48,7 @@ class SoundEffectsCNN(nn.Module):
         dropout: float = 0.2,
         pretrained: str | None = None,
         frozen_blocks: int = 0,
+        bands: int = 1,
     ) -> None:
         """Build with random weights, or from published ones.
 
@@ -58,6 +59,8 @@ class SoundEffectsCNN(nn.Module):
             pretrained: the wheel of `aisfx` 0.1.2, the `checkpoint.pth` in it, or a captioner folder with such an encoder; None
                 for random weights.
             frozen_blocks: how many blocks, from the first, don't learn.
+            bands: of frequency, equally many mel bins each, of which a state has the means, one band after another. As
+                published it is 1; 3 tell what is low from what is high.
 
         Raises:
             ValueError: sizes don't fit together, or no weights of this network could be loaded.
@@ -70,8 +73,13 @@ class SoundEffectsCNN(nn.Module):
                 f" {2 ** max(0, len(channels) - 1)} bins or more for {len(channels)} of them"
             )
         number("frozen_blocks", frozen_blocks, 0, most=len(channels), whole=True)
+        number("bands", bands, 1, whole=True)
+        if (bins := num_mel_bins // 2 ** (len(channels) - 1)) % bands:
+            raise ValueError(f"got bands={bands}; expected a divisor of {bins}, the bins that the last block has")
         self.settings: dict[str, Any] = {"channels": channels, "num_mel_bins": num_mel_bins, "dropout": dropout}
-        self.width = channels[-1]
+        if bands > 1:
+            self.settings["bands"] = bands
+        self.bands, self.width = bands, channels[-1] * bands
         self.blocks = [f"conv_block{index + 1}" for index in range(len(channels))]
         for name, before, after in zip(self.blocks, [1, *channels], channels, strict=False):
             self.add_module(name, ConvBlock(before, after))
@@ -111,7 +119,8 @@ class SoundEffectsCNN(nn.Module):
             if index < halvings:
                 frames = (frames // 2).clamp_min(1)
                 hidden = zero_padding(max_pool2d(hidden, 2), frames)
-        states = dropout(hidden.mean(dim=3).transpose(1, 2), self.settings["dropout"], self.training)  # (B, S, D)
+        means = hidden.unflatten(3, (self.bands, -1)).mean(dim=4)  # (B, channels, S, bands)
+        states = dropout(means.permute(0, 2, 3, 1).flatten(2), self.settings["dropout"], self.training)  # (B, S, D)
         return states, torch.arange(states.shape[1], device=frames.device) < frames[:, None]
 
 
