@@ -96,6 +96,19 @@ def test_silence_is_not_made_loud() -> None:
     assert np.abs(mixed - tone(400, 0.5)).max() < 0.01
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 9_999), seconds=st.tuples(st.floats(0.2, 2.0), st.floats(0.2, 2.0)))
+def test_what_is_behind_is_softer_and_lasts_as_long(seed: int, seconds: tuple[float, float]) -> None:
+    front, back = tone(400, seconds[0]) * 0.01, tone(3_000, seconds[1]) * 0.5
+    mixed = WaveformAugment(background=1).behind(front, back, 16_000, np.random.default_rng(seed))
+    assert mixed.dtype == np.float32
+    assert mixed.shape == front.shape
+    gap = 20 * np.log10(np.sqrt(np.mean(front**2) / np.mean((mixed - front) ** 2)))
+    assert 5.5 < gap < 25.5
+    half = len(front) // 2
+    assert np.abs(mixed - front)[half:].max() > 0.5 * np.abs(mixed - front)[:half].max()
+
+
 def test_captions_are_joined_as_one_sentence() -> None:
     rng = np.random.default_rng(0)
     said = {join_captions("A dog barks.", "TV noise is heard.", rng) for _ in range(60)}
@@ -106,7 +119,7 @@ def test_captions_are_joined_as_one_sentence() -> None:
 
 
 def test_wrong_augmentation() -> None:
-    for wrong in ({"mix": 1.5}, {"speed": 1.0}, {"gain_db": -1.0}):
+    for wrong in ({"mix": 1.5}, {"background": 1.5}, {"speed": 1.0}, {"gain_db": -1.0}):
         with pytest.raises(ValueError, match="expected a number of at least 0"):
             WaveformAugment(**wrong)
 

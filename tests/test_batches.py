@@ -186,9 +186,22 @@ def test_what_is_mixed_has_no_label_in_common_and_says_both(clips: list[Clip]) -
     assert len({unknown[epoch, 0][2] for epoch in range(10)}) > 3
 
 
+def test_what_is_behind_is_heard_and_not_named(clips: list[Clip]) -> None:
+    some = labelled(clips)
+    data = ClipDataset(some, "all", 0, 16_000, WaveformAugment(background=1.0, shift=False, gain_db=0))
+    plain = audio.load(some[0].path, 16_000)
+    _, waveform, captions, labels, _ = data[0, 0]
+    assert waveform.shape == plain.shape
+    assert not np.allclose(waveform.numpy(), plain, atol=1e-3)
+    assert np.corrcoef(waveform.numpy(), plain)[0, 1] > 0.8
+    assert (captions, labels) == (some[0].captions, some[0].labels)
+    assert np.array_equal(data[0, 3][1].numpy(), audio.load(some[3].path, 16_000))  # nothing is behind what has no name
+
+
 def test_augmenting_depends_on_seed_epoch_and_clip_alone(clips: list[Clip]) -> None:
     data = [
-        ClipDataset(labelled(clips), "random", seed, 16_000, WaveformAugment(mix=0.5, speed=0.1)) for seed in (0, 0, 1)
+        ClipDataset(labelled(clips), "random", seed, 16_000, WaveformAugment(mix=0.5, speed=0.1, background=0.5))
+        for seed in (0, 0, 1)
     ]
     items = [[each[epoch, index] for epoch in (0, 1) for index in range(4)] for each in data]
     for (_, first, said, _, _), (_, second, said_too, _, _) in zip(items[0], items[1], strict=True):

@@ -10,6 +10,7 @@ from a2i.training.conditions import RecordingConditions
 
 JOINTS = (" and ", " while ", ", and ", " as ")
 FRAME = 0.05  # seconds, over which loudness is measured
+BACKGROUND = (6.0, 25.0)  # dB that a clip is louder than what is heard behind it
 FILTER_POINTS = 6  # along frequency, between which a filter's line is straight
 
 
@@ -29,6 +30,7 @@ class WaveformAugment:
         shift: bool = True,
         max_seconds: float | None = None,
         conditions: RecordingConditions | None = None,
+        background: float = 0.0,
     ) -> None:
         """Set up.
 
@@ -40,11 +42,13 @@ class WaveformAugment:
             shift: rotate the waveform by a random number of samples.
             max_seconds: of a longer clip a random part of this length is heard; None for all of it.
             conditions: that the recording, with what was mixed into it, may have been made under; None for its own.
+            background: share of the clips without a second one that have another softly behind them, which no caption names.
 
         Raises:
             ValueError: a share or a length is out of range.
         """
         number("mix", mix, 0, most=1)
+        number("background", background, 0, most=1)
         number("speed", speed, 0, below=1)
         number("gap_db", gap_db, 0)
         number("gain_db", gain_db, 0)
@@ -52,7 +56,7 @@ class WaveformAugment:
         if max_seconds is not None:
             number("max_seconds", max_seconds, above=0)
         self.mix, self.gap_db, self.gain_db, self.speed, self.shift = mix, gap_db, gain_db, speed, shift
-        self.max_seconds, self.conditions = max_seconds, conditions
+        self.max_seconds, self.conditions, self.background = max_seconds, conditions, background
 
     def alone(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """(samples,) float32 at `rate` Hz → (other samples,) float32 with another speed, start and level."""
@@ -76,6 +80,12 @@ class WaveformAugment:
             gap * _loudness(longer, rate) / max(_loudness(shorter, rate), 1e-4)
         )
         return _within(mixed)
+
+    def behind(self, front: np.ndarray, back: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+        """Put a waveform of `rate` Hz softly behind another, repeated as often as it takes: (length of the front,) float32."""
+        gap = _ratio(-rng.uniform(*BACKGROUND))
+        level = gap * _loudness(front, rate) / max(_loudness(back, rate), 1e-4)
+        return _within(front + np.resize(back, len(front)) * np.float32(level))
 
     def recorded(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """(samples,) float32 at `rate` Hz → (samples,) float32, under other conditions."""

@@ -128,6 +128,13 @@ class ClipDataset(Dataset):
                 labels = None if labels is None or more is None else labels | more
                 tags = mixed_tags(tags, self.clips[other].tags)
                 chosen = tuple(join_captions(*pair, rng) for pair in zip(chosen, others, strict=False))
+            elif (
+                self.augment.background
+                and rng.random() < self.augment.background
+                and (other := self._other(clip, rng)) is not None
+            ):
+                back = self.augment.alone(self.load(self.clips[other]), rate, rng)
+                waveform = self.augment.behind(waveform, back, rate, rng)
             waveform = self.augment.recorded(waveform, rate, rng)
         return clip, torch.from_numpy(waveform), chosen, labels, tags
 

@@ -35,8 +35,9 @@ NUMBERS: list[Any] = [
 class SoundEffectsCNN(nn.Module):
     """Log-mel → a state for every 8 frames (0.19 s): four blocks of two convolutions, of which all but the last halve time.
 
-    With one band, the greatest states of 100 frames are the published embedding. As published, what does not fill a state at a clip's end is
-    dropped; a clip too short for one is filled up. Padding is held at zero after every layer, as the convolutions' own is.
+    With one band, the greatest states of 100 frames are the published embedding. As published, what does not fill a state at a
+    clip's end is dropped; a clip too short for one is filled up. Padding is held at zero after every layer, as the
+    convolutions' own is.
     """
 
     name = "sound_effects"

@@ -1,0 +1,112 @@
+"""Put a trained captioner into the package: its heads taught anew, its minimums, its calibration and its model card.
+
+    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --heard HELD_OUT/heard.csv
+
+The captioner was trained and measured with some recordings held out. What it hears with and what it writes with stay as they
+are; the heads that tell keywords learn anew, from all recordings, those held out among them. `heard.csv` is what
+`source_accuracy.py` wrote of the captioner before that: how sure it is of captions that are right, and of those that are wrong.
+
+With `--held-out FOLDER` it writes a captioner with the minimums alone, to be measured: its heads stay as they are.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import hydra
+import torch
+
+from a2i.captioner import Captioner
+from a2i.captioner.bridge import KeywordBridge
+from a2i.captioner.candidates import fit
+from a2i.compose import build, plain, prepared_data_set
+from a2i.paths import CONF, MINI_CAPTIONER
+from a2i.training.datamodule import CaptionDataModule
+from a2i.training.labels import label_frequencies
+from a2i.training.module import CaptionModule
+from a2i.training.probing import learn_heads
+from a2i.training.several import learn_several
+
+CARD = Path(__file__).parent / "captioner_card.md"
+# What none of the data holds out.
+ALL = (
+    "data.sources.esc10.val_fold=null",
+    *("data.sources.sounds.hold_out=null", "data.sources.sounds.val_share=0"),
+    *("data.sources.urban.val_share=0", "data.sources.urban.left_out=[]"),
+    "data.sources.esc50.hold_out=null",
+)
+# Chosen on recordings that were held out, by `minimums.py`.
+MINIMUMS = {"min_probability": 0.12, "min_probability_of_category": 0.5, "min_probability_of_two": 0.8}
+
+
+def teach(captioner: Captioner, overrides: Sequence[str] = ALL) -> None:
+    """Teach the heads as the experiment does, from all recordings or with other changes of its data."""
+    bridge = captioner.bridge
+    assert isinstance(bridge, KeywordBridge)
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = plain(hydra.compose("train", ["experiment=world", *overrides]))
+    source, training, loader = prepared_data_set(config["data"]), config["training"], dict(config["loader"])
+    loader.pop("inputs")
+    loader["augment"] = build(loader["augment"])
+    datamodule = CaptionDataModule(
+        source, captioner.tokenizer, captioner.sampling_rate, seed=config["seed"], labels=bridge.names, **loader
+    )
+    datamodule.setup("fit")
+    frequencies = label_frequencies(source.clips("train"), bridge.names)
+    module = CaptionModule(
+        captioner,
+        torch.optim.AdamW,
+        labels=len(bridge.names),
+        label_loss=1.0,
+        label_smoothing=training["label_smoothing"],
+        label_offset=training["label_balance"] * frequencies.log(),
+        augment=build(training["augment"]) if training["augment"] else None,
+    )
+    decoding = captioner.decoding
+    captioner.decoding = replace(decoding, precision="bfloat16")  # in which the experiment trains, and twice as fast
+    learn_heads(module, datamodule, training["probe_epochs"], config["seed"])
+    captioner.decoding = decoding
+    learn_several(captioner, datamodule, module.augment, config["seed"])
+
+
+def with_minimums(folder: Path) -> Captioner:
+    """The captioner of a folder, with `MINIMUMS`."""
+    captioner = Captioner.load(folder)
+    assert isinstance(captioner.bridge, KeywordBridge)
+    captioner.bridge.settings |= MINIMUMS
+    return captioner
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("captioner", type=Path, help="captioner folder")
+    parser.add_argument("--heard", type=Path, help="heard.csv of the captioner, measured on what was held out")
+    parser.add_argument("--held-out", type=Path, help="write here a captioner that learns nothing more, to be measured")
+    arguments = parser.parse_args()
+    captioner = with_minimums(arguments.captioner)
+    if arguments.held_out:
+        captioner.save(arguments.held_out, "# To be measured\n")
+        return
+    if not arguments.heard or not os.environ.get("A2I_REAL_DATA"):
+        parser.error("expected --heard and the environment variable A2I_REAL_DATA, or --held-out")
+    with arguments.heard.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["truth"] and not row["set"].startswith(("made", "two"))]
+    captioner.calibration = fit([float(row["evidence"]) for row in rows], [row["verdict"] != "wrong" for row in rows])
+    print(f"{captioner.calibration}, of {len(rows)} recordings")
+    teach(captioner)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "captioner"
+        captioner.eval().save(made, CARD.read_text(encoding="utf-8"), torch.float16)
+        shutil.rmtree(MINI_CAPTIONER)
+        shutil.copytree(made, MINI_CAPTIONER)
+    size = sum(file.stat().st_size for file in MINI_CAPTIONER.rglob("*") if file.is_file())
+    print(f"{MINI_CAPTIONER}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
