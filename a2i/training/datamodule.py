@@ -96,6 +96,10 @@ class CaptionDataModule(LightningDataModule):
         loader.go_on_from(max(self._given, self.state_dict()["given"]))
         return loader
 
+    def plain_dataloader(self) -> ResumableLoader:
+        """The training clips as they are, in their order."""
+        return self._loader("train", self.val_batch_size, self.captions, shuffle=False)
+
     def state_dict(self) -> dict[str, int]:
         """Batches that were learnt from, over all epochs: not the one that an interruption fell into."""
         if self.trainer is None:

@@ -5,6 +5,7 @@ A head with random weights would first change a pretrained encoder for the worse
 """
 
 import sys
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from a2i.captioner.bridge import pooled
+from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.inputs import encoded
@@ -28,37 +30,50 @@ def learn_heads(
 ) -> None:
     """Teach the label head, and that of the tags where there is one.
 
-    What they read of a few epochs of clips is kept, standardised, and learnt from many times over; the standardisation then
-    becomes part of their weights.
+    What they read of the clips is kept, standardised, and learnt from many times over; the standardisation then becomes part of
+    their weights. Half of what they learn from are the clips as they are: of what is changed alone they learn less about these
+    (`experiments/world`).
 
     Args:
         module: on the CPU, where it comes back.
         datamodule: of its training clips.
-        epochs: over the training clips, changed as in training.
+        epochs: over the training clips, changed as in training; once more the clips are heard as they are.
         seed: of masks, order and dropout.
         device: to learn on.
     """
-    from rich.progress import track
-
-    labels, tags = module.labels or module.captioner.bridge.label_head, module.tags
+    labels = module.labels or module.captioner.bridge.label_head
     if labels is None:
         return
     print("the heads that tell labels learn from the encoder as it is")
     module.to(device).eval()
     loader = datamodule.train_dataloader()
     loader.go_on_from(0)
-    batches = chain.from_iterable(loader for _ in range(epochs))
+    changed = chain.from_iterable(loader for _ in range(epochs))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        found = []
-        for batch in track(batches, "hearing as pretrained", epochs * loader.epoch, disable=not sys.stderr.isatty()):
-            batch = batch.to(module.device)
-            with torch.no_grad(), module.captioner._precision(module.captioner.decoding):
-                inputs = pooled(*encoded(module.captioner, batch, module.augment)).float()
-            found.append((inputs, batch.labels, _tags(batch, 0 if tags is None else tags.out_features)))
-        inputs, shares, known = (torch.cat(part) for part in zip(*found, strict=True))
-        _fit(module, labels.linear, inputs, shares, known)
+        plain = datamodule.plain_dataloader()
+        halves = [
+            _heard(module, plain, plain.epoch, None),
+            _heard(module, changed, epochs * loader.epoch, module.augment),
+        ]
+        _fit(module, labels.linear, halves)
     module.cpu().train()
+
+
+def _heard(
+    module: CaptionModule, batches: Iterable[Batch], count: int, augment: SpecAugment | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the heads read of each clip (N, inputs), its shares of labels (N, labels + 1), and its tags (N, classes)."""
+    from rich.progress import track
+
+    classes, found = 0 if module.tags is None else module.tags.out_features, []
+    for batch in track(batches, "hearing as pretrained", count, disable=not sys.stderr.isatty()):
+        batch = batch.to(module.device)
+        with torch.no_grad(), module.captioner._precision(module.captioner.decoding):
+            inputs = pooled(*encoded(module.captioner, batch, augment)).float()
+        found.append((inputs, batch.labels, _tags(batch, classes)))
+    inputs, shares, known = (torch.cat(part) for part in zip(*found, strict=True))
+    return inputs, shares, known
 
 
 def _tags(batch: Batch, classes: int) -> Tensor:
@@ -68,8 +83,10 @@ def _tags(batch: Batch, classes: int) -> Tensor:
     return torch.full((len(batch.names), classes), torch.nan, device=batch.lengths.device)
 
 
-def _fit(module: CaptionModule, labels: nn.Linear, inputs: Tensor, shares: Tensor, known: Tensor) -> None:
-    tags = module.tags
+def _fit(module: CaptionModule, labels: nn.Linear, halves: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
+    """Learn from as many clips of each half."""
+    tags, sizes = module.tags, [len(half[0]) for half in halves]
+    inputs, shares, known = (torch.cat(part) for part in zip(*halves, strict=True))
     mean, std = inputs.mean(dim=0), inputs.std(dim=0).clamp_min(1e-3)
     inputs = (inputs - mean) / std
     heads = [labels, *([] if tags is None else [tags])]
@@ -84,7 +101,12 @@ def _fit(module: CaptionModule, labels: nn.Linear, inputs: Tensor, shares: Tenso
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     with torch.enable_grad():
         for _ in range(STEPS):
-            some = torch.randint(len(inputs), (BATCH,), device=inputs.device)
+            some = torch.cat(
+                [
+                    torch.randint(start, start + size, (BATCH // len(sizes),), device=inputs.device)
+                    for start, size in zip((0, sizes[0]), sizes, strict=True)
+                ]
+            )
             read = dropout(inputs[some], DROPOUT)
             loss = label_loss(
                 labels(read).log_softmax(dim=1), shares[some], module.label_smoothing, module.label_offset

@@ -30,7 +30,6 @@ from a2i.training.datamodule import CaptionDataModule
 from a2i.training.labels import label_frequencies
 from a2i.training.module import CaptionModule
 from a2i.training.probing import learn_heads
-from a2i.training.several import learn_several
 
 CARD = Path(__file__).parent / "captioner_card.md"
 # What none of the data holds out.
@@ -40,8 +39,9 @@ ALL = (
     *("data.sources.urban.val_share=0", "data.sources.urban.left_out=[]"),
     "data.sources.esc50.hold_out=null",
 )
-# Chosen on recordings that were held out, by `minimums.py`.
-MINIMUMS = {"min_probability": 0.12, "min_probability_of_category": 0.5, "min_probability_of_two": 0.8}
+# Chosen on recordings that were held out, by `minimums.py`. It never tells two keywords: what that found of two recordings at
+# once was less than what it lost of one.
+MINIMUMS = {"min_probability": 0.1, "min_probability_of_category": 0.2, "min_probability_of_two": 1.0}
 
 
 def teach(captioner: Captioner, overrides: Sequence[str] = ALL) -> None:
@@ -71,7 +71,6 @@ def teach(captioner: Captioner, overrides: Sequence[str] = ALL) -> None:
     captioner.decoding = replace(decoding, precision="bfloat16")  # in which the experiment trains, and twice as fast
     learn_heads(module, datamodule, training["probe_epochs"], config["seed"])
     captioner.decoding = decoding
-    learn_several(captioner, datamodule, module.augment, config["seed"])
 
 
 def with_minimums(folder: Path) -> Captioner:
