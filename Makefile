@@ -18,7 +18,7 @@ $(STAMP):
 setup: $(STAMP) ## create .venv and install
 
 demo: $(STAMP) ## make sounds, caption and draw them: offline, no account, no GPU
-	$(RUN) -m a2i.data.foley demo/sounds --count 6 --seed 1 --alone
+	$(RUN) -m a2i.data.foley demo/sounds --count 6 --seed 1 --alone --sample-rate 44100
 	$(RUN) -m a2i.infer audio=demo/sounds out=demo
 
 test: $(STAMP) ## the default tests
