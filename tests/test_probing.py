@@ -8,6 +8,7 @@ from test_several import Tones
 
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
+from a2i.training.augment import WaveformAugment
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.module import CaptionModule
 from a2i.training.probing import learn_heads
@@ -65,3 +66,22 @@ def test_without_labels_nothing_is_learnt(tokenizer: CaptionTokenizer, tmp_path:
     before = {name: weight.clone() for name, weight in module.state_dict().items()}
     learn_heads(module, datamodule, epochs=1, seed=0)
     assert all(torch.equal(weight, before[name]) for name, weight in module.state_dict().items())
+
+
+class Ruined(WaveformAugment):
+    """Leaves nothing of a clip."""
+
+    def alone(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal(len(waveform)).astype(np.float32) * np.float32(0.1)
+
+
+def test_they_learn_from_the_clips_as_they_are_too(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
+    module, datamodule = made(tokenizer, tmp_path, 0)
+    datamodule.augment = Ruined()
+    learn_heads(module, datamodule, epochs=3, seed=0)
+    module.eval()
+    for batch in datamodule.val_dataloader():
+        with torch.no_grad():
+            states = module.captioner.encoder(*module.captioner.log_mel(batch.waveforms, batch.lengths))
+            told = module.captioner.bridge.label_head(*states).argmax(dim=1)
+        assert torch.equal(told, batch.labels.argmax(dim=1))
