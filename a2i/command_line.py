@@ -30,6 +30,7 @@ from a2i.plugins import choices
 
 INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
 _DELETION = re.compile(r"~[\w$./@-]+(=.*)?", re.DOTALL)
+_MISSING = "???"  # as a bare value, OmegaConf's mark of a setting that has no value yet
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\\w")
 
 
@@ -255,7 +256,8 @@ def _value(value: str, sweeping: bool) -> str:
     read = _read(value)
     if not value or (read is not None and _is_hydras(value, read)):
         return value
-    if read is not None and not read.is_sweep_override() and "${" not in value and str(read.value()) == value:
+    is_text = "${" not in value and value != _MISSING
+    if read is not None and not read.is_sweep_override() and is_text and str(read.value()) == value:
         return value  # comes through letter by letter
     path = at_home(value)
     if os.path.exists(path):
@@ -286,7 +288,9 @@ def _is_hydras(value: str, read: Override) -> bool:
 
 
 def quoted(value: str) -> str:
-    """A value as a quoted string in Hydra's grammar."""
+    """A path as a quoted string in Hydra's grammar."""
+    if value == _MISSING:
+        value = f"./{value}"
     # In Hydra's quoted strings a backslash escapes only before a quote, so that those before one are doubled.
     value = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", _literal(value))
     return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, value) + "'"

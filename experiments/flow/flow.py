@@ -34,13 +34,13 @@ def main() -> None:
     result = a2i(waveform, sampling_rate=rate)
     log_mel, mask = a2i.captioner.log_mel(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
     with torch.no_grad():
-        states, _, _ = a2i.captioner.encode(log_mel, mask)
+        states, _ = a2i.captioner.encoder(log_mel, mask)
 
     figure, axes = plt.subplots(1, 5, figsize=(15, 2.9), gridspec_kw={"wspace": 0.28, "left": 0.01, "right": 0.99})
     seconds = np.arange(len(waveform)) / rate
     axes[0].plot(seconds[::8], waveform[::8], linewidth=0.4, color="#24507a")
     axes[1].imshow(log_mel[0].T, origin="lower", aspect="auto", cmap="magma")
-    low, high = np.percentile(states[0, :-1], (1, 99))  # the last one is the keyword's, of another size
+    low, high = np.percentile(states[0], (1, 99))
     axes[2].imshow(states[0].T, aspect="auto", cmap="viridis", vmin=low, vmax=high)
     axes[3].text(0.5, 0.5, "\n".join(_wrapped(result.caption)), ha="center", va="center", fontsize=13, wrap=True)
     axes[4].imshow(np.asarray(result.image))
