@@ -304,13 +304,16 @@ def train_unet(
     if args.resume and stage.resume():
         accelerator.print(f"unet: resumed at step {stage.step}")
     rng = random.Random(args.seed)
-    pool = [writer.any_pair(rng) for _ in range(args.scenes - len(writer.pairs))]
-    row = {pair: len(pictures) + i for i, pair in enumerate(dict.fromkeys(writer.pairs + pool))}
+    kinds = [writer.two_kinds(rng) for _ in range(args.scenes // 2)] if writer.kinds else []
+    of_kinds = [writer.numbers(*names) for names in [*kinds, *((kind,) for kind in writer.kinds)]]
+    pool = [writer.any_pair(rng) for _ in range(args.scenes - len(kinds))]
+    pairs = [(ground, sky) for ground, sky in [*of_kinds, *pool] if sky is not None]
+    row = {pair: len(pictures) + i for i, pair in enumerate(dict.fromkeys(pairs))}
     latents, scheduler = latents_of(vae, pictures, list(row)), build_scheduler()
 
     def loss(step: int) -> torch.Tensor:
         rng = random.Random(f"{args.seed} {step}")
-        captions = [writer.draw(rng, pool) for _ in range(args.batch)]
+        captions = [writer.draw(rng, pool, kinds) for _ in range(args.batch)]
         rows = [ground if sky is None else row[ground, sky] for _, ground, sky in captions]
         texts = ["" if rng.random() < CAPTION_DROPOUT else caption.text for caption in captions]
         clean = latents[torch.tensor(rows)].float().to(vae.device)
