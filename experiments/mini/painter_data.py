@@ -102,11 +102,15 @@ class Concept:
 
 
 class Caption(NamedTuple):
-    """A text and the numbers of the concepts that it shows: the ground, or the only one, and the sky, if there are two."""
+    """A text and the numbers of the concepts that it shows: the ground, or the only one, and the sky, if there are two.
+
+    `of_kinds`: its words are those for kinds of sound.
+    """
 
     text: str
     ground: int
     sky: int | None
+    of_kinds: bool = False
 
 
 def layout(first: str, second: str) -> tuple[str, str]:
@@ -287,7 +291,7 @@ class Captions:
         sort = rng.choices(("one", "one kind", "two", "two kinds"), (ONE, ONE_KIND, TWO, TWO_KINDS))[0]
         if sort == "one kind" and self.kinds:
             kind = rng.choice(list(self.kinds))
-            return Caption(self.of_kind(kind, rng), *self.numbers(kind))
+            return Caption(self.of_kind(kind, rng), *self.numbers(kind), of_kinds=True)
         if sort.startswith("one"):
             number = rng.choices(range(len(self.concepts)), self.weights)[0]
             return Caption(_as_sentence(clause(self.concepts[number], rng), rng), number, None)
@@ -295,9 +299,17 @@ class Captions:
             first, second = rng.choice(kinds) if kinds else self.two_kinds(rng)
             ground, sky = self.numbers(first, second)
             assert sky is not None
-            return Caption(self.join_kinds(first, second, rng), ground, sky)
+            return Caption(self.join_kinds(first, second, rng), ground, sky, of_kinds=True)
         pair = rng.choice(pool) if pool else self.any_pair(rng)
         return Caption(self.join(*pair, rng), *pair)
+
+    def familiar(self, caption: Caption, rng: random.Random) -> str:
+        """The same picture in words of the concept table: the caption itself, unless it is about kinds of sound."""
+        if not caption.of_kinds:
+            return caption.text
+        if caption.sky is None:
+            return _as_sentence(clause(self.concepts[caption.ground], rng), rng)
+        return self.join(caption.ground, caption.sky, rng)
 
     def of_kind(self, kind: str, rng: random.Random) -> str:
         """A sentence that the captioner has for the kind, or one of its words."""

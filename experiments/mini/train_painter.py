@@ -10,6 +10,7 @@ the stages begin with the weights of a painter folder, and a stage with neither 
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import math
@@ -192,19 +193,32 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     return tokens.input_ids
 
 
-def text_loss(modules: dict[str, Any], captions: Sequence[Caption], ids: torch.Tensor) -> torch.Tensor:
+def text_loss(
+    modules: dict[str, Any], captions: Sequence[Caption], ids: torch.Tensor, familiar: torch.Tensor | None = None,
+    teacher: CLIPTextModel | None = None, teacher_knows: int = 0,
+) -> torch.Tensor:  # fmt: skip
     """Cross-entropy of what a linear head reads from the end of the text and from the padding after it.
 
     Even positions tell the ground, or the only concept, odd ones the sky, or that there is none (the last class): so that
-    the UNet's cross-attention finds each of the two at places of its own.
+    the UNet's cross-attention finds each of the two at places of its own. With a teacher, which knows the first
+    `teacher_knows` concepts, the states after the end also come near those that it has of `familiar`, texts of the same
+    pictures: a UNet that understands the teacher then understands new words as well.
     """
     none = modules["head"].out_features - 1
     slots = torch.tensor([(caption.ground, none if caption.sky is None else caption.sky) for caption in captions])
     labels = slots.repeat(1, ids.shape[1] // 2)
-    ended = ids == modules["text_model"].config.eos_token_id
     device = next(modules["head"].parameters()).device
-    states = modules["text_model"](ids.to(device)).last_hidden_state
-    return functional.cross_entropy(modules["head"](states[ended.to(device)]).float(), labels[ended].to(device))
+    ids, labels = ids.to(device), labels.to(device)
+    ended = ids == modules["text_model"].config.eos_token_id
+    states = modules["text_model"](ids).last_hidden_state
+    told = functional.cross_entropy(modules["head"](states[ended]).float(), labels[ended])
+    if teacher is None:
+        return told
+    with torch.no_grad():
+        wanted = teacher(familiar.to(device)).last_hidden_state
+    known = (slots < teacher_knows).any(1) & ((slots < teacher_knows) | (slots == none)).all(1)
+    both = ended & (familiar.to(device) == modules["text_model"].config.eos_token_id) & known.to(device)[:, None]
+    return functional.mse_loss(states[both].float(), wanted[both].float()) + 0.1 * told
 
 
 @torch.no_grad()
@@ -261,6 +275,7 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
     )
     if args.start and not (args.text_steps or args.text_minutes):
         return text_model.eval()
+    teacher = copy.deepcopy(text_model).eval().requires_grad_(False) if args.start and args.known else None
     head = torch.nn.Linear(text_model.config.hidden_size, len(writer.concepts) + 1)
     stage = Stage("text", {"text_model": text_model, "head": head}, accelerator, args)
     if args.resume and stage.resume():
@@ -270,8 +285,13 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
         rng = random.Random(f"{args.seed} {step}")
         captions = [writer.draw(rng) for _ in range(args.text_batch)]
         ids = tokenize(tokenizer, [caption.text for caption in captions])
-        return text_loss(stage.modules, captions, ids)
+        if teacher is None:
+            return text_loss(stage.modules, captions, ids)
+        familiar = tokenize(tokenizer, [writer.familiar(caption, rng) for caption in captions])
+        return text_loss(stage.modules, captions, ids, familiar, teacher, args.known)
 
+    if teacher is not None:
+        teacher.to(accelerator.device)
     stage.run(loss)
     rng = random.Random(f"{args.seed} held out")
     held_out = [writer.draw(rng) for _ in range(2048)]
@@ -314,7 +334,7 @@ def train_unet(
     def loss(step: int) -> torch.Tensor:
         rng = random.Random(f"{args.seed} {step}")
         captions = [writer.draw(rng, pool, kinds) for _ in range(args.batch)]
-        rows = [ground if sky is None else row[ground, sky] for _, ground, sky in captions]
+        rows = [c.ground if c.sky is None else row[c.ground, c.sky] for c in captions]
         texts = ["" if rng.random() < CAPTION_DROPOUT else caption.text for caption in captions]
         clean = latents[torch.tensor(rows)].float().to(vae.device)
         with torch.no_grad():
@@ -383,6 +403,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkpoint-minutes", type=float, default=3)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--start", type=Path, help="painter folder whose weights and tokenizer the stages begin with")
+    parser.add_argument("--known", type=int, default=0, help="how many of the table's first concepts that one draws")
     args = parser.parse_args(argv)
     if args.data is None:
         parser.error("no --data: give a folder with png/ and names.tsv, or set A2I_REAL_DATA")
