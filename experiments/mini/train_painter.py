@@ -193,32 +193,31 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     return tokens.input_ids
 
 
-def text_loss(
-    modules: dict[str, Any], captions: Sequence[Caption], ids: torch.Tensor, familiar: torch.Tensor | None = None,
-    teacher: CLIPTextModel | None = None, teacher_knows: int = 0,
-) -> torch.Tensor:  # fmt: skip
+def text_loss(modules: dict[str, Any], captions: Sequence[Caption], ids: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of what a linear head reads from the end of the text and from the padding after it.
 
     Even positions tell the ground, or the only concept, odd ones the sky, or that there is none (the last class): so that
-    the UNet's cross-attention finds each of the two at places of its own. With a teacher, which knows the first
-    `teacher_knows` concepts, the states after the end also come near those that it has of `familiar`, texts of the same
-    pictures: a UNet that understands the teacher then understands new words as well.
+    the UNet's cross-attention finds each of the two at places of its own.
     """
     none = modules["head"].out_features - 1
     slots = torch.tensor([(caption.ground, none if caption.sky is None else caption.sky) for caption in captions])
     labels = slots.repeat(1, ids.shape[1] // 2)
-    device = next(modules["head"].parameters()).device
-    ids, labels = ids.to(device), labels.to(device)
     ended = ids == modules["text_model"].config.eos_token_id
-    states = modules["text_model"](ids).last_hidden_state
-    told = functional.cross_entropy(modules["head"](states[ended]).float(), labels[ended])
-    if teacher is None:
-        return told
+    device = next(modules["head"].parameters()).device
+    states = modules["text_model"](ids.to(device)).last_hidden_state
+    return functional.cross_entropy(modules["head"](states[ended.to(device)]).float(), labels[ended].to(device))
+
+
+def taught_loss(
+    text_model: torch.nn.Module, teacher: CLIPTextModel, ids: torch.Tensor, familiar: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared distance of the states after the end from the teacher's, of texts of the same pictures, row by row, in
+    words that the teacher knows: what understands the teacher then understands new words as well."""
+    ids, familiar = ids.to(teacher.device), familiar.to(teacher.device)
     with torch.no_grad():
-        wanted = teacher(familiar.to(device)).last_hidden_state
-    known = (slots < teacher_knows).any(1) & ((slots < teacher_knows) | (slots == none)).all(1)
-    both = ended & (familiar.to(device) == modules["text_model"].config.eos_token_id) & known.to(device)[:, None]
-    return functional.mse_loss(states[both].float(), wanted[both].float()) + 0.1 * told
+        wanted = teacher(familiar).last_hidden_state
+    ended = (ids == teacher.config.eos_token_id) & (familiar == teacher.config.eos_token_id)
+    return functional.mse_loss(text_model(ids).last_hidden_state[ended].float(), wanted[ended].float())
 
 
 @torch.no_grad()
@@ -251,6 +250,8 @@ def train_vae(args: Any, accelerator: Accelerator, pictures: torch.Tensor) -> Au
     """The autoencoder with averaged weights; its scaling factor gives the pictures' latents a deviation of 1."""
     torch.manual_seed(args.seed)
     vae = AutoencoderKL.from_pretrained(args.start, subfolder="vae", dtype=torch.float32) if args.start else build_vae()
+    if args.start and not (args.vae_steps or args.vae_minutes):
+        return vae.to(accelerator.device).eval()
     stage = Stage("vae", {"vae": vae}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"vae: resumed at step {stage.step}")
@@ -263,7 +264,8 @@ def train_vae(args: Any, accelerator: Accelerator, pictures: torch.Tensor) -> Au
 
 
 def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, writer: Captions) -> CLIPTextModel:
-    """The text model, taught to tell which concepts a caption shows, and where: by cross-entropy of a linear head.
+    """The text model, taught to tell which concepts a caption shows, and where: by cross-entropy of a linear head, or by the
+    text model that it starts with, which has the words of the concept table to learn those for kinds of sound from.
 
     With only the picture to learn from, it takes long to tell concepts apart.
     """
@@ -275,9 +277,12 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
     )
     if args.start and not (args.text_steps or args.text_minutes):
         return text_model.eval()
-    teacher = copy.deepcopy(text_model).eval().requires_grad_(False) if args.start and args.known else None
-    head = torch.nn.Linear(text_model.config.hidden_size, len(writer.concepts) + 1)
-    stage = Stage("text", {"text_model": text_model, "head": head}, accelerator, args)
+    modules: dict[str, torch.nn.Module] = {"text_model": text_model}
+    if args.start:
+        teacher = copy.deepcopy(text_model).eval().requires_grad_(False).to(accelerator.device)
+    else:
+        modules["head"] = torch.nn.Linear(text_model.config.hidden_size, len(writer.concepts) + 1)
+    stage = Stage("text", modules, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"text: resumed at step {stage.step}")
 
@@ -285,14 +290,17 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
         rng = random.Random(f"{args.seed} {step}")
         captions = [writer.draw(rng) for _ in range(args.text_batch)]
         ids = tokenize(tokenizer, [caption.text for caption in captions])
-        if teacher is None:
+        if not args.start:
             return text_loss(stage.modules, captions, ids)
         familiar = tokenize(tokenizer, [writer.familiar(caption, rng) for caption in captions])
-        return text_loss(stage.modules, captions, ids, familiar, teacher, args.known)
+        empty = tokenize(tokenizer, [""])  # guidance draws away from it
+        ids, familiar = torch.cat([ids, empty]), torch.cat([familiar, empty])
+        return taught_loss(stage.modules["text_model"], teacher, ids, familiar)
 
-    if teacher is not None:
-        teacher.to(accelerator.device)
     stage.run(loss)
+    if args.start:
+        stage.ema.copy_to(stage.parameters)
+        return accelerator.unwrap_model(stage.modules["text_model"]).eval()
     rng = random.Random(f"{args.seed} held out")
     held_out = [writer.draw(rng) for _ in range(2048)]
     for name in ("one", "two"):
@@ -320,6 +328,8 @@ def train_unet(
         if args.start
         else build_unet(text_model.config.hidden_size)
     )
+    if args.start and not (args.unet_steps or args.unet_minutes):
+        return export_pipeline(Path(args.out) / "painter", vae, text_model, tokenizer, unet)
     stage = Stage("unet", {"unet": unet}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"unet: resumed at step {stage.step}")
@@ -403,7 +413,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkpoint-minutes", type=float, default=3)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--start", type=Path, help="painter folder whose weights and tokenizer the stages begin with")
-    parser.add_argument("--known", type=int, default=0, help="how many of the table's first concepts that one draws")
     args = parser.parse_args(argv)
     if args.data is None:
         parser.error("no --data: give a folder with png/ and names.tsv, or set A2I_REAL_DATA")
@@ -419,7 +428,9 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = Accelerator(mixed_precision=args.precision)
     concepts, names = read_concepts(args.concepts), read_names(args.data)
     files = sorted(names)
-    pictures = torch.stack([load_picture(args.data / "png" / file, SIZE) for file in files])
+    pictures = torch.empty(0)
+    if not args.start or any((args.vae_steps, args.vae_minutes, args.unet_steps, args.unet_minutes)):
+        pictures = torch.stack([load_picture(args.data / "png" / file, SIZE) for file in files])
     missing = [concept.file for concept in concepts if concept.file not in names]
     if missing:
         raise ValueError(f"{args.concepts} names pictures that {args.data}/names.tsv lacks: {missing}")
@@ -434,7 +445,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     writer = Captions(concepts)
     text_model = train_text(args, accelerator, tokenizer, writer)
-    train_unet(args, accelerator, vae, tokenizer, text_model, writer, pictures[favoured])
+    train_unet(args, accelerator, vae, tokenizer, text_model, writer, pictures[favoured] if len(pictures) else pictures)
     write_record(args, files)
 
 
