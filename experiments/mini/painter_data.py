@@ -163,6 +163,11 @@ def bare(noun: str) -> str:
     return rest if article in ("a", "an", "the") else noun
 
 
+def plain(concept: Concept) -> str:
+    """The concept's first noun that can stand alone, or its first phrase."""
+    return next((noun.lstrip("+") for noun in concept.nouns if "?" not in noun), None) or concept.phrases[0]
+
+
 def clause(concept: Concept, rng: random.Random) -> str:
     """One way to name the concept: a noun, a noun with a verb, or a whole phrase; no capital and no full stop."""
     noun = rng.choice(concept.nouns) if concept.nouns else ""
@@ -303,13 +308,16 @@ class Captions:
         pair = rng.choice(pool) if pool else self.any_pair(rng)
         return Caption(self.join(*pair, rng), *pair)
 
-    def familiar(self, caption: Caption, rng: random.Random) -> str:
-        """The same picture in words of the concept table: the caption itself, unless it is about kinds of sound."""
+    def familiar(self, caption: Caption) -> str:
+        """The same picture in words of the concept table: the caption itself, unless it is about kinds of sound.
+
+        Always the same words: the mean of what many wordings mean to a UNet is less than each of them.
+        """
         if not caption.of_kinds:
             return caption.text
-        if caption.sky is None:
-            return _as_sentence(clause(self.concepts[caption.ground], rng), rng)
-        return self.join(caption.ground, caption.sky, rng)
+        shown = [self.concepts[number] for number in (caption.ground, caption.sky) if number is not None]
+        text = " and ".join(plain(concept) for concept in shown)
+        return text[0].upper() + text[1:] + "."
 
     def of_kind(self, kind: str, rng: random.Random) -> str:
         """A sentence that the captioner has for the kind, or one of its words."""

@@ -292,7 +292,7 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
         ids = tokenize(tokenizer, [caption.text for caption in captions])
         if not args.start:
             return text_loss(stage.modules, captions, ids)
-        familiar = tokenize(tokenizer, [writer.familiar(caption, rng) for caption in captions])
+        familiar = tokenize(tokenizer, [writer.familiar(caption) for caption in captions])
         empty = tokenize(tokenizer, [""])  # guidance draws away from it
         ids, familiar = torch.cat([ids, empty]), torch.cat([familiar, empty])
         return taught_loss(stage.modules["text_model"], teacher, ids, familiar)
