@@ -28,7 +28,7 @@ from a2i.diffusion import Painter
 from a2i.paths import CONF, MINI_PAINTER
 
 sys.path.insert(0, str(HERE.parent / "mini"))
-from nearest_emoji import CONCEPTS, KINDS, SCENES, Album, write_sheet
+from nearest_emoji import CONCEPTS, SCENES, USUAL, Album, write_sheet
 from painter_data import layout
 
 TOLERANCE = 0.5  # levels of 255
@@ -41,7 +41,7 @@ REFERENCE: Any = ("reference", 50)
 SIDES = [REFERENCE, *((scheduler, count) for scheduler, counts in COUNTS.items() for count in counts)]
 SHOWN = ("A dog barks.", "A piano is playing.", "A dog barks while rain falls.")
 TOLD: list[tuple[str, str, tuple[str, ...]]] = [
-    *(("kinds", sentence, (code,)) for sentence, code in KINDS.items()),
+    *(("kinds", sentence, (code,)) for sentence, code in USUAL.items()),
     *(("concepts", sentence, (code,)) for sentence, code in CONCEPTS.items()),
     *(("scenes", sentence, layout(*codes)) for sentence, codes in SCENES.items()),
 ]

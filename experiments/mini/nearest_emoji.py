@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from painter_data import HEARD, captioner_sentences, layout
+from painter_data import OWN_JOINED, captioner_sentences, layout, read_kinds
 from PIL import Image, ImageDraw
 from rich.progress import track
 
-from a2i.data.unnamed import SENTENCES as UNNAMED
+from a2i.data.kinds import KINDS, NONE
 from a2i.diffusion import Painter
 
-KINDS = {
+USUAL = {  # nineteen kinds of sound, in the usual words
     "A dog barks.": "u1f415",
     "Rain falls.": "u1f327",
     "Waves wash ashore.": "u1f30a",
@@ -151,44 +151,73 @@ def colours(image: Image.Image) -> np.ndarray:
     return pixels[..., ::2] - pixels[..., 1:2]
 
 
-def captioner_says(count: int) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-    """By part, sentences of a seed that the painter has not learnt from, each with the codes of what is to be drawn."""
+Told = tuple[str, tuple[str, ...]]  # a sentence, and the codes of what is to be drawn
+
+
+def kinds_told(seeds: int) -> list[list[Told]]:
+    """For each seed, a sentence of each kind of sound; another one for another seed."""
+    return [
+        [
+            (
+                KINDS[kind].sentences[(seed + number) % len(KINDS[kind].sentences)],
+                layout(*codes) if codes[1:] else codes,
+            )
+            for number, (kind, codes) in enumerate(read_kinds().items())
+        ]
+        for seed in range(seeds)
+    ]
+
+
+def captioner_says(count: int) -> dict[str, list[Told]]:
+    """By part, sentences that the painter has not learnt from: of two kinds of sound, joined as the captioner learns to, and
+    of made sounds, of another seed."""
     rng = random.Random(77)
-    by_codes = captioner_sentences(seed=77, scenes=600)
-    unnamed: list[tuple[str, ...]] = [(code,) for code, names in HEARD.items() if not UNNAMED.keys().isdisjoint(names)]
-    parts: dict[str, list[tuple[str, ...]]] = {
-        "captioner, one source": [codes for codes in by_codes if len(codes) == 1 and codes not in unnamed],
-        "captioner, two sources": [codes for codes in by_codes if len(codes) == 2],
-        "captioner, unnamed": unnamed,
+    codes = {kind: codes[0] for kind, codes in read_kinds().items()}  # the pictures that stand for kinds in twos
+    named = [kind for kind in codes if KINDS[kind].category != NONE]
+    pairs: list[Told] = []
+    while len(pairs) < count:
+        first, second = rng.sample(named, 2)
+        if codes[first] != codes[second]:
+            one, other = (rng.choice(KINDS[kind].sentences) for kind in (first, second))
+            text = rng.choice(OWN_JOINED).format(one.rstrip("."), other[0].lower() + other[1:])
+            pairs.append((text, layout(codes[first], codes[second])))
+    learnt = captioner_sentences()
+    heard = {
+        key: [text for text in texts if text not in learnt.get(key, ())]
+        for key, texts in captioner_sentences(seed=77, scenes=600).items()
     }
-    return {
-        part: [(rng.choice(by_codes[codes]), codes) for codes in (rng.choice(keys) for _ in range(count))]
-        for part, keys in parts.items()
-    }
+    parts = {"pairs of kinds": pairs}
+    for part, sources in (("made, one source", 1), ("made, two sources", 2)):
+        keys = [key for key, texts in heard.items() if len(key) == sources and texts]
+        chosen = [rng.choice(keys) for _ in range(count)]
+        parts[part] = [
+            (rng.choice(heard[key]), (codes[key[0]],) if sources == 1 else layout(*(codes[kind] for kind in key)))
+            for key in chosen
+        ]
+    return parts
 
 
-def judge(
-    part: str, told: Sequence[tuple[str, tuple[str, ...]]], seeds: int, painter: Painter, album: Album
-) -> list[tuple[str, Image.Image]]:
-    """Draws each sentence with each seed, prints the wrong ones and the totals, and returns sentences with drawings."""
-    drawn, right, corners = [], 0, 0
+def judge(part: str, told: Sequence[Sequence[Told]], painter: Painter, album: Album) -> list[tuple[str, Image.Image]]:
+    """Draws the sentences of each seed, prints the wrong ones and the totals, and returns sentences with drawings."""
+    drawn, right, corners, wanted = [], 0, 0, 0
     errors = []
-    for sentence, codes in track(told, description=part):
-        for seed in range(seeds):
-            drawing = painter.draw(sentence, seed).image
-            found = album.found(drawing, len(codes))
-            drawn.append((sentence, drawing))
-            right += found == codes
-            if len(codes) == 1:
-                errors.append(album.colour_error(drawing, codes[0]))
+    for seed, (sentence, codes) in track([(seed, one) for seed, some in enumerate(told) for one in some], part):
+        drawing = painter.draw(sentence, seed).image
+        found = album.found(drawing, len(codes))
+        drawn.append((sentence, drawing))
+        right += found == codes
+        if len(codes) == 1:
+            errors.append(album.colour_error(drawing, codes[0]))
+        else:
+            wanted += 2
             corners += sum(one == code for one, code in zip(found, codes, strict=True))
-            if found != codes:
-                print(f"  {part}, seed {seed}: {sentence} {' '.join(found)} instead of {' '.join(codes)}")
+        if found != codes:
+            print(f"  {part}, seed {seed}: {sentence} {' '.join(found)} instead of {' '.join(codes)}")
     print(f"{part}: {right} of {len(drawn)}")
     if errors:
         print(f"{part}, colour error: {np.mean(errors):.1f} levels")
-    if told and len(told[0][1]) == 2:
-        print(f"{part}, corners: {corners} of {2 * len(drawn)}")
+    if wanted:
+        print(f"{part}, corners: {corners} of {wanted}")
     return drawn
 
 
@@ -202,7 +231,7 @@ def write_sheet(drawn: Sequence[tuple[str, Image.Image]], columns: int, file: Pa
         sheet.paste(drawing, (left + (width - drawing.width) // 2, top))
         lines = "\n".join(textwrap.wrap(sentence, width // 6)[:3])
         ImageDraw.Draw(sheet).text((left + 4, top + size + 2), lines, fill="black", font_size=10)
-    sheet.save(file)
+    sheet.quantize(255).save(file, optimize=True)
 
 
 def main() -> None:
@@ -210,25 +239,30 @@ def main() -> None:
     parser.add_argument("--painter", default="embedded", help="folder of the pipeline; default the embedded one")
     parser.add_argument("--steps", type=int, default=8, help="denoising steps")
     parser.add_argument("--guidance", type=float, default=3.0)
-    parser.add_argument("--seeds", type=int, default=5, help="drawings of each of the nineteen kinds")
+    parser.add_argument("--seeds", type=int, default=5, help="drawings of each kind of sound")
     parser.add_argument("--concept-seeds", type=int, default=2, help="drawings of each further concept")
-    parser.add_argument("--said", type=int, default=60, help="sentences of the captioner's in each of its parts")
-    parser.add_argument("--sheets", type=Path, help="write kinds.png, concepts.png and scenes.png here")
+    parser.add_argument("--said", type=int, default=60, help="sentences of two kinds, and of made sounds")
+    parser.add_argument(
+        "--sheets", type=Path, help="write kinds.png, concepts.png, scenes.png and pairs_of_kinds.png here"
+    )
     arguments = parser.parse_args()
     album = Album(Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png")
     painter = Painter(arguments.painter, steps=arguments.steps, guidance_scale=arguments.guidance, safety_checker=False)
-    parts: dict[str, tuple[list[tuple[str, tuple[str, ...]]], int]] = {
-        "kinds": ([(sentence, (code,)) for sentence, code in KINDS.items()], arguments.seeds),
-        "concepts": ([(sentence, (code,)) for sentence, code in CONCEPTS.items()], arguments.concept_seeds),
-        "scenes": ([(sentence, layout(*codes)) for sentence, codes in SCENES.items()], 1),
+    usual, concepts = ([(text, (code,)) for text, code in some.items()] for some in (USUAL, CONCEPTS))
+    parts: dict[str, list[list[Told]]] = {
+        "kinds": kinds_told(arguments.seeds),
+        "usual": [usual] * arguments.seeds,
+        "concepts": [concepts] * arguments.concept_seeds,
+        "scenes": [[(sentence, layout(*codes)) for sentence, codes in SCENES.items()]],
+        **{part: [told] for part, told in captioner_says(arguments.said).items()},
     }
-    parts |= {part: (told, 1) for part, told in captioner_says(arguments.said).items()}
-    columns = {"kinds": arguments.seeds, "concepts": 8, "scenes": 5}
-    for part, (told, seeds) in parts.items():
-        drawn = judge(part, told, seeds, painter, album)
+    columns = {"kinds": 12, "concepts": 8, "scenes": 5, "pairs of kinds": 10}
+    for part, told in parts.items():
+        drawn = judge(part, told, painter, album)
         if arguments.sheets and part in columns:
             arguments.sheets.mkdir(parents=True, exist_ok=True)
-            write_sheet(drawn, columns[part], arguments.sheets / f"{part}.png")
+            shown = drawn[: len(told[0])]  # the first seed
+            write_sheet(shown, columns[part], arguments.sheets / f"{part.replace(' ', '_')}.png")
 
 
 if __name__ == "__main__":

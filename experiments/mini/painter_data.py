@@ -1,4 +1,5 @@
-"""What the mini painter learns from: concepts (an emoji and the words for it), captions of one or two, and a tokenizer.
+"""What the mini painter learns from: concepts (an emoji and the words for it), the kinds of sound that the captioner names,
+captions of one or two of either, and a tokenizer.
 
 The pictures are Noto Emoji images (Apache 2.0), found through a folder with ``png/`` and ``names.tsv``
 (columns file, codepoint, name). The words are our own.
@@ -21,37 +22,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
-from a2i.data.esc10_captions import SENTENCES
+from a2i.data.esc10_captions import LABELS, SENTENCES
 from a2i.data.foley.phrases import WORDS as SOURCE_WORDS
 from a2i.data.foley.recipe import FoleySettings, captions_of, scene_of
-from a2i.data.unnamed import SENTENCES as UNNAMED
+from a2i.data.kinds import KINDS, NONE, named_in
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
-# The emoji of what the small captioner knows: its sentences have to come out as drawings too.
-HEARD = {
-    "u1f415": ("Dog bark",),
-    "u1f327": ("Rain", "rain"),
-    "u1f30a": ("Sea waves", "waves"),
-    "u1f476": ("Baby cry",),
-    "u23f0": ("Clock tick", "clock"),
-    "u1f927": ("Person sneeze",),
-    "u1f681": ("Helicopter",),
-    "u1fa9a": ("Chainsaw",),
-    "u1f413": ("Rooster",),
-    "u1f525": ("Fire crackling",),
-    "u1f32c": ("wind",),
-    "u1f514": ("bell",),
-    "u1f6a8": ("siren",),
-    "u1f426": ("birdsong",),
-    "u1f697": ("engine",),
-    "u1f463": ("footsteps",),
-    "u1f329": ("thunder",),
-    "u1f997": ("crickets",),
-    "u1f4a7": ("drops",),
-    "u1f507": ("silence",),
-    "u1f50a": ("noise",),
-    "u2753": ("unknown",),
-}
 # Things of the sky, which scenes of two show in the upper right corner.
 SKY_CODES = """
 2600 2601 2604 26a1 26c5 26c8 2708 2728 2744 2b50 1f300 1f301 1f304 1f305 1f307 1f308 1f30c 1f30d 1f311 1f312 1f313
@@ -60,12 +36,14 @@ SKY_CODES = """
 1f985 1f987 1f989 1f98b 1f99c 1f99f 1f9da 1fa81 1fa82 1fa90 1fab0
 """
 SKY = frozenset(f"u{code}" for code in SKY_CODES.split())
-# Of what captions are, in shares: one concept, one in the captioner's words, two of all concepts, two of HEARD.
-ONE, ONE_HEARD, TWO, TWO_HEARD = 0.60, 0.08, 0.20, 0.12
-OWN_SENTENCES = 0.5  # of scenes of two of HEARD: in the captioner's words throughout
-OWN_CLAUSES = 0.3  # of the clauses about HEARD in other joined captions
+# Of what captions are, in shares: a concept, a kind of sound, two concepts, two kinds.
+ONE, ONE_KIND, TWO, TWO_KINDS = 0.42, 0.26, 0.14, 0.18
+BARE_WORDS = 0.15  # of captions of a kind: no sentence, but one of its words
+OWN_SENTENCES = 0.7  # of captions of two kinds: in the captioner's words throughout
+OWN_CLAUSES = 0.3  # of the clauses about kinds in other joined captions
 JOINED_NOUNS = 0.35  # of the captions of two
 CONCEPTS_FILE = Path(__file__).with_name("painter_concepts.tsv")
+KINDS_FILE = Path(__file__).with_name("painter_kinds.tsv")
 TAILS = (
     "in the distance", "in the background", "nearby", "outside", "loudly", "softly", "again and again", "repeatedly",
     "continuously", "several times", "at a steady pace", "far away", "close to the microphone", "and then stops",
@@ -124,11 +102,15 @@ class Concept:
 
 
 class Caption(NamedTuple):
-    """A text and the numbers of the concepts that it shows: the ground, or the only one, and the sky, if there are two."""
+    """A text and the numbers of the concepts that it shows: the ground, or the only one, and the sky, if there are two.
+
+    `of_kinds`: its words are those for kinds of sound.
+    """
 
     text: str
     ground: int
     sky: int | None
+    of_kinds: bool = False
 
 
 def layout(first: str, second: str) -> tuple[str, str]:
@@ -174,6 +156,18 @@ def finite(base: str, plural: bool) -> str:
     return f"{word} {rest}".strip()
 
 
+def bare(noun: str) -> str:
+    """A noun phrase of the table without marks and article."""
+    noun = noun.lstrip("+?")
+    article, _, rest = noun.partition(" ")
+    return rest if article in ("a", "an", "the") else noun
+
+
+def plain(concept: Concept) -> str:
+    """The concept's first noun that can stand alone, or its first phrase."""
+    return next((noun.lstrip("+") for noun in concept.nouns if "?" not in noun), None) or concept.phrases[0]
+
+
 def clause(concept: Concept, rng: random.Random) -> str:
     """One way to name the concept: a noun, a noun with a verb, or a whole phrase; no capital and no full stop."""
     noun = rng.choice(concept.nouns) if concept.nouns else ""
@@ -181,17 +175,16 @@ def clause(concept: Concept, rng: random.Random) -> str:
         return rng.choice(concept.phrases)
     marks, noun = noun[: len(noun) - len(noun.lstrip("+?"))], noun.lstrip("+?")
     plural, vague = "+" in marks, "?" in marks
-    article, _, bare = noun.partition(" ")
-    bare = bare if article in ("a", "an", "the") else noun
-    if rng.random() < 0.15 and article in ("a", "an"):
-        noun = f"the {bare}"
+    name = bare(noun)
+    if rng.random() < 0.15 and noun.startswith(("a ", "an ")):
+        noun = f"the {name}"
     if not concept.verbs or (not vague and rng.random() < 0.25):
-        return rng.choice((noun, bare, f"{rng.choice(OPENINGS)}{noun}"))
+        return rng.choice((noun, name, f"{rng.choice(OPENINGS)}{noun}"))
     base, gerund = rng.choice(concept.verbs)
     now = finite(base, plural)
     forms = (
         f"{noun} {now}", f"{noun} {now}", f"{noun} {'are' if plural else 'is'} {gerund}",
-        f"{rng.choice(OPENINGS)}{noun} {gerund}", f"{bare} {gerund}", f"{noun} can be heard {gerund}",
+        f"{rng.choice(OPENINGS)}{noun} {gerund}", f"{name} {gerund}", f"{noun} can be heard {gerund}",
         f"{noun} that {now}", f"{noun} {'start' if plural else 'starts'} {gerund}",
     )  # fmt: skip
     text = rng.choice(forms)
@@ -217,43 +210,66 @@ def noun_phrase(concept: Concept, rng: random.Random) -> str:
     return noun.lstrip("+?")
 
 
+def read_kinds(path: Path = KINDS_FILE) -> dict[str, tuple[str, ...]]:
+    """Each kind of sound, with the codes of its picture or of its two; the first stands for it where two kinds are drawn.
+
+    Raises ValueError where the rows are not those of `a2i.data.kinds`, or one has more than two pictures.
+    """
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    kinds = {kind: tuple(codes.split()) for kind, codes in rows}
+    if kinds.keys() != KINDS.keys():
+        raise ValueError(f"{path}: expected a row for each kind of sound; amiss: {sorted(kinds.keys() ^ KINDS.keys())}")
+    if wrong := [kind for kind, codes in kinds.items() if len(codes) not in (1, 2)]:
+        raise ValueError(f"{path}: expected one or two pictures of {wrong}")
+    return kinds
+
+
 @cache
 def captioner_sentences(seed: int = 0, scenes: int = 4000) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """What the small captioner learns to say, by the codes of what is to be drawn: one, or ground and sky."""
-    codes = {name: code for code, names in HEARD.items() for name in names}
-    said: dict[tuple[str, ...], dict[str, None]] = {}
-    for kind, sentences in (SENTENCES | UNNAMED).items():
-        said.setdefault((codes[kind],), {}).update(dict.fromkeys(sentences))
+    """What the captioner learns to say, by kind or by two kinds in the order of naming."""
+    said = {(name,): dict.fromkeys(kind.sentences) for name, kind in KINDS.items()}
+    for recorded, sentences in SENTENCES.items():
+        said[LABELS[recorded],].update(dict.fromkeys(sentences))
     settings = FoleySettings(seed=seed)
     for index in range(scenes):
         sources = set(scene_of(settings, "train", index).sources)
         for text in captions_of(settings, "train", index):
             first = first_named(text) or ""
-            named = (codes[first], *(codes[source] for source in sources - {first}))
-            said.setdefault(layout(*named) if len(named) == 2 else named, {})[text] = None
+            if any(first in KINDS[kind].sort_of for kind in named_in(text)):
+                continue  # footsteps on gravel have a picture of their own
+            said.setdefault((first, *(sources - {first})), {})[text] = None
     return {key: tuple(texts) for key, texts in said.items()}
 
 
 class Captions:
-    """Writes captions of a concept table. `pairs` are the scenes (ground, sky) of all that it may hear, but for
-    silence, noise and unknown sounds."""
+    """Writes captions of a concept table, and of those kinds of sound whose pictures are in it."""
 
     def __init__(self, concepts: Sequence[Concept]) -> None:
         """Raises ValueError for fewer than two concepts, of which scenes can't be made."""
         if len(concepts) < 2:
             raise ValueError(f"got {len(concepts)} concepts; expected at least two, for scenes of two")
         self.concepts, self.weights = concepts, [concept.weight for concept in concepts]
-        unnamed = {code for code, names in HEARD.items() if not UNNAMED.keys().isdisjoint(names)}
-        self._paired_weights = [0 if concept.code in unnamed else concept.weight for concept in concepts]
         self._numbers = {concept.code: number for number, concept in enumerate(concepts)}
-        self.sentences = {
-            tuple(self._numbers[code] for code in codes): texts
-            for codes, texts in captioner_sentences().items()
-            if self._numbers.keys() >= set(codes)
+        self.kinds = {kind: codes for kind, codes in read_kinds().items() if self._numbers.keys() >= set(codes)}
+        self.sentences = {k: texts for k, texts in captioner_sentences().items() if self.kinds.keys() >= set(k)}
+        # A word of two kinds, or of another picture, does not tell what to draw.
+        others = {bare(noun) for concept in concepts for noun in (*concept.nouns, *concept.phrases)}
+        self.words = {
+            kind: [word for word in KINDS[kind].words[:4] if named_in(word) == {kind} and word not in others]
+            for kind in self.kinds
         }
-        self.heard = [key[0] for key in self.sentences if len(key) == 1]
-        paired = [number for number in self.heard if self._paired_weights[number]]
-        self.pairs = sorted({self._layout(a, b) for a in paired for b in paired if a != b})
+        self._heard = [kind for kind in self.kinds if KINDS[kind].category != NONE]
+        named = {self.kinds[kind][0] for kind in self._heard}
+        unnamed = {codes[0] for codes in self.kinds.values()} - named
+        self._paired_weights = [0 if concept.code in unnamed else concept.weight for concept in concepts]
+
+    def numbers(self, first: str, second: str | None = None) -> tuple[int, int | None]:
+        """Ground and sky of a kind, or of two in the order of naming, each of which its first picture stands for."""
+        codes = self.kinds[first] if second is None else (self.kinds[first][0], self.kinds[second][0])
+        if len(codes) == 1:
+            return self._numbers[codes[0]], None
+        ground, sky = layout(*codes)
+        return self._numbers[ground], self._numbers[sky]
 
     def _layout(self, first: int, second: int) -> tuple[int, int]:
         ground, sky = layout(self.concepts[first].code, self.concepts[second].code)
@@ -264,54 +280,79 @@ class Captions:
         first, second = rng.choices(range(len(self.concepts)), self._paired_weights, k=2)
         return self._layout(first, second) if first != second else self.any_pair(rng)
 
-    def draw(self, rng: random.Random, pool: Sequence[tuple[int, int]] = ()) -> Caption:
-        """A caption of any kind; scenes of two that need not be of HEARD are taken from the pool, if there is one."""
-        kind = rng.choices(("one", "one heard", "two", "two heard"), (ONE, ONE_HEARD, TWO, TWO_HEARD))[0]
-        if kind == "one heard" and self.heard:
-            number = rng.choice(self.heard)
-            return Caption(rng.choice(self.sentences[number,]), number, None)
-        if kind.startswith("one"):
+    def two_kinds(self, rng: random.Random) -> tuple[str, str]:
+        """Two kinds of which different pictures stand, at times such as are made together."""
+        together = [key for key in self.sentences if len(key) == 2]
+        if together and rng.random() < 0.1:
+            first, second = rng.choice(together)
+        else:
+            first, second = rng.choices(self._heard, k=2)
+        return (first, second) if self.kinds[first][0] != self.kinds[second][0] else self.two_kinds(rng)
+
+    def draw(
+        self, rng: random.Random, pool: Sequence[tuple[int, int]] = (), kinds: Sequence[tuple[str, str]] = ()
+    ) -> Caption:
+        """A caption of any sort; two concepts are taken from the pool and two kinds from `kinds`, if there are such."""
+        sort = rng.choices(("one", "one kind", "two", "two kinds"), (ONE, ONE_KIND, TWO, TWO_KINDS))[0]
+        if sort == "one kind" and self.kinds:
+            kind = rng.choice(list(self.kinds))
+            return Caption(self.of_kind(kind, rng), *self.numbers(kind), of_kinds=True)
+        if sort.startswith("one"):
             number = rng.choices(range(len(self.concepts)), self.weights)[0]
             return Caption(_as_sentence(clause(self.concepts[number], rng), rng), number, None)
-        if kind == "two heard" and self.pairs:
-            pair = rng.choice(self.pairs)
-            if rng.random() < OWN_SENTENCES:
-                return Caption(self._own_words(*pair, rng), *pair)
-        else:
-            pair = rng.choice(pool) if pool else self.any_pair(rng)
+        if sort == "two kinds" and len(self._heard) > 1:
+            first, second = rng.choice(kinds) if kinds else self.two_kinds(rng)
+            ground, sky = self.numbers(first, second)
+            assert sky is not None
+            return Caption(self.join_kinds(first, second, rng), ground, sky, of_kinds=True)
+        pair = rng.choice(pool) if pool else self.any_pair(rng)
         return Caption(self.join(*pair, rng), *pair)
+
+    def familiar(self, caption: Caption) -> str:
+        """The same picture in words of the concept table: the caption itself, unless it is about kinds of sound.
+
+        Always the same words: the mean of what many wordings mean to a UNet is less than each of them.
+        """
+        if not caption.of_kinds:
+            return caption.text
+        shown = [self.concepts[number] for number in (caption.ground, caption.sky) if number is not None]
+        text = " and ".join(plain(concept) for concept in shown)
+        return text[0].upper() + text[1:] + "."
+
+    def of_kind(self, kind: str, rng: random.Random) -> str:
+        """A sentence that the captioner has for the kind, or one of its words."""
+        if self.words[kind] and rng.random() < BARE_WORDS:
+            return _as_sentence(rng.choice(self.words[kind]), rng)
+        text = rng.choice(self.sentences[kind,])
+        return text if rng.random() < 0.8 else text[0].lower() + text[1:].rstrip(".")
 
     def join(self, ground: int, sky: int, rng: random.Random) -> str:
         """A caption made of two parts, in an order of naming that gives this ground and this sky."""
-        order = self._naming(ground, sky, rng)
-        if rng.random() < JOINED_NOUNS:
-            parts = [noun_phrase(self.concepts[number], rng) for number in order]
-            return _as_sentence(rng.choice(NOUNS_JOINED).format(*parts), rng)
-        parts = [
-            self._own_clause(number, rng)
-            if number in self.heard and rng.random() < OWN_CLAUSES
-            else clause(self.concepts[number], rng)
-            for number in order
-        ]
-        return _as_sentence(rng.choice(JOINED).format(*parts), rng)
-
-    def _naming(self, ground: int, sky: int, rng: random.Random) -> list[int]:
         order = [ground, sky]
         if self._layout(sky, ground) == (ground, sky) and rng.random() < 0.5:
             order.reverse()
-        return order
+        if rng.random() < JOINED_NOUNS:
+            parts = [noun_phrase(self.concepts[number], rng) for number in order]
+            return _as_sentence(rng.choice(NOUNS_JOINED).format(*parts), rng)
+        return _as_sentence(rng.choice(JOINED).format(*(clause(self.concepts[number], rng) for number in order)), rng)
 
-    def _own_words(self, ground: int, sky: int, rng: random.Random) -> str:
+    def join_kinds(self, first: str, second: str, rng: random.Random) -> str:
         """The captioner's sentence of both, where it has one, or two of its sentences joined."""
-        if (ground, sky) in self.sentences and rng.random() < 0.5:
-            return rng.choice(self.sentences[ground, sky])
-        parts = [self._own_clause(number, rng) for number in self._naming(ground, sky, rng)]
-        text = rng.choice(OWN_JOINED).format(*parts)
-        return text[0].upper() + text[1:] + "."
-
-    def _own_clause(self, number: int, rng: random.Random) -> str:
-        text = rng.choice(self.sentences[number,]).rstrip(".")
-        return text[0].lower() + text[1:]
+        if (first, second) in self.sentences and rng.random() < 0.3:
+            return rng.choice(self.sentences[first, second])
+        own = rng.random() < OWN_SENTENCES
+        if self.numbers(second, first) == self.numbers(first, second) and rng.random() < 0.5:
+            first, second = second, first
+        parts = []
+        for kind in (first, second):
+            concept = self.concepts[self._numbers[self.kinds[kind][0]]]
+            if own or rng.random() < OWN_CLAUSES:
+                text = rng.choice(self.sentences[kind,]).rstrip(".")
+                parts.append(text[0].lower() + text[1:])
+            else:
+                parts.append(clause(concept, rng))
+        text = rng.choice(OWN_JOINED if own else JOINED).format(*parts)
+        return text[0].upper() + text[1:] + "." if own else _as_sentence(text, rng)
 
 
 def _as_sentence(text: str, rng: random.Random) -> str:

@@ -10,6 +10,7 @@ the stages begin with the weights of a painter folder, and a stage with neither 
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import math
@@ -207,6 +208,18 @@ def text_loss(modules: dict[str, Any], captions: Sequence[Caption], ids: torch.T
     return functional.cross_entropy(modules["head"](states[ended.to(device)]).float(), labels[ended].to(device))
 
 
+def taught_loss(
+    text_model: torch.nn.Module, teacher: CLIPTextModel, ids: torch.Tensor, familiar: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared distance of the states after the end from the teacher's, of texts of the same pictures, row by row, in
+    words that the teacher knows: what understands the teacher then understands new words as well."""
+    ids, familiar = ids.to(teacher.device), familiar.to(teacher.device)
+    with torch.no_grad():
+        wanted = teacher(familiar).last_hidden_state
+    ended = (ids == teacher.config.eos_token_id) & (familiar == teacher.config.eos_token_id)
+    return functional.mse_loss(text_model(ids).last_hidden_state[ended].float(), wanted[ended].float())
+
+
 @torch.no_grad()
 def slot_accuracy(modules: dict[str, Any], captions: Sequence[Caption], ids: torch.Tensor) -> list[float]:
     """Shares of captions of which the last two positions tell the ground, the sky, and both right."""
@@ -237,6 +250,8 @@ def train_vae(args: Any, accelerator: Accelerator, pictures: torch.Tensor) -> Au
     """The autoencoder with averaged weights; its scaling factor gives the pictures' latents a deviation of 1."""
     torch.manual_seed(args.seed)
     vae = AutoencoderKL.from_pretrained(args.start, subfolder="vae", dtype=torch.float32) if args.start else build_vae()
+    if args.start and not (args.vae_steps or args.vae_minutes):
+        return vae.to(accelerator.device).eval()
     stage = Stage("vae", {"vae": vae}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"vae: resumed at step {stage.step}")
@@ -249,7 +264,8 @@ def train_vae(args: Any, accelerator: Accelerator, pictures: torch.Tensor) -> Au
 
 
 def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, writer: Captions) -> CLIPTextModel:
-    """The text model, taught to tell which concepts a caption shows, and where: by cross-entropy of a linear head.
+    """The text model, taught to tell which concepts a caption shows, and where: by cross-entropy of a linear head, or by the
+    text model that it starts with, which has the words of the concept table to learn those for kinds of sound from.
 
     With only the picture to learn from, it takes long to tell concepts apart.
     """
@@ -261,8 +277,12 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
     )
     if args.start and not (args.text_steps or args.text_minutes):
         return text_model.eval()
-    head = torch.nn.Linear(text_model.config.hidden_size, len(writer.concepts) + 1)
-    stage = Stage("text", {"text_model": text_model, "head": head}, accelerator, args)
+    modules: dict[str, torch.nn.Module] = {"text_model": text_model}
+    if args.start:
+        teacher = copy.deepcopy(text_model).eval().requires_grad_(False).to(accelerator.device)
+    else:
+        modules["head"] = torch.nn.Linear(text_model.config.hidden_size, len(writer.concepts) + 1)
+    stage = Stage("text", modules, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"text: resumed at step {stage.step}")
 
@@ -270,9 +290,17 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
         rng = random.Random(f"{args.seed} {step}")
         captions = [writer.draw(rng) for _ in range(args.text_batch)]
         ids = tokenize(tokenizer, [caption.text for caption in captions])
-        return text_loss(stage.modules, captions, ids)
+        if not args.start:
+            return text_loss(stage.modules, captions, ids)
+        familiar = tokenize(tokenizer, [writer.familiar(caption) for caption in captions])
+        empty = tokenize(tokenizer, [""])  # guidance draws away from it
+        ids, familiar = torch.cat([ids, empty]), torch.cat([familiar, empty])
+        return taught_loss(stage.modules["text_model"], teacher, ids, familiar)
 
     stage.run(loss)
+    if args.start:
+        stage.ema.copy_to(stage.parameters)
+        return accelerator.unwrap_model(stage.modules["text_model"]).eval()
     rng = random.Random(f"{args.seed} held out")
     held_out = [writer.draw(rng) for _ in range(2048)]
     for name in ("one", "two"):
@@ -300,18 +328,23 @@ def train_unet(
         if args.start
         else build_unet(text_model.config.hidden_size)
     )
+    if args.start and not (args.unet_steps or args.unet_minutes):
+        return export_pipeline(Path(args.out) / "painter", vae, text_model, tokenizer, unet)
     stage = Stage("unet", {"unet": unet}, accelerator, args)
     if args.resume and stage.resume():
         accelerator.print(f"unet: resumed at step {stage.step}")
     rng = random.Random(args.seed)
-    pool = [writer.any_pair(rng) for _ in range(args.scenes - len(writer.pairs))]
-    row = {pair: len(pictures) + i for i, pair in enumerate(dict.fromkeys(writer.pairs + pool))}
+    kinds = [writer.two_kinds(rng) for _ in range(args.scenes // 2)] if writer.kinds else []
+    of_kinds = [writer.numbers(*names) for names in [*kinds, *((kind,) for kind in writer.kinds)]]
+    pool = [writer.any_pair(rng) for _ in range(args.scenes - len(kinds))]
+    pairs = [(ground, sky) for ground, sky in [*of_kinds, *pool] if sky is not None]
+    row = {pair: len(pictures) + i for i, pair in enumerate(dict.fromkeys(pairs))}
     latents, scheduler = latents_of(vae, pictures, list(row)), build_scheduler()
 
     def loss(step: int) -> torch.Tensor:
         rng = random.Random(f"{args.seed} {step}")
-        captions = [writer.draw(rng, pool) for _ in range(args.batch)]
-        rows = [ground if sky is None else row[ground, sky] for _, ground, sky in captions]
+        captions = [writer.draw(rng, pool, kinds) for _ in range(args.batch)]
+        rows = [c.ground if c.sky is None else row[c.ground, c.sky] for c in captions]
         texts = ["" if rng.random() < CAPTION_DROPOUT else caption.text for caption in captions]
         clean = latents[torch.tensor(rows)].float().to(vae.device)
         with torch.no_grad():
@@ -395,7 +428,9 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = Accelerator(mixed_precision=args.precision)
     concepts, names = read_concepts(args.concepts), read_names(args.data)
     files = sorted(names)
-    pictures = torch.stack([load_picture(args.data / "png" / file, SIZE) for file in files])
+    pictures = torch.empty(0)
+    if not args.start or any((args.vae_steps, args.vae_minutes, args.unet_steps, args.unet_minutes)):
+        pictures = torch.stack([load_picture(args.data / "png" / file, SIZE) for file in files])
     missing = [concept.file for concept in concepts if concept.file not in names]
     if missing:
         raise ValueError(f"{args.concepts} names pictures that {args.data}/names.tsv lacks: {missing}")
@@ -410,7 +445,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     writer = Captions(concepts)
     text_model = train_text(args, accelerator, tokenizer, writer)
-    train_unet(args, accelerator, vae, tokenizer, text_model, writer, pictures[favoured])
+    train_unet(args, accelerator, vae, tokenizer, text_model, writer, pictures[favoured] if len(pictures) else pictures)
     write_record(args, files)
 
 
