@@ -61,7 +61,7 @@ def clips(count: int, work: Path) -> list[Clip]:
         from a2i.data.foley import Foley
 
         span = {"min_seconds": SECONDS, "max_seconds": SECONDS + 0.5}
-        source = Foley(work / "foley", n_train=count, n_val=1, n_test=1, sample_rate=RATE, **span)
+        source = Foley(work / f"foley_{count}", n_train=count, n_val=1, n_test=1, sample_rate=RATE, **span)
         source.prepare()
         return source.clips("train")
     from a2i.data.esc10 import Esc10
