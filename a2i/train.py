@@ -323,7 +323,8 @@ def _finish(
             print(f"{error}. The captioner gets the weights of the last step instead", file=sys.stderr)
     captioner = module.captioner.float().cpu()
     datamodule, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
-    learnt_last = learn_several(captioner, datamodule, module.augment, config["seed"], device)
+    probed = bool(config["training"].get("probe_epochs"))
+    learnt_last = learn_several(captioner, datamodule, module.augment, config["seed"], device, unheard=probed)
     if bad := not_finite(captioner.state_dict()):
         raise NotFiniteError(f"{folder}: no captioner is written, because of weights that are not finite: {bad[0]} …")
     scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("best/"))

@@ -90,6 +90,19 @@ def test_both_are_heard_whole_at_levels_that_are_near(seed: int, seconds: tuple[
     assert abs(gap) < 7
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), seconds=st.tuples(st.floats(0.1, 1.0), st.floats(0.1, 1.0)))
+def test_in_turn_one_follows_the_other(seed: int, seconds: tuple[float, float]) -> None:
+    first, second = tone(400, seconds[0]), 0.1 * tone(3_000, seconds[1])
+    mixed = WaveformAugment(in_turn=1.0, gap_db=0.0).together(first, second, 16_000, np.random.default_rng(seed))
+    assert mixed.dtype == np.float32
+    assert len(mixed) == len(first) + len(second)
+    for part, sound in ((mixed[: len(first)], first), (mixed[len(first) :], second)):
+        assert np.corrcoef(part, sound)[0, 1] > 0.999  # nothing of the other in it
+    loudness = [np.abs(part).max() for part in (mixed[: len(first)], mixed[len(first) :])]
+    assert loudness[0] == pytest.approx(loudness[1], rel=0.1)
+
+
 def test_silence_is_not_made_loud() -> None:
     second = np.full(8_000, 1e-7, np.float32)
     mixed = WaveformAugment(mix=1).together(tone(400, 0.5), second, 16_000, np.random.default_rng(0))

@@ -54,6 +54,45 @@ def test_one_keyword_is_told_or_two() -> None:
     assert told(0.5, 0.05, 0.4, 0.05, several=True, alone=["dog"])[0] == [0.5, 0, 0.5, 0]
 
 
+@torch.no_grad()
+def test_of_two_one_may_follow_the_other() -> None:
+    """Bell, then rain; dog is what both together sound like."""
+    states = torch.tensor([[*[[9.0, 0]] * 3, *[[0, 9.0]] * 3, [0, 0]]])
+    mask = torch.tensor([[True] * 6 + [False]])
+    for halves, expected in ((True, [0.5, 0, 0.5, 0]), (False, [0, 0.5, 0.5, 0])):
+        keywords = KeywordBridge(2, 6, ["bell", "dog", "rain"], halves=halves)
+        weight = torch.zeros(4, 4)
+        weight[0, 0], weight[2, 1] = 1.0, 1.0  # the means tell bell and rain,
+        weight[1, 2:] = 0.35  # the maxima of both a dog
+        keywords.label_head.linear.weight.copy_(weight)
+        keywords.label_head.linear.bias.copy_(torch.tensor([0.0, 0.0, 0.5, -9.0]))
+        keywords.several[-1].bias.fill_(10.0)
+        shares, evidence = keywords.estimate(states, mask)
+        assert shares[0].tolist() == expected
+        assert 0.5 < evidence.exp().item() <= 1
+        keywords.several[-1].bias.fill_(-10.0)
+        assert keywords.estimate(states, mask)[0][0].tolist() == [0, 1, 0, 0]  # one is looked for in the whole
+    assert KeywordBridge(3, 6, ["dog"], halves=True).settings["halves"] is True
+    assert "halves" not in KeywordBridge(3, 6, ["dog"]).settings
+
+
+@pytest.mark.parametrize("halves", [False, True])
+@torch.no_grad()
+def test_padding_changes_nothing(halves: bool) -> None:
+    torch.manual_seed(0)
+    keywords = KeywordBridge(4, 6, NAMES, halves=halves).eval()
+    keywords.several[-1].bias.fill_(10.0)
+    states = torch.randn(1, 5, 4)
+    alone = keywords.estimate(states, torch.ones(1, 5, dtype=torch.bool))
+    longer = torch.cat((states, torch.full((1, 3, 4), 50.0)), dim=1)
+    padded = keywords.estimate(longer, torch.arange(8)[None] < 5)
+    assert all(torch.allclose(one, other) for one, other in zip(alone, padded, strict=True))
+    # A sound of one state has two halves, too.
+    shares, evidence = keywords.estimate(states[:, :1], torch.ones(1, 1, dtype=torch.bool))
+    assert shares.sum().item() == pytest.approx(1.0)
+    assert evidence.isfinite().all()
+
+
 def test_where_none_is_likely_that_is_told() -> None:
     spread = (0.2, 0.16, 0.15, 0.14, 0.13, 0.12, 0.10)
     assert told(*spread)[0] == [1, 0, 0, 0, 0, 0, 0]

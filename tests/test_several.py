@@ -7,6 +7,7 @@ from conftest import make_captioner, tone
 
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
+from a2i.training.augment import WaveformAugment
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.several import learn_several
 
@@ -55,3 +56,48 @@ def test_two_are_told_where_two_are_heard(tokenizer: CaptionTokenizer, tmp_path:
             shares, _ = captioner.bridge.estimate(*captioner.encoder(log_mel, mask))
         told += zip(((shares > 0).sum(dim=1) > 1).tolist(), ((batch.labels > 0).sum(dim=1) > 1).tolist(), strict=True)
     assert sum(one == two for one, two in told) >= 0.9 * len(told)
+
+
+class Guesses(Tones):
+    """Recordings whose kind nothing tells but the recording itself: two takes of each."""
+
+    def clips(self, split: str) -> list[Clip]:
+        return [
+            Clip(
+                name,
+                self.folder / f"{name}.wav",
+                ("A tone.",),
+                labels=frozenset({"low" if "low" in name else "high"}),
+                recording=f"take {int(name[-1]) // 2}",
+            )
+            for name, _ in self._named()
+        ]
+
+
+def test_labels_are_told_by_heads_that_did_not_hear_the_recording(
+    tokenizer: CaptionTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Guesses(tmp_path, pairs=False)
+    source.prepare()
+    datamodule = CaptionDataModule(source, tokenizer, 16_000, batch_size=6, augment=WaveformAugment())
+    datamodule.setup("fit")
+    captioner = make_captioner(tokenizer, keywords=["high", "low"])
+    recordings = {clip.name: clip.recording for clip in datamodule.clips["train"]}
+    parts: list[set[str | None]] = []
+    part = CaptionDataModule.part
+
+    def noted(self: CaptionDataModule, clips: list[Clip], mix: float) -> CaptionDataModule:
+        parts.append({recordings[clip.name] for clip in clips})
+        assert mix > 0
+        return part(self, clips, mix)
+
+    monkeypatch.setattr(CaptionDataModule, "part", noted)
+    before = {name: weight.clone() for name, weight in captioner.state_dict().items()}
+    assert learn_several(captioner, datamodule, None, seed=0, epochs=2, unheard=True)
+    assert set.union(*parts) == set(recordings.values())
+    assert sum(map(len, parts)) == len(set(recordings.values()))  # the takes of a recording stay together
+    changed = {name for name, weight in captioner.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed
+    assert all(name.startswith("bridge.") and ".label_head." not in name for name in changed)
+    assert datamodule.augment is not None
+    assert datamodule.augment.mix == 0  # it trains on as before

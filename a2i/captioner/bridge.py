@@ -212,6 +212,7 @@ class KeywordBridge(nn.Module):
         ranks: int = 4,
         categories: Mapping[str, Sequence[str]] | None = None,
         min_probability_of_category: float = 0.5,
+        halves: bool = False,
     ) -> None:
         """Set up with random weights.
 
@@ -232,6 +233,8 @@ class KeywordBridge(nn.Module):
                 Where the keywords have less than `min_probability`, the likeliest category is told in their place, if it has
                 enough; its probability is its own and that of all its labels.
             min_probability_of_category: minimum probability of a category that is told in place of a source.
+            halves: where there are two sources, tell those that are likeliest in the first or the second half of the clip: one
+                that follows the other is hardly heard in the whole.
 
         Raises:
             ValueError: there are no names, or one twice; `alone`, `unlikely` or a category's are not among them; or the inner
@@ -260,6 +263,8 @@ class KeywordBridge(nn.Module):
         }
         if categories:
             self.settings |= {"categories": categories, "min_probability_of_category": min_probability_of_category}
+        if halves:
+            self.settings["halves"] = True
         self.label_head = LabelHead(encoder_width, len(self.names))
         self.embedding = nn.Linear(len(self.names) + 1, decoder_width, bias=False)
         nn.init.normal_(self.embedding.weight)
@@ -271,7 +276,8 @@ class KeywordBridge(nn.Module):
         self.register_buffer("members", members, persistent=False)
         own = torch.tensor([self.names.index(name) for name in categories], dtype=torch.long)
         self.register_buffer("own", own, persistent=False)  # the places of the categories among the labels
-        inputs = 2 * encoder_width + min(ranks, len(self.names) + 1)
+        ranks = min(ranks, len(self.names) + 1)
+        inputs = 2 * encoder_width + (2 * ranks + 1 if halves else ranks)
         self.register_buffer("mean", torch.zeros(inputs))  # of what `several` reads, over its training clips
         self.register_buffer("std", torch.ones(inputs))
         last = nn.Linear(hidden, 1)
@@ -312,19 +318,25 @@ class KeywordBridge(nn.Module):
             shares (B, labels + 1), as training takes them from the labels: equal for each keyword, with a sum of 1, the last
             for "none of them"; and (B,) finite log-probability that `label_head` gives to the keywords together.
         """
-        probabilities = self.label_head(states, states_mask).exp()
-        best = probabilities.topk(2, dim=1)
-        inputs = (self.several_inputs(states, states_mask) - self.mean) / self.std
+        return self.keywords(self.read(states, states_mask))
+
+    def keywords(self, read: Tensor) -> tuple[Tensor, Tensor]:
+        """What is read of clips (P, B, 2 D_encoder) → as `estimate`."""
+        probabilities = self.label_head.told(read[0]).exp()
+        inputs = (self.several_inputs(read) - self.mean) / self.std
         several = self.several(inputs)[:, 0].sigmoid() > self.settings["min_probability_of_two"]
-        second = several & ~torch.isin(best.indices, self.single).any(dim=1)
-        keywords = torch.zeros_like(probabilities).scatter(
-            1, best.indices, torch.stack((torch.ones_like(second), second), 1).float()
-        )
-        together = (probabilities * keywords).sum(dim=1)
+        keywords = torch.zeros_like(probabilities).scatter(1, probabilities.argmax(dim=1, keepdim=True), 1.0)
+        together = probabilities.amax(dim=1)
+        if bool(several.any()):
+            parts = self.label_head.told(read[min(1, len(read) - 1) :]).exp()
+            best = parts.amax(dim=0).topk(2, dim=1).indices
+            two = (several & ~torch.isin(best, self.single).any(dim=1))[:, None]
+            keywords = torch.where(two, torch.zeros_like(keywords).scatter(1, best, 1.0), keywords)
+            together = torch.where(two[:, 0], (parts.mean(dim=0) * keywords).sum(dim=1), together)
         if self.settings["unlikely"] is not None:
             unlikely = self.names.index(self.settings["unlikely"])
             unsure = together < self.settings["min_probability"]
-            instead = torch.full_like(best.indices[:, 0], unlikely)
+            instead = torch.full_like(probabilities[:, 0], unlikely, dtype=torch.long)
             found = probabilities[:, unlikely]
             if len(self.own):
                 held, which = (probabilities @ self.members).max(dim=1)
@@ -337,14 +349,34 @@ class KeywordBridge(nn.Module):
         evidence = together.clamp_min(torch.finfo(torch.float32).tiny).log()
         return keywords / keywords.sum(dim=1, keepdim=True), evidence
 
-    def several_inputs(self, states: Tensor, states_mask: Tensor) -> Tensor:
-        """States (B, S, D_encoder) and mask (B, S) → (B, inputs), which `several` reads once it is standardised.
+    def read(self, states: Tensor, states_mask: Tensor) -> Tensor:
+        """States (B, S, D_encoder) and mask (B, S) → (P, B, 2 D_encoder): the mean and the maximum of all, and with `halves`
+        those of the first and of the second half."""
+        masks = [states_mask]
+        if self.settings.get("halves"):
+            count = states_mask.sum(dim=1, keepdim=True)
+            half, place = (count + 1) // 2, torch.arange(states_mask.shape[1], device=states_mask.device)
+            masks += [place < half, (place >= count - half) & states_mask]
+        return torch.stack([pooled(states, mask) for mask in masks])
 
-        These are the states' mean and maximum, and the largest log-probabilities of labels.
+    def several_inputs(self, read: Tensor, head: "LabelHead | None" = None) -> Tensor:
+        """What is read of clips (P, B, 2 D_encoder) → (B, inputs), which `several` reads once it is standardised.
+
+        These are the states' mean and maximum, and the largest log-probabilities of labels; with `halves` also the largest in
+        the mean of both halves, and how much the halves differ.
+
+        Args:
+            read: see `read`.
+            head: that tells the labels; None for `label_head`.
         """
-        log_probabilities = self.label_head(states, states_mask)
-        ranks = min(self.settings["ranks"], log_probabilities.shape[1])
-        return torch.cat((pooled(states, states_mask).float(), log_probabilities.topk(ranks, dim=1).values), dim=1)
+        log_probabilities = (head or self.label_head).told(read)
+        ranks = min(self.settings["ranks"], log_probabilities.shape[2])
+        inputs = [read[0].float(), log_probabilities[0].topk(ranks, dim=1).values]
+        if self.settings.get("halves"):
+            first, second = log_probabilities[1:].exp()
+            likeliest = ((first + second) / 2).topk(ranks, dim=1).values.clamp_min(torch.finfo(torch.float32).tiny)
+            inputs += [likeliest.log(), (first - second).abs().sum(dim=1, keepdim=True)]
+        return torch.cat(inputs, dim=1)
 
 
 def pooled(states: Tensor, states_mask: Tensor) -> Tensor:
@@ -371,5 +403,9 @@ class LabelHead(nn.Module):
 
     def forward(self, states: Tensor, states_mask: Tensor) -> Tensor:
         """States (B, S, D) and mask (B, S) → log-probabilities (B, labels + 1)."""
-        log_probabilities: Tensor = self.linear(pooled(states, states_mask)).float().log_softmax(dim=1)
+        return self.told(pooled(states, states_mask))
+
+    def told(self, read: Tensor) -> Tensor:
+        """Mean and maximum of states (…, 2 D) → log-probabilities (…, labels + 1)."""
+        log_probabilities: Tensor = self.linear(read).float().log_softmax(dim=-1)
         return log_probabilities

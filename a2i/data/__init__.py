@@ -29,6 +29,7 @@ class Clip:
             set does not say.
         tags: (classes,) float32, the probabilities that a tagger gives to each of its classes; None where there are none. See
             `a2i.data.tags`.
+        recording: what it was cut from, where others may be cut from the same; None where the data set does not say.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Clip:
     end: float | None = None
     labels: frozenset[str] | None = None
     tags: np.ndarray | None = field(default=None, compare=False, repr=False)
+    recording: str | None = field(default=None, compare=False, repr=False)
 
     def seconds(self) -> float:
         """About how long it is, from `end` or the file's header, without decoding."""

@@ -52,6 +52,7 @@ class Esc10:
                 path,
                 captions_for(kind, path.name, self.captions_per_clip, self.seed),
                 labels=frozenset({LABELS[kind]}),
+                recording=path.name.split("-")[1],  # its number at Freesound
             )
             for path, kind in self._files(split)
         ]

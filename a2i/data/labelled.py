@@ -79,7 +79,13 @@ class Labelled:
         rows = self._split(split)
         paths = locate([row["file"] for row in rows], self.root, self._advice)
         return [
-            Clip(row["file"], paths[row["file"]], self._captions(row), labels=frozenset({self._kind(row)}))
+            Clip(
+                row["file"],
+                paths[row["file"]],
+                self._captions(row),
+                labels=frozenset({self._kind(row)}),
+                recording=row[self.recording_column],
+            )
             for row in rows
         ]
 

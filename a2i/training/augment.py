@@ -31,6 +31,7 @@ class WaveformAugment:
         max_seconds: float | None = None,
         conditions: RecordingConditions | None = None,
         background: float = 0.0,
+        in_turn: float = 0.0,
     ) -> None:
         """Set up.
 
@@ -43,12 +44,14 @@ class WaveformAugment:
             max_seconds: of a longer clip a random part of this length is heard; None for all of it.
             conditions: that the recording, with what was mixed into it, may have been made under; None for its own.
             background: share of the clips without a second one that have another softly behind them, which no caption names.
+            in_turn: share of the mixed clips in which the second comes after the first, and does not sound with it.
 
         Raises:
             ValueError: a share or a length is out of range.
         """
         number("mix", mix, 0, most=1)
         number("background", background, 0, most=1)
+        number("in_turn", in_turn, 0, most=1)
         number("speed", speed, 0, below=1)
         number("gap_db", gap_db, 0)
         number("gain_db", gain_db, 0)
@@ -57,6 +60,7 @@ class WaveformAugment:
             number("max_seconds", max_seconds, above=0)
         self.mix, self.gap_db, self.gain_db, self.speed, self.shift = mix, gap_db, gain_db, speed, shift
         self.max_seconds, self.conditions, self.background = max_seconds, conditions, background
+        self.in_turn = in_turn
 
     def alone(self, waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """(samples,) float32 at `rate` Hz → (other samples,) float32 with another speed, start and level."""
@@ -70,10 +74,14 @@ class WaveformAugment:
         return _within(waveform * _ratio(rng.uniform(-self.gain_db, self.gain_db)))
 
     def together(self, first: np.ndarray, second: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """Mix two waveforms of `rate` Hz, the shorter somewhere within the longer: (length of the longer,) float32. Silence
-        stays silent."""
+        """Mix two waveforms of `rate` Hz, the shorter somewhere within the longer, or one after the other: (length of the
+        longer, or of both,) float32. Silence stays silent."""
         longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
         gap = _ratio(rng.uniform(-self.gap_db, self.gap_db))
+        if self.in_turn and rng.random() < self.in_turn:
+            level = gap * _loudness(longer, rate) / max(_loudness(shorter, rate), 1e-4)
+            louder = {True: np.float32(1), False: np.float32(level)}
+            return _within(np.concatenate((first * louder[first is longer], second * louder[second is longer])))
         mixed = longer.copy()
         start = int(rng.integers(len(longer) - len(shorter) + 1))
         mixed[start : start + len(shorter)] += shorter * (

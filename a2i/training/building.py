@@ -82,9 +82,14 @@ def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str
 
 
 def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
-    """The bridge's settings: where the model asks for keywords and the clips have labels, these are its keywords."""
+    """The bridge's settings: where the model asks for keywords and the clips have labels, these are its keywords.
+
+    With `keywords: kinds` all of `a2i.data.kinds` are: also those of which there are sentences and, as yet, no clip.
+    """
     names = label_names(clips)
-    if model.get("categories"):
+    if names and model["keywords"] == "kinds":
+        names = sorted({*names, *KINDS})
+    elif model.get("categories"):
         names = sorted({*names, *(KINDS[name].category for name in names if name in KINDS)} - {NONE})
     if not (model["keywords"] and names):
         return model["bridge"]
@@ -95,6 +100,7 @@ def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
         "alone": sorted(NAMELESS & set(names)),
         "unlikely": "unknown" if "unknown" in names else None,
         "categories": _categories(names) if model.get("categories") else {},
+        "halves": model.get("halves", False),
     }
 
 

@@ -1,5 +1,6 @@
 """Sources of clips → Lightning's loaders."""
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,6 +100,15 @@ class CaptionDataModule(LightningDataModule):
     def plain_dataloader(self) -> ResumableLoader:
         """The training clips as they are, in their order."""
         return self._loader("train", self.val_batch_size, self.captions, shuffle=False)
+
+    def part(self, clips: Sequence[Clip], mix: float) -> "CaptionDataModule":
+        """The same with some of the training clips alone, of which another share is mixed with others of these."""
+        part = copy.copy(self)
+        part.clips, part._seconds = {"train": list(clips)}, {"train": [clip.seconds() for clip in clips]}
+        if self.augment is not None:
+            part.augment = copy.copy(self.augment)
+            part.augment.mix = mix
+        return part
 
     def state_dict(self) -> dict[str, int]:
         """Batches that were learnt from, over all epochs: not the one that an interruption fell into."""

@@ -56,7 +56,7 @@ def learn_heads(
             _heard(module, plain, plain.epoch, None),
             _heard(module, changed, epochs * loader.epoch, module.augment),
         ]
-        _fit(module, labels.linear, halves)
+        fit_heads(labels.linear, module.tags, halves, module.label_smoothing, module.label_offset)
     module.cpu().train()
 
 
@@ -83,9 +83,25 @@ def _tags(batch: Batch, classes: int) -> Tensor:
     return torch.full((len(batch.names), classes), torch.nan, device=batch.lengths.device)
 
 
-def _fit(module: CaptionModule, labels: nn.Linear, halves: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
-    """Learn from as many clips of each half."""
-    tags, sizes = module.tags, [len(half[0]) for half in halves]
+def fit_heads(
+    labels: nn.Linear,
+    tags: nn.Linear | None,
+    halves: Sequence[tuple[Tensor, Tensor, Tensor]],
+    smoothing: float = 0.0,
+    offset: Tensor | None = None,
+    steps: int = STEPS,
+) -> None:
+    """Teach a head the labels, and another the tags, from nothing and from as many clips of each half.
+
+    Args:
+        labels: the head, (inputs) → (labels + 1).
+        tags: another, (inputs) → (classes); None for none.
+        halves: of each what is read of its clips (N, inputs), their shares of labels (N, labels + 1) and tags (N, classes).
+        smoothing: as `label_loss` has it.
+        offset: likewise.
+        steps: of gradient descent.
+    """
+    sizes = [len(half[0]) for half in halves]
     inputs, shares, known = (torch.cat(part) for part in zip(*halves, strict=True))
     mean, std = inputs.mean(dim=0), inputs.std(dim=0).clamp_min(1e-3)
     inputs = (inputs - mean) / std
@@ -98,19 +114,18 @@ def _fit(module: CaptionModule, labels: nn.Linear, halves: Sequence[tuple[Tensor
             tags.bias.copy_(torch.logit(known.nanmean(dim=0).nan_to_num(0.5), eps=1e-4))
     learns = [parameter for head in heads for parameter in head.parameters()]
     optimizer = torch.optim.AdamW(learns, lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    starts = [sum(sizes[:index]) for index in range(len(sizes))]
     with torch.enable_grad():
-        for _ in range(STEPS):
+        for _ in range(steps):
             some = torch.cat(
                 [
                     torch.randint(start, start + size, (BATCH // len(sizes),), device=inputs.device)
-                    for start, size in zip((0, sizes[0]), sizes, strict=True)
+                    for start, size in zip(starts, sizes, strict=True)
                 ]
             )
             read = dropout(inputs[some], DROPOUT)
-            loss = label_loss(
-                labels(read).log_softmax(dim=1), shares[some], module.label_smoothing, module.label_offset
-            )
+            loss = label_loss(labels(read).log_softmax(dim=1), shares[some], smoothing, offset)
             if tags is not None:
                 loss = loss + TAGS * tag_loss(tags(read), known[some])
             optimizer.zero_grad()

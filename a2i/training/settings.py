@@ -114,9 +114,10 @@ def _check_model(model: dict[str, Any]) -> None:
     learnt = {name: tokenizer[name] for name in ("vocab_size", "max_tokens", "bos", "kind")}
     fitting(CaptionTokenizer.train, learnt, "model.tokenizer.")
     _at_least(tokenizer, "model.tokenizer.", max_tokens=1, vocab_size=1)
-    if not isinstance(model["keywords"], bool):
-        raise ValueError(f"got model.keywords={model['keywords']!r}; expected true or false")
-    switch("model.categories", model.get("categories", False))  # which runs from before do not have
+    if not isinstance(model["keywords"], bool) and model["keywords"] != "kinds":
+        raise ValueError(f"got model.keywords={model['keywords']!r}; expected true, false or kinds")
+    for name in ("categories", "halves"):  # which runs from before do not have
+        switch(f"model.{name}", model.get(name, False))
 
 
 def _check_decoding(decoding: Any, key: str) -> None:

@@ -1,6 +1,7 @@
 """Teaches `KeywordBridge` whether there are two sources: after all else, from the trained encoder."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import torch
@@ -8,16 +9,21 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from a2i.captioner import Captioner
-from a2i.captioner.bridge import KeywordBridge
+from a2i.captioner.bridge import KeywordBridge, LabelHead
+from a2i.data import Clip
+from a2i.data.folder import position
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.inputs import encoded
+from a2i.training.probing import fit_heads
 
 EPOCHS = 4  # over the training clips, mixed and masked as in training;
-ENOUGH = 4_000  # clips, for which fewer epochs do
+ENOUGH = 8_000  # clips, for which fewer epochs do
 STEPS, BATCH = 1500, 256
 RATE, DECAY = 2e-3, 1e-2
+PARTS, HEAD_STEPS = 3, 800  # of the training clips, each heard by a head that learnt from the others
+MIX = 0.5  # share of these that are mixed, in as many epochs; as they are they are heard once
 
 
 def learn_several(
@@ -27,6 +33,7 @@ def learn_several(
     seed: int,
     device: str | torch.device = "cpu",
     epochs: int | None = None,
+    unheard: bool = False,
 ) -> bool:
     """Teach `KeywordBridge.several`, where the captioner has such a bridge; all else stays as it is.
 
@@ -40,45 +47,85 @@ def learn_several(
         seed: of masks, of the order, of the network's first weights.
         device: to learn on.
         epochs: over the training clips; None for `EPOCHS`, or fewer where there are many clips.
+        unheard: the labels' probabilities that it learns from are those of heads that have not heard the recording. For heads
+            that learnt from few recordings (`a2i.training.probing`): they are surer of these than of any other, and of a pair
+            of these, too.
 
     Returns:
         whether the captioner has keywords.
     """
-    from rich.progress import track
-
     bridge = captioner.bridge
     if not isinstance(bridge, KeywordBridge):
         return False
     captioner.to(device).eval()
     epochs = epochs or min(EPOCHS, max(1, ENOUGH // len(datamodule.clips["train"])))
-    loader = datamodule.train_dataloader()
-    loader.go_on_from(0)
-    batches = chain.from_iterable(loader for _ in range(epochs))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        found = [
-            _examples(captioner, bridge, batch.to(captioner.device), augment)
-            for batch in track(
-                batches, "learning when there are two sources", epochs * loader.epoch, disable=not sys.stderr.isatty()
-            )
-        ]
-        inputs, several = (torch.cat(part) for part in zip(*found, strict=True))
+        if unheard:
+            inputs, several = _by_other_heads(captioner, bridge, datamodule, augment, epochs)
+        else:
+            read, shares = _heard(captioner, bridge, _batches(datamodule, epochs), augment)
+            with torch.no_grad():
+                inputs, several = bridge.several_inputs(read), (shares > 0).sum(dim=1) > 1
         if several.unique().numel() == 2:  # else there is nothing to learn
-            _fit(bridge, inputs, several)
+            _fit(bridge, inputs, several.float())
     captioner.cpu()
     return True
 
 
-@torch.no_grad()
-def _examples(
-    captioner: Captioner, bridge: KeywordBridge, batch: Batch, augment: SpecAugment | None
+def _by_other_heads(
+    captioner: Captioner, bridge: KeywordBridge, datamodule: CaptionDataModule, augment: SpecAugment | None, epochs: int
 ) -> tuple[Tensor, Tensor]:
-    """(B, inputs) of the network, and (B,) whether a clip has several labels; without clips whose labels are not known."""
-    assert batch.labels is not None
-    states, states_mask = encoded(captioner, batch, augment)
-    known = batch.labels.sum(dim=1) > 0
-    inputs = bridge.several_inputs(states, states_mask)
-    return inputs[known].float(), ((batch.labels > 0).sum(dim=1) > 1)[known].float()
+    """(N, inputs) of the network, and (N,) whether a clip has several labels: of each part of the training clips, as a label
+    head finds them that learnt from the other parts."""
+    found = []
+    for part in range(PARTS):
+        clips = [clip for clip in datamodule.clips["train"] if int(PARTS * position(_recording(clip))) == part]
+        if clips:
+            some = datamodule.part(clips, MIX)
+            plain, mixed = some.plain_dataloader(), _batches(some, epochs)
+            found.append([_heard(captioner, bridge, plain, None), _heard(captioner, bridge, mixed, augment)])
+    inputs, several = [], []
+    for own in found:
+        others = [heard for part in found if part is not own for heard in part] or own
+        head = LabelHead(captioner.encoder.width, len(bridge.names)).to(captioner.device)
+        fit_heads(head.linear, None, [(read[0], shares, shares[:, :0]) for read, shares in others], steps=HEAD_STEPS)
+        with torch.no_grad():
+            inputs += [bridge.several_inputs(read, head) for read, _ in own]
+        several += [(shares > 0).sum(dim=1) > 1 for _, shares in own]
+    return torch.cat(inputs), torch.cat(several)
+
+
+def _recording(clip: Clip) -> str:
+    return clip.name if clip.recording is None else clip.recording
+
+
+def _batches(datamodule: CaptionDataModule, epochs: int) -> Iterable[Batch]:
+    """Of some epochs of training clips, with how far it is on a terminal."""
+    from rich.progress import track
+
+    loader = datamodule.train_dataloader()
+    loader.go_on_from(0)
+    batches: Iterator[Batch] = chain.from_iterable(loader for _ in range(epochs))
+    what = "learning when there are two sources"
+    return track(batches, what, epochs * loader.epoch, disable=not sys.stderr.isatty())
+
+
+@torch.no_grad()
+def _heard(
+    captioner: Captioner, bridge: KeywordBridge, batches: Iterable[Batch], augment: SpecAugment | None
+) -> tuple[Tensor, Tensor]:
+    """What the bridge reads of clips (P, N, 2 D), and their shares of labels (N, labels + 1); without clips whose labels are
+    not known."""
+    read, shares = [], []
+    for batch in batches:
+        batch = batch.to(captioner.device)
+        assert batch.labels is not None
+        known = batch.labels.sum(dim=1) > 0
+        with captioner._precision(captioner.decoding):
+            read.append(bridge.read(*encoded(captioner, batch, augment))[:, known].float())
+        shares.append(batch.labels[known])
+    return torch.cat(read, dim=1), torch.cat(shares)
 
 
 def _fit(bridge: KeywordBridge, inputs: Tensor, several: Tensor) -> None:

@@ -21,9 +21,9 @@ from a2i.captioner.bridge import KeywordBridge
 from a2i.training.augment import join_captions
 from a2i.training.labels import label_shares
 
-STEPS, BATCH = 2_000, 64
+STEPS, BATCH = 3_000, 64
 RATE, DECAY, WARMUP, SMOOTHING = 2e-3, 0.05, 0.05, 0.1
-SEVERAL, JOINED = 0.25, 0.2  # shares of sentences about several kinds, and of those that are two, joined to one
+SEVERAL, JOINED = 0.25, 0.35  # shares of sentences about several kinds, and of those that are two, joined to one
 Pair = tuple[frozenset[str], str]  # what is heard, and how someone says it
 
 
