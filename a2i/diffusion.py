@@ -399,13 +399,19 @@ def _add(pipeline: Any, lora: str, revision: str | None, scale: float) -> None:
     kind = type(pipeline).__name__
     if not hasattr(pipeline, "load_lora_weights"):
         raise ValueError(f"got lora={lora}; expected none: {kind} takes no LoRA")
+    from diffusers.utils import logging
+
     place, file = _lora_place(lora)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it warns of each part of the model that the LoRA leaves as it is
     expected = "expected a safetensors file, a folder with one, or a Hub id, of a LoRA for this model"
     try:
         pipeline.load_lora_weights(place, weight_name=file, revision=revision, use_safetensors=True, adapter_name="a2i")
     # A LoRA of another model fails in many ways.
     except Exception as error:
         raise ValueError(f"got lora={lora}, which {kind} can't load ({first_line(error)}); {expected}") from error
+    finally:
+        logging.set_verbosity(verbosity)
     if not any(pipeline.get_list_adapters().values()):
         raise ValueError(f"got lora={lora}, which holds nothing for a {kind}; {expected}")
     pipeline.fuse_lora(lora_scale=scale)  # as fast as without it

@@ -19,7 +19,7 @@ IMAGES = [name for name in choices("image") if name not in ("none", "folder")]
 def test_every_style_has_both_prompts(name: str) -> None:
     style = named_style(name)
     assert set(style) == {"prompt_template", "negative_prompt"}
-    assert style["prompt_template"].count("{caption}") == 1
+    assert style["prompt_template"].endswith(": {caption}")  # a sentence, with its full stop
     # CLIP reads 75 tokens beside its own two, and a caption takes about 15 of them.
     assert len(style["prompt_template"].split()) < 20
     assert set(choices("style")) == {*STYLES, "none"}
@@ -62,7 +62,8 @@ def test_a_style_in_python(painter_folder: Path) -> None:
     for style in ("ink", INK):
         painter = load_painter({"model": str(painter_folder), "steps": 1}, torch.device("cpu"), style=style)
         assert painter is not None
-        assert "ink drawing of" in painter.draw_batch(["rain"], [1])[0].prompt
+        (drawing,) = painter.draw_batch(["Rain falls."], [1])
+        assert drawing.prompt == named_style(style)["prompt_template"].replace("{caption}", "Rain falls.")
     mini = load_painter("mini", torch.device("cpu"), style="ink")
     assert mini is not None
     assert mini.prompt_template == "{caption}"  # type: ignore[attr-defined]
