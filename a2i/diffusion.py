@@ -15,7 +15,7 @@ from PIL import Image
 from a2i import start_picture
 from a2i.errors import first_line
 from a2i.machine import find_device
-from a2i.memory import OFFLOADS, chosen_offload, lay_out, no_room, weights_of
+from a2i.memory import OFFLOADS, chosen_offload, free_for, lay_out, no_room, weights_of
 from a2i.paths import MINI_PAINTER
 from a2i.schedulers import exchanged
 
@@ -191,7 +191,7 @@ class Painter:
         if lora is not None:
             _add(pipeline, lora, lora_revision, lora_scale)
         if tiling:
-            if not hasattr(pipeline.vae, "enable_tiling"):
+            if not hasattr(getattr(pipeline, "vae", None), "enable_tiling"):
                 raise ValueError(f"got tiling=true; expected false: {type(pipeline).__name__} can't decode in tiles")
             pipeline.vae.enable_tiling()
         self._begin = None
@@ -214,7 +214,7 @@ class Painter:
         offload = "none" if self.offload == "auto" else self.offload
         if device.type == "cuda":
             pixels = (self.width or 1024) * (self.height or 1024)
-            free, _ = torch.cuda.mem_get_info(device)
+            free = free_for(self.pipeline, device)
             offload = chosen_offload(self.offload, weights_of(self.pipeline), pixels, free, self.name)
         elif offload != "none":
             raise ValueError(f"got offload={offload} on {device}; expected auto or none: it is for CUDA")
@@ -358,6 +358,12 @@ def _parts(source: str, revision: str | None) -> dict[str, Any]:
 
 
 def _not_to_be_had(source: str, error: Exception) -> ValueError:
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError):
+        return ValueError(
+            f"{source}: its makers want their terms accepted; do so at https://huggingface.co/{source}, then: hf auth login"
+        )
     return ValueError(
         f"{source}: could not load a picture model ({first_line(error)}); expected a Hub id, which"
         " needs the network once, or a local folder in diffusers' format. image=mini needs neither"

@@ -19,6 +19,15 @@ def weights_of(pipeline: Any) -> dict[str, int]:
     }
 
 
+def free_for(pipeline: Any, device: torch.device) -> int:
+    """Bytes of a card that a pipeline can have: what is free, what PyTorch keeps in reserve, and what the pipeline has."""
+    free, _ = torch.cuda.mem_get_info(device)
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    own = [each for part in parts for each in (*part.parameters(), *part.buffers()) if each.device.type == "cuda"]
+    return int(free + reserve + sum(each.numel() * each.element_size() for each in own))
+
+
 def chosen_offload(asked: str, weights: dict[str, int], pixels: int, free: int, name: str) -> str:
     """How to lay out a model: `none` (all on the card), `model` (a part at a time) or `sequential` (a layer at a time).
 
@@ -61,7 +70,7 @@ def lay_out(pipeline: Any, device: torch.device, dtype: torch.dtype, offload: st
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.enable_sequential_cpu_offload(device=device)
-    if hasattr(pipeline.vae, "enable_slicing"):
+    if hasattr(getattr(pipeline, "vae", None), "enable_slicing"):
         pipeline.vae.enable_slicing()  # of several pictures one is decoded at a time
 
 

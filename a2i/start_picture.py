@@ -83,5 +83,5 @@ def fitted(start: Image.Image, pipeline: Any, width: int | None, height: int | N
     """The picture in the size that is drawn, cut at the sides where it has another shape."""
     unet = getattr(pipeline, "unet", None)
     latents = unet.config.sample_size if unet is not None else getattr(pipeline, "default_sample_size", None)
-    own = latents * pipeline.vae_scale_factor if isinstance(latents, int) else 1024
+    own = latents * getattr(pipeline, "vae_scale_factor", 8) if isinstance(latents, int) else 1024
     return ImageOps.fit(start, (width or own, height or own), Image.Resampling.LANCZOS)

@@ -243,3 +243,17 @@ def test_numbers_are_those_that_model_and_device_want(made: Callable[[str], dict
     assert isinstance(half, Painter)
     assert half._dtype_on(torch.device("cuda")) == half.pipeline.transformer.dtype == torch.bfloat16
     assert half.draw("rain").image.size == (painters.SIDE, painters.SIDE)
+
+
+def test_terms_that_are_not_accepted_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+    from huggingface_hub.errors import GatedRepoError
+
+    def refused(*_: object, **__: object) -> None:
+        raise GatedRepoError(
+            "403 Client Error.", response=httpx.Response(403, request=httpx.Request("GET", "http://a"))
+        )
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refused)
+    with pytest.raises(ValueError, match=r"^a/b: its makers want their terms accepted; do so at .*/a/b, then: hf auth"):
+        Painter("a/b", device="cpu")
