@@ -386,7 +386,7 @@ def run(
         ),
         ("infer", "captioner=", "captioner= is empty; expected one of mini, qwen2_audio, a folder"),
         ("infer", "image=' '", "Is a variable unset?"),
-        ("infer", "experiment=mini", "infer has no such group; its groups are captioner, decoding, image\n"),
+        ("infer", "experiment=mini", "infer has no such group; its groups are captioner, decoding, image, style\n"),
         ("infer", "model/encoder=ast", "got model/encoder=; infer has no such group"),
         ("infer", "experimnt=mini", "there is no setting experimnt here (--help shows all)"),
         ("train", "decoding=as_saved", "experiment; did you mean model.decoding or training.decoding?"),
