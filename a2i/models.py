@@ -84,6 +84,8 @@ def load_painter(
         return None
     if not isinstance(image, dict):
         _refuse_dtype(dtype, "picture model")
+        if named_style(style):
+            raise ValueError(f"got style={style} with a picture model that is loaded already; expected none")
         return image
     settings = styled(image, named_style(style)) | ({} if dtype is None else {"dtype": dtype})
     expected = f"{Painter.__module__}.Painter"

@@ -64,6 +64,8 @@ def test_a_style_in_python(painter_folder: Path) -> None:
         assert painter is not None
         (drawing,) = painter.draw_batch(["Rain falls."], [1])
         assert drawing.prompt == named_style(style)["prompt_template"].replace("{caption}", "Rain falls.")
+    with pytest.raises(ValueError, match="got style=ink with a picture model that is loaded already"):
+        load_painter(painter, torch.device("cpu"), style="ink")
     mini = load_painter("mini", torch.device("cpu"), style="ink")
     assert mini is not None
     assert mini.prompt_template == "{caption}"  # type: ignore[attr-defined]
