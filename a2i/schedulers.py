@@ -37,7 +37,8 @@ def exchanged(own: Any, name: str, steps: int) -> Any:
     said = "it is none that takes the model's settings"
     if name in fitting:
         try:
-            return _tried(fitting[name], own, steps)
+            _try(fitting[name], own, steps)
+            return _made(fitting[name], own)
         except ValueError as error:
             said = str(error)
     offered = [each for each in sorted(fitting) if each not in (name, *DISTILLED) and _draws(fitting[each], own, steps)]
@@ -53,14 +54,20 @@ def exchanged(own: Any, name: str, steps: int) -> Any:
 
 def _draws(kind: Any, own: Any, steps: int) -> bool:
     try:
-        _tried(kind, own, steps)
+        _try(kind, own, steps)
     except ValueError:
         return False
     return True
 
 
-def _tried(kind: Any, own: Any, steps: int) -> Any:
-    """A scheduler of that kind, after its steps were taken once on a few numbers, as a pipeline takes them.
+def _made(kind: Any, own: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of diffusers' own use of NumPy
+        return kind.from_config(own.config)
+
+
+def _try(kind: Any, own: Any, steps: int) -> None:
+    """Take the steps of a scheduler of that kind once on a few numbers, as a pipeline takes them.
 
     Not every kind does everything that its settings can ask for, nor in any number of steps, and only then says so.
 
@@ -68,9 +75,9 @@ def _tried(kind: Any, own: Any, steps: int) -> Any:
         ValueError: it can't take them, or they end in numbers that are none.
     """
     try:
+        scheduler = _made(kind, own)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of diffusers' own use of NumPy
-            scheduler, new = kind.from_config(own.config), kind.from_config(own.config)
+            warnings.simplefilter("ignore")
             scheduler.set_timesteps(steps)
             taken = inspect.signature(scheduler.step).parameters
             generator = {"generator": [torch.Generator().manual_seed(0)]} if "generator" in taken else {}
@@ -83,4 +90,3 @@ def _tried(kind: Any, own: Any, steps: int) -> Any:
         raise ValueError(f"it can't take these steps ({type(error).__name__}: {one_line(error)})") from error
     if not bool(latents.isfinite().all()):
         raise ValueError("its steps end in numbers that are none")
-    return new
