@@ -1,26 +1,35 @@
 """Caption + seed → picture, through diffusers. No Lightning here."""
 
 import inspect
+import json
 import threading
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from PIL import Image
 
-from a2i.errors import first_line, one_line
+from a2i import start_picture
+from a2i.errors import first_line
 from a2i.machine import find_device
+from a2i.memory import OFFLOADS, chosen_offload, free_for, lay_out, no_room, weights_of
 from a2i.paths import MINI_PAINTER
-
-# Of a scheduler: what the model was trained with, so that another one must not leave it out.
-TRAINED_WITH = ("prediction_type", "beta_schedule", "rescale_betas_zero_snr")
+from a2i.schedulers import exchanged
 
 MOST_STEPS = 1_000  # that diffusion models are trained with
 MOST_GUIDANCE = 1_000
+MOST_LORA = 10
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
+INDEX = "model_index.json"
+LORA_FILE = "pytorch_lora_weights.safetensors"  # as diffusers calls it
+# Arguments of a pipeline's call that are the painter's own, so that `call` can't give them.
+OWN = (
+    *("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "width", "height", "generator"),
+    *("image", "strength", "latents", "num_images_per_prompt", "output_type", "return_dict"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,12 +84,16 @@ class PictureModel(Protocol):
 
 
 class Painter:
-    """A text-to-image pipeline with its settings: steps, guidance and licence belong to each model."""
+    """A text-to-image pipeline with its settings: steps, guidance and licence belong to each model.
+
+    Any pipeline of diffusers that makes pictures of prompts will do: what its call takes is what it is given.
+    """
 
     def __init__(
         self,
         model: str,
         revision: str | None = None,
+        variant: str | None = None,
         steps: int = 50,
         scheduler: str | None = None,
         guidance_scale: float = 7.5,
@@ -88,39 +101,61 @@ class Painter:
         height: int | None = None,
         prompt_template: str = "{caption}",
         negative_prompt: str | None = None,
+        call: Mapping[str, Any] | None = None,
+        lora: str | None = None,
+        lora_revision: str | None = None,
+        lora_scale: float = 1.0,
+        start: str | None = None,
+        strength: float | None = None,
         licence: str | None = None,
         safety_checker: bool = True,
-        device: str | torch.device | None = None,
         dtype: str | None = None,
+        offload: str = "auto",
+        tiling: bool = False,
+        device: str | torch.device | None = None,
     ) -> None:
         """Load a pipeline.
 
         Args:
             model: Hub id or local folder in diffusers' format, or `embedded` for the small one that comes with a2i.
             revision: branch, tag or commit on the Hub.
+            variant: of the weights' files, such as `fp16`, where the model has several.
             steps: denoising steps.
             scheduler: class of diffusers that takes the steps, such as `DPMSolverMultistepScheduler`, with the settings of the
                 model's own; None for the model's own.
-            guidance_scale: of classifier-free guidance (Ho and Salimans 2022).
+            guidance_scale: of classifier-free guidance (Ho and Salimans 2022), or what a distilled model takes for it; none
+                at 1 and below, where a model that was not distilled draws twice as fast.
             width: of the picture in pixels; None for the model's own.
             height: likewise.
             prompt_template: with `{caption}` where the caption goes.
-            negative_prompt: what the picture should not show.
+            negative_prompt: what the picture should not show; of effect where there is guidance, see `remarks`.
+            call: further arguments of the pipeline's call, such as `max_sequence_length` or `true_cfg_scale`.
+            lora: low-rank change of the weights (Hu et al. 2022): a safetensors file, a folder with one, or a Hub id, with the
+                file's name behind it where that is not `pytorch_lora_weights.safetensors`.
+            lora_revision: branch, tag or commit of a LoRA on the Hub.
+            lora_scale: how much of the LoRA is added.
+            start: picture that every drawing begins as, or that a model such as FLUX.2 goes by; cut to the size that is drawn.
+            strength: how much of `start` is changed, above 0 and up to 1; None for 0.6. Only so much of the steps is taken.
             licence: of the weights; shown with the model.
             safety_checker: use the model's, if it has one.
+            dtype: of the weights: `float32`, `bfloat16` or `float16`; None for float32, but on CUDA for what the model was
+                made for: float16 for U-Nets, bfloat16 for transformers.
+            offload: on CUDA, where the model lies between its steps: `none`, on the card; `model`, a part at a time on the
+                card; `sequential`, a layer at a time, which is slow; `auto`, the first of these for which there is room.
+            tiling: decode a picture in tiles: less memory, and faint seams.
             device: None for CUDA where there is one, else Apple's GPU, else the CPU.
-            dtype: of the weights: `float32`, `bfloat16` or `float16`; None for float16 on CUDA, float32 elsewhere.
 
         Raises:
-            ValueError: a setting does not fit, or the model can't be had.
+            ValueError: a setting does not fit, the model can't be had, or the card is too small for it.
+            FileNotFoundError: there is no such picture to begin with.
+            ImportError: there is a LoRA, and peft is not installed.
         """
         if not _whole(steps) or not 1 <= steps <= MOST_STEPS:
             raise ValueError(f"got steps={steps!r}; expected a whole number from 1 to {MOST_STEPS:,}")
         if not isinstance(prompt_template, str) or "{caption}" not in prompt_template:
             raise ValueError(f"got prompt_template={prompt_template!r}; expected a template with {{caption}}")
-        number = isinstance(guidance_scale, int | float) and not isinstance(guidance_scale, bool)
-        if not number or not 0 <= guidance_scale <= MOST_GUIDANCE:
-            raise ValueError(f"got guidance_scale={guidance_scale!r}; expected a number from 0 to {MOST_GUIDANCE}")
+        _check_number("guidance_scale", guidance_scale, 0, MOST_GUIDANCE)
+        _check_number("lora_scale", lora_scale, -MOST_LORA, MOST_LORA)
         for name, size in (("width", width), ("height", height)):
             if size is not None and (not _whole(size) or size < 8 or size % 8):
                 raise ValueError(f"got {name}={size!r}; expected a multiple of 8 pixels")
@@ -135,25 +170,78 @@ class Painter:
                 f"got dtype={dtype!r}; expected one of {', '.join(DTYPES)}, or None for what suits the device"
             )
         self.dtype = dtype
+        if offload not in OFFLOADS:
+            raise ValueError(f"got offload={offload!r}; expected one of {', '.join(OFFLOADS)}")
+        self.offload = offload
+        start_picture.check(strength, start, steps)
+        begin = None if start is None else start_picture.read(start)
         self._drawing = threading.Lock()  # a scheduler counts its steps: two threads would count together
+        if lora is not None and find_spec("peft") is None:
+            raise ImportError("peft is not installed, through which a LoRA is read: pip install 'a2i[lora]'")
         device = find_device(device)
         source = str(MINI_PAINTER) if model == "embedded" else model
-        self.pipeline = _load(source, revision, safety_checker, self._dtype_on(device)).to(device)
+        parts = _parts(source, revision)
+        self._is_transformer = "transformer" in parts
+        pipeline = _load(
+            source, revision, variant, safety_checker or "safety_checker" not in parts, self._dtype_on(device)
+        )
+        _taken(pipeline)
         if scheduler is not None:
-            self.pipeline.scheduler = _exchanged(self.pipeline.scheduler, scheduler, steps)
+            pipeline.scheduler = exchanged(pipeline.scheduler, scheduler, steps)
+        if lora is not None:
+            _add(pipeline, lora, lora_revision, lora_scale)
+        if tiling:
+            if not hasattr(getattr(pipeline, "vae", None), "enable_tiling"):
+                raise ValueError(f"got tiling=true; expected false: {type(pipeline).__name__} can't decode in tiles")
+            pipeline.vae.enable_tiling()
+        self._begin = None
+        if begin is not None:
+            pipeline = start_picture.pipeline_for(pipeline, strength, steps, self._dtype_on(device))
+            self._begin = start_picture.fitted(begin, pipeline, width, height)
+        self.strength = start_picture.STRENGTH if strength is None else strength
+        self._takes = _taken(pipeline)
+        self.call = _checked(call or {}, self._takes, type(pipeline).__name__)
+        self.pipeline = pipeline
+        self.to(device)
 
     def to(self, device: str | torch.device) -> "Painter":
         """Move the pipeline to a device.
 
         Raises:
-            ValueError: the device can't be used here.
+            ValueError: the device can't be used here, or is too small for the model.
         """
         device = find_device(device)
-        self.pipeline.to(device, self._dtype_on(device))
+        offload = "none" if self.offload == "auto" else self.offload
+        if device.type == "cuda":
+            pixels = (self.width or 1024) * (self.height or 1024)
+            free = free_for(self.pipeline, device)
+            offload = chosen_offload(self.offload, weights_of(self.pipeline), pixels, free, self.name)
+        elif offload != "none":
+            raise ValueError(f"got offload={offload} on {device}; expected auto or none: it is for CUDA")
+        lay_out(self.pipeline, device, self._dtype_on(device), offload)
         return self
 
     def _dtype_on(self, device: torch.device) -> torch.dtype:
-        return DTYPES[self.dtype or ("float16" if device.type == "cuda" else "float32")]
+        if self.dtype is not None:
+            return DTYPES[self.dtype]
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if self._is_transformer else torch.float16
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the model draws each step twice, with the prompt and with the negative one, so that the latter counts."""
+        scale = self.guidance_scale
+        if "true_cfg_scale" in self._takes:  # of models whose `guidance_scale` is a number that they were trained with
+            scale = self.call.get("true_cfg_scale", self._takes["true_cfg_scale"].default)
+        return "negative_prompt" in self._takes and scale > 1
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of the settings has no effect with this model, each in one line."""
+        if self.negative_prompt is None or self.is_guided:
+            return ()
+        return (f"{self.name} draws without guidance, so that image.negative_prompt has no effect",)
 
     def draw(self, caption: str, seed: int = 0, show_progress: bool = False) -> Drawing:
         """Draw a caption. The same caption, seed and settings give the same picture on the same kind of machine.
@@ -166,21 +254,37 @@ class Painter:
         return self.draw_batch([caption], [seed], show_progress)[0]
 
     def draw_batch(self, captions: Sequence[str], seeds: Sequence[int], show_progress: bool = False) -> list[Drawing]:
-        """Draw several captions at once; a picture is the one that `draw` gives, but for the rounding of a batch's sums."""
+        """Draw several captions at once; a picture is the one that `draw` gives, but for the rounding of a batch's sums.
+
+        Raises:
+            ValueError: the card has too little memory.
+        """
         prompts = [self.prompt_template.replace("{caption}", caption) for caption in captions]
-        negative = None if self.negative_prompt is None else [self.negative_prompt] * len(prompts)
-        arguments: dict[str, Any] = {"negative_prompt": negative, "width": self.width, "height": self.height}
+        arguments: dict[str, Any] = {
+            "negative_prompt": [self.negative_prompt] * len(prompts)
+            if self.negative_prompt and self.is_guided
+            else None,
+            "guidance_scale": self.guidance_scale,
+            "width": self.width,
+            "height": self.height,
+        }
+        if self._begin is not None:
+            to_change = "strength" in self._takes
+            arguments |= {"image": [self._begin] * (len(prompts) if to_change else 1), "strength": self.strength}
         with self._drawing:
             self.pipeline.set_progress_bar_config(disable=not show_progress, leave=False, desc="drawing")
-            output = self.pipeline(
-                prompts,
-                num_inference_steps=self.steps,
-                guidance_scale=self.guidance_scale,
-                # On the CPU, so that a seed means the same noise with every device; one each, so that neighbours change
-                # nothing.
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-                **{name: value for name, value in arguments.items() if value is not None},
-            )
+            try:
+                output = self.pipeline(
+                    prompt=list(prompts),  # some write into it
+                    num_inference_steps=self.steps,
+                    # On the CPU, so that a seed means the same noise with every device; one each, so that neighbours change
+                    # nothing.
+                    generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                    **{name: value for name, value in arguments.items() if value is not None and name in self._takes},
+                    **self.call,
+                )
+            except torch.OutOfMemoryError as error:
+                raise no_room(self.name, len(prompts), error) from error
         flagged = getattr(output, "nsfw_content_detected", None) or [None] * len(prompts)
         return [
             Drawing(image.convert("RGB"), prompt, flag)
@@ -188,25 +292,89 @@ class Painter:
         ]
 
     def tokens_over(self, caption: str) -> int:
-        """Tokens of the caption's prompt that the text model will not see: most cut prompts, at 77 tokens, silently."""
-        tokenizer = getattr(self.pipeline, "tokenizer", None)
-        if tokenizer is None:
-            return 0
-        length = len(tokenizer(self.prompt_template.replace("{caption}", caption), truncation=False)["input_ids"])
-        return max(0, length - tokenizer.model_max_length)
+        """Tokens of the caption's prompt that no text model will see: most cut prompts silently, CLIP at 77 tokens.
+
+        Where a model has several text models, the one that reads furthest counts. What a chat model's template puts around a
+        prompt does not.
+        """
+        prompt = self.prompt_template.replace("{caption}", caption)
+        over = [
+            len(tokenizer(prompt, truncation=False)["input_ids"]) - self._reads(tokenizer)
+            for name, tokenizer in self.pipeline.components.items()
+            if name.startswith("tokenizer") and tokenizer is not None
+        ]
+        return max(0, min(over, default=0))
+
+    def _reads(self, tokenizer: Any) -> int:
+        """Tokens at which a prompt is cut."""
+        if "max_sequence_length" in self._takes and not type(tokenizer).__name__.startswith("CLIP"):
+            return int(self.call.get("max_sequence_length", self._takes["max_sequence_length"].default))
+        return int(tokenizer.model_max_length)
 
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _load(source: str, revision: str | None, safety_checker: bool, dtype: torch.dtype) -> Any:
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not least <= value <= most:
+        raise ValueError(f"got {name}={value!r}; expected a number from {least} to {most}")
+
+
+def _taken(pipeline: Any) -> Mapping[str, inspect.Parameter]:
+    """What the call of a pipeline takes.
+
+    Raises:
+        ValueError: it makes something else than pictures of prompts.
+    """
+    takes = inspect.signature(type(pipeline).__call__).parameters
+    if "prompt" not in takes or "num_inference_steps" not in takes:
+        raise ValueError(f"got a {type(pipeline).__name__}; expected a pipeline that makes pictures of prompts")
+    return takes
+
+
+def _checked(call: Mapping[str, Any], takes: Mapping[str, inspect.Parameter], kind: str) -> dict[str, Any]:
+    offered = [name for name in takes if name not in (*OWN, "self", "args", "kwargs")]
+    if unknown := [name for name in call if name not in offered]:
+        own = f", and what has a setting of its own: {', '.join(OWN)}" if set(unknown) & set(OWN) else ""
+        raise ValueError(f"got call.{unknown[0]}; expected what {kind} takes: {', '.join(offered)}{own}")
+    return dict(call)
+
+
+def _parts(source: str, revision: str | None) -> dict[str, Any]:
+    """What a model is made of, as its index lists it."""
+    from huggingface_hub import hf_hub_download
+
+    file = Path(source) / INDEX
+    if file.parent.is_dir() and not file.is_file():
+        raise ValueError(f"{source}: no {INDEX} there; expected a folder in diffusers' format")
+    try:
+        if not file.is_file():
+            file = Path(hf_hub_download(source, INDEX, revision=revision))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise _not_to_be_had(source, error) from error
+
+
+def _not_to_be_had(source: str, error: Exception) -> ValueError:
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError):
+        return ValueError(
+            f"{source}: its makers want their terms accepted; do so at https://huggingface.co/{source}, then: hf auth login"
+        )
+    return ValueError(
+        f"{source}: could not load a picture model ({first_line(error)}); expected a Hub id, which"
+        " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
+    )
+
+
+def _load(source: str, revision: str | None, variant: str | None, safety_checker: bool, dtype: torch.dtype) -> Any:
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
 
-    if Path(source).is_dir() and not (Path(source) / "model_index.json").is_file():
-        raise ValueError(f"{source}: no model_index.json there; expected a folder in diffusers' format")
     # Bars over the parts that load, and a remark that torchvision, which nothing here needs, is not installed.
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
@@ -217,80 +385,60 @@ def _load(source: str, revision: str | None, safety_checker: bool, dtype: torch.
         return DiffusionPipeline.from_pretrained(
             source,
             revision=revision,
+            variant=variant,
             dtype=dtype,
             use_safetensors=True,
             **off,
         )
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{source}: could not load a picture model ({first_line(error)}); expected a Hub id, which"
-            " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
-        ) from error
+        raise _not_to_be_had(source, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
 
 
-def _exchanged(own: Any, name: str, steps: int) -> Any:
-    """The scheduler of that name, with the settings of the model's own.
+def _add(pipeline: Any, lora: str, revision: str | None, scale: float) -> None:
+    """Add a LoRA to a pipeline's weights, for good.
 
     Raises:
-        ValueError: there is none of that name that could draw with this model in so many steps.
+        ValueError: the model takes none, the LoRA can't be had, or it is for another model.
     """
-    from diffusers import SchedulerMixin
+    kind = type(pipeline).__name__
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise ValueError(f"got lora={lora}; expected none: {kind} takes no LoRA")
+    from diffusers.utils import logging
 
-    if name == type(own).__name__:
-        return own
-    # A class that lacks a setting keeps it in its `config` all the same, without heeding it, and may draw blots: ask its
-    # signature. Stand-ins for classes whose packages are not installed are no SchedulerMixin.
-    needed = [setting for setting in TRAINED_WITH if own.config.get(setting)]
-    fitting = {
-        each.__name__: each
-        for each in own.compatibles
-        if issubclass(each, SchedulerMixin) and not set(needed) - inspect.signature(each).parameters.keys()
-    }
-    said = "it is none that takes the model's settings"
-    if name in fitting:
-        try:
-            return _tried(fitting[name], own, steps)
-        except ValueError as error:
-            said = str(error)
-    offered = [each for each in sorted(fitting) if each != name and _draws(fitting[each], own, steps)]
-    raise ValueError(
-        f"got scheduler={name} with steps={steps}: {said}; expected null for the model's own, {type(own).__name__}, or a class"
-        f" of diffusers that takes its settings ({', '.join(needed)}) and so many steps: {', '.join(offered)}"
-    )
-
-
-def _draws(kind: Any, own: Any, steps: int) -> bool:
+    place, file = _lora_place(lora)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it warns of each part of the model that the LoRA leaves as it is
+    expected = "expected a safetensors file, a folder with one, or a Hub id, of a LoRA for this model"
     try:
-        _tried(kind, own, steps)
-    except ValueError:
-        return False
-    return True
-
-
-def _tried(kind: Any, own: Any, steps: int) -> Any:
-    """A scheduler of that kind, after its steps were taken once on a few numbers, as a pipeline takes them.
-
-    Not every kind does everything that its settings can ask for, nor in any number of steps, and only then says so.
-
-    Raises:
-        ValueError: it can't take them, or they end in numbers that are none.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of diffusers' own use of NumPy
-            scheduler, new = kind.from_config(own.config), kind.from_config(own.config)
-            scheduler.set_timesteps(steps)
-            taken = inspect.signature(scheduler.step).parameters
-            generator = {"generator": [torch.Generator().manual_seed(0)]} if "generator" in taken else {}
-            latents = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * scheduler.init_noise_sigma
-            for time in scheduler.timesteps:
-                predicted = 0.9 * scheduler.scale_model_input(latents, time)
-                (latents, *_) = scheduler.step(predicted, time, latents, **generator, return_dict=False)
-    # Each kind fails in its own way at what it can't do.
+        pipeline.load_lora_weights(place, weight_name=file, revision=revision, use_safetensors=True, adapter_name="a2i")
+    # A LoRA of another model fails in many ways.
     except Exception as error:
-        raise ValueError(f"it can't take these steps ({type(error).__name__}: {one_line(error)})") from error
-    if not bool(latents.isfinite().all()):
-        raise ValueError("its steps end in numbers that are none")
-    return new
+        raise ValueError(f"got lora={lora}, which {kind} can't load ({first_line(error)}); {expected}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    if not any(pipeline.get_list_adapters().values()):
+        raise ValueError(f"got lora={lora}, which holds nothing for a {kind}; {expected}")
+    pipeline.fuse_lora(lora_scale=scale)  # as fast as without it
+    pipeline.unload_lora_weights()
+
+
+def _lora_place(lora: str) -> tuple[str, str]:
+    """Folder or Hub id of a LoRA, and the file there."""
+    path = Path(lora).expanduser()
+    if path.is_file():
+        return str(path.parent), path.name
+    if path.is_dir():
+        files = sorted(each.name for each in path.glob("*.safetensors"))
+        if LORA_FILE in files or len(files) == 1:
+            return str(path), LORA_FILE if LORA_FILE in files else files[0]
+        raise ValueError(
+            f"got lora={lora} with {', '.join(files) or 'no safetensors file'}; expected the file's own path, or a folder with"
+            " one"
+        )
+    owner, _, rest = lora.partition("/")
+    name, _, file = rest.partition("/")
+    if not owner or not name or path.parent.is_dir():
+        raise ValueError(f"got lora={lora}; expected a safetensors file, a folder with one, or a Hub id (OWNER/NAME)")
+    return f"{owner}/{name}", file or LORA_FILE

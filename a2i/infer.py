@@ -22,8 +22,9 @@ from a2i.captioner.decoding import Decoding
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.errors import with_kind
+from a2i.image_settings import NO_STYLE, deciding, is_mini_painter, is_painter, styled
 from a2i.machine import begin_program
-from a2i.names import EMBEDDED, MINI, PAINTER, is_folder, is_mini, name_of
+from a2i.names import MINI, is_folder, is_mini, name_of
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, ResultsFile, RowSettings, settings_of
 
@@ -186,7 +187,8 @@ class InferSettings:
     Attributes:
         audio: file, folder, pattern or list.
         captioner: settings as `conf/captioner` has them.
-        image: settings as `conf/image` has them; empty or None for captions alone.
+        image: settings as `conf/image` has them, with the style's prompts; empty or None for captions alone.
+        style: settings as `conf/style` has them; empty or None for none.
         decoding: changes of the captioner's decoding settings, by name; None leaves one as it is.
         out: folder for the pictures and `results.jsonl`.
         again: make anew what is there.
@@ -199,6 +201,7 @@ class InferSettings:
     audio: str | list[str]
     captioner: dict[str, Any]
     image: dict[str, Any] | None
+    style: dict[str, Any] | None
     decoding: dict[str, Any]
     out: str
     again: bool
@@ -223,7 +226,7 @@ class InferSettings:
     @property
     def is_mini_painter(self) -> bool:
         """Whether the picture model is the one that comes with a2i."""
-        return _is_painter(self.image or {}) and (self.image or {}).get("model") == EMBEDDED
+        return is_mini_painter(self.image)
 
 
 def check(settings: dict[str, Any]) -> InferSettings:
@@ -237,7 +240,7 @@ def check(settings: dict[str, Any]) -> InferSettings:
         raise ValueError(
             "no sound given; expected audio: a file, a folder (. for this one), a pattern or a list (--help tells more)"
         )
-    made = checked(InferSettings, settings)
+    made = checked(InferSettings, settings | {"image": styled(settings["image"], settings["style"])})
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
     return made
 
@@ -331,16 +334,11 @@ def _settings_of(settings: InferSettings) -> RowSettings:
     if not settings.image:
         return settings_of(caption, None)
     # Without the target of a2i's own painter, which no hash of a picture holds so far.
-    left_out = ("_target_", "licence") if _is_painter(settings.image) else ("licence",)
-    image = {name: value for name, value in settings.image.items() if name not in left_out}
+    left_out = ("_target_", "licence") if is_painter(settings.image) else ("licence",)
+    image = {name: value for name, value in deciding(settings.image).items() if name not in left_out}
     if settings.is_mini_painter:
         image["model"] = str(MINI_PAINTER)
     return settings_of(caption, image | {"caption": caption})
-
-
-def _is_painter(image: dict[str, Any]) -> bool:
-    """Whether the settings of a picture model are those of a2i's own class, not of a plug-in's."""
-    return image.get("_target_", PAINTER) == PAINTER
 
 
 def _load(settings: InferSettings) -> "AudioToImage":
@@ -360,6 +358,8 @@ def _load(settings: InferSettings) -> "AudioToImage":
         say(f"captions by {a2i.name}, licence: {a2i.captioner.licence}")
     if a2i.painter is not None and a2i.painter.licence:
         say(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
+    for remark in (NO_STYLE,) if settings.style and settings.is_mini_painter else getattr(a2i.painter, "remarks", ()):
+        say(f"note: {remark}")
     return a2i
 
 

@@ -12,6 +12,7 @@ from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZ
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter, PictureModel
 from a2i.errors import first_line
+from a2i.image_settings import named_style, styled
 from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings, offered
 from a2i.paths import MINI_CAPTIONER
 
@@ -59,7 +60,10 @@ def load_captioner(
 
 
 def load_painter(
-    image: str | Path | dict[str, Any] | PictureModel | None, device: torch.device, dtype: str | None = None
+    image: str | Path | dict[str, Any] | PictureModel | None,
+    device: torch.device,
+    dtype: str | None = None,
+    style: str | dict[str, Any] | None = None,
 ) -> PictureModel | None:
     """Load a picture model; one that is loaded already is given back, and None, `none` or no settings at all are none.
 
@@ -67,6 +71,7 @@ def load_painter(
         image: name in `conf/image`, local folder or Hub id in diffusers' format, `Painter`'s arguments, or picture model.
         device: to load it to.
         dtype: of the weights: `float32`, `bfloat16`, `float16`, or None for the settings' own.
+        style: name in `conf/style`, or settings as such a file holds them; the embedded model draws without.
 
     Raises:
         FileNotFoundError: there is no such name or folder.
@@ -79,8 +84,10 @@ def load_painter(
         return None
     if not isinstance(image, dict):
         _refuse_dtype(dtype, "picture model")
+        if named_style(style):
+            raise ValueError(f"got style={style} with a picture model that is loaded already; expected none")
         return image
-    settings = image | ({} if dtype is None else {"dtype": dtype})
+    settings = styled(image, named_style(style)) | ({} if dtype is None else {"dtype": dtype})
     expected = f"{Painter.__module__}.Painter"
     target = settings.pop("_target_", expected)
     made: Any = Painter if target == expected else plugins.part(target)

@@ -48,6 +48,7 @@ class AudioToImage:
         image: str | Path | dict[str, Any] | PictureModel | None = MINI,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        style: str | dict[str, Any] | None = None,
     ) -> "AudioToImage":
         """Load both models.
 
@@ -59,7 +60,9 @@ class AudioToImage:
             device: None for CUDA where there is one, else Apple's GPU, else the CPU.
             dtype: `float32`, `bfloat16` or `float16`, for both models: the weights of a picture model and of an audio-language
                 model, the decoding precision of a captioner folder (no `float16`). None for each model's own: float32, but
-                float16 for pictures on CUDA.
+                half of that for pictures on CUDA.
+            style: of the pictures: `photo`, `watercolour`, `ink` or another name of `conf/style`, or settings as such a file
+                holds them. The small painter draws without.
 
         Raises:
             FileNotFoundError: there is no model of that name or in that folder.
@@ -72,7 +75,7 @@ class AudioToImage:
             name = "a2i-mini-captioner"
         else:
             name = str(captioner) if isinstance(captioner, str | Path) else loaded.name
-        return cls(loaded, load_painter(image, device, dtype), name)
+        return cls(loaded, load_painter(image, device, dtype, style), name)
 
     load = from_pretrained
 

@@ -284,7 +284,7 @@ def test_no_choice_is_none_where_there_is_none() -> None:
 
 
 def test_a_group_that_was_taken_out_is_named() -> None:
-    for group, expected in (("captioner", r"mini\|qwen2_audio"), ("image", r"mini\|none\|stable_diffusion")):
+    for group, expected in (("captioner", r"mini\|qwen2_audio"), ("image", r"flux2_klein\|.*mini\|none\|.*")):
         with pytest.raises(ValueError, match=rf"got no {group}; expected {group}={expected}$"):
             composed_of("infer", {"audio": "dog.wav"}, [f"~{group}"])
 
@@ -377,7 +377,7 @@ def run(
         (
             "infer",
             "image=./no/folder",
-            "got image=./no/folder; expected one of mini, none, stable_diffusion, a folder, or a Hub id",
+            "got image=./no/folder; expected one of flux2_klein, flux_schnell, mini, none, sana_sprint,",
         ),
         (
             "infer",
@@ -386,7 +386,7 @@ def run(
         ),
         ("infer", "captioner=", "captioner= is empty; expected one of mini, qwen2_audio, a folder"),
         ("infer", "image=' '", "Is a variable unset?"),
-        ("infer", "experiment=mini", "infer has no such group; its groups are captioner, decoding, image\n"),
+        ("infer", "experiment=mini", "infer has no such group; its groups are captioner, decoding, image, style\n"),
         ("infer", "model/encoder=ast", "got model/encoder=; infer has no such group"),
         ("infer", "experimnt=mini", "there is no setting experimnt here (--help shows all)"),
         ("train", "decoding=as_saved", "experiment; did you mean model.decoding or training.decoding?"),

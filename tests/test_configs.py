@@ -100,7 +100,7 @@ def test_every_picture_model_has_the_painters_arguments(image: str) -> None:
 
     settings = yaml.safe_load((CONF / "image" / f"{image}.yaml").read_text())
     if settings:
-        arguments = set(inspect.signature(Painter).parameters) - {"device", "dtype"}
+        arguments = set(inspect.signature(Painter).parameters) - {"device"}
         assert set(settings) == arguments | {"_target_"}
 
 

@@ -1,14 +1,19 @@
 import json
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import numpy as np
+import painters
 import pytest
-from diffusers import DDIMScheduler, DiffusionPipeline
+import torch
+from diffusers import DiffusionPipeline
 
-from a2i.diffusion import Painter, _exchanged
+from a2i.diffusion import Painter
+from a2i.models import load_painter
+from a2i.names import named_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # diffusers with numpy 2
 
@@ -43,94 +48,6 @@ def test_settings_reach_the_pipeline(painter_folder: Path) -> None:
     unguided = Painter(str(painter_folder), steps=1, guidance_scale=1.0).draw("rain")
     guided = Painter(str(painter_folder), steps=1, guidance_scale=9.0).draw("rain")
     assert not np.array_equal(np.asarray(unguided.image), np.asarray(guided.image))
-
-
-@pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
-def test_another_scheduler_keeps_what_the_model_was_trained_with(
-    painter_folder: Path, tmp_path: Path, name: str
-) -> None:
-    trained = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    pipeline = DiffusionPipeline.from_pretrained(painter_folder)
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, **trained)
-    pipeline.save_pretrained(tmp_path)
-    exchanged = Painter(str(tmp_path), steps=3, scheduler=name, device="cpu")
-    scheduler = exchanged.pipeline.scheduler
-    assert type(scheduler).__name__ == name
-    assert trained.items() <= dict(scheduler.config).items()
-    drawing = exchanged.draw("rain", seed=3)
-    assert scheduler.timesteps[0] == 999  # trailing: the first step is that without signal
-    assert scheduler.alphas_cumprod[-1] < 1e-6
-    own = Painter(str(tmp_path), steps=3, device="cpu").draw("rain", seed=3)
-    assert not np.array_equal(np.asarray(drawing.image), np.asarray(own.image))
-    # PNDM keeps `rescale_betas_zero_snr` in its config and does not heed it.
-    with pytest.raises(
-        ValueError, match=r"got scheduler=PNDMScheduler with steps=50: .*; expected null .* UniPCMultistep"
-    ):
-        Painter(str(tmp_path), scheduler="PNDMScheduler")
-
-
-def test_without_a_scheduler_the_models_own_stays(painter: Painter, painter_folder: Path) -> None:
-    own = painter.pipeline.scheduler
-    again = Painter(str(painter_folder), steps=2, scheduler=type(own).__name__, device="cpu")
-    assert again.pipeline.scheduler.config == own.config
-    for painted in (painter, again):
-        assert type(painted.pipeline.scheduler) is DDIMScheduler
-    with pytest.raises(ValueError, match=r"got scheduler=DPM with .*; expected null .* DPMSolverMultistepScheduler"):
-        Painter(str(painter_folder), scheduler="DPM")
-
-
-def offered(painter: Callable[..., Painter], steps: int) -> list[str]:
-    """What the error's message offers."""
-    with pytest.raises(ValueError, match="got scheduler=DPM with") as caught:
-        painter(scheduler="DPM", steps=steps)
-    return str(caught.value).rsplit(": ", 1)[1].split(", ")
-
-
-def test_every_scheduler_that_is_offered_draws_with_the_embedded_model() -> None:
-    """Pictures close to that of the model's own, in few steps and in more."""
-    embedded = partial(Painter, "embedded", guidance_scale=3.0, device="cpu")
-    for steps, most in ((4, 20.0), (8, 12.0)):
-        own = np.asarray(embedded(steps=steps).draw("A dog barks.", seed=1).image, float)
-        names = offered(embedded, steps)
-        assert len(names) >= 5
-        for name in names:
-            found = np.asarray(embedded(steps=steps, scheduler=name).draw("A dog barks.", seed=1).image, float)
-            assert np.abs(found - own).mean() < most, name
-
-
-@pytest.mark.parametrize(
-    "trained",
-    [
-        {},
-        {"prediction_type": "v_prediction", "timestep_spacing": "trailing"},
-        {"prediction_type": "sample"},
-        {"beta_schedule": "squaredcos_cap_v2"},
-    ],
-    ids=["epsilon", "v", "sample", "cosine"],
-)
-@pytest.mark.parametrize("steps", [1, 2, 9])
-def test_every_scheduler_that_is_offered_draws(
-    painter_folder: Path, tmp_path: Path, trained: dict[str, str], steps: int
-) -> None:
-    """Several pictures at once, whatever the model was trained with; what can't is refused when it is loaded."""
-    pipeline = DiffusionPipeline.from_pretrained(painter_folder)
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, **trained)
-    pipeline.save_pretrained(tmp_path)
-    small = partial(Painter, str(tmp_path), device="cpu")
-    names = offered(small, steps)
-    assert "DPMSolverMultistepScheduler" in names
-    painter = small(steps=steps)
-    own = painter.pipeline.scheduler
-    for name in names:
-        painter.pipeline.scheduler = _exchanged(own, name, steps)
-        drawings = painter.draw_batch(["rain", "a dog"], [1, 2])
-        assert all(np.asarray(drawing.image).std() > 5 for drawing in drawings)
-    others = {each.__name__ for each in own.compatibles} - {*names, "DDIMScheduler"}
-    if steps == 1:
-        assert "PNDMScheduler" in others  # its first steps are four
-    for name in others:
-        with pytest.raises(ValueError, match=f"got scheduler={name} with steps={steps}: .*; expected null"):
-            small(steps=steps, scheduler=name)
 
 
 def test_the_safety_checkers_verdict_is_reported(painter_folder: Path, tmp_path: Path) -> None:
@@ -181,3 +98,162 @@ def test_bad_settings(tmp_path: Path, painter_folder: Path) -> None:
     )
     with pytest.raises(ValueError, match="could not load a picture model"):
         Painter(str(tmp_path))
+
+
+NAMES = sorted(painters.MAKERS)
+SMALL = {"width": painters.SIDE, "height": painters.SIDE, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Settings of a configuration, whose model is one of its class with tiny random weights on disk."""
+    root = tmp_path_factory.mktemp("painters")
+
+    def settings(name: str) -> dict[str, Any]:
+        named = named_settings("image", name) or {}
+        if not (root / name).exists():
+            painters.make(name, root / name, named["variant"])
+        if named["lora"]:
+            painters.make_lora(root / "lora.safetensors")
+            named |= {"lora": str(root / "lora.safetensors"), "lora_revision": None}
+        if name == "sana_sprint":  # else it draws a square of 1024 pixels, and makes that small
+            named["call"] |= {"use_resolution_binning": False}
+        return named | SMALL | {"model": str(root / name), "_target_": "a2i.diffusion.Painter"}
+
+    return settings
+
+
+def pixels(image: Any) -> np.ndarray:
+    return np.asarray(image, dtype=int)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_class_draws_as_its_pipeline_does(made: Callable[[str], dict[str, Any]], name: str) -> None:
+    settings = made(name)
+    painter = load_painter(settings, torch.device("cpu"))
+    assert isinstance(painter, Painter)
+    (first, other), again = painter.draw_batch(["rain", "a dog"], [3, 4]), painter.draw("rain", 3)
+    assert first.image.size == (painters.SIDE, painters.SIDE)
+    assert first.prompt == again.prompt == "rain"
+    assert np.array_equal(pixels(painter.draw("rain", 3).image), pixels(again.image))
+    assert np.abs(pixels(first.image) - pixels(again.image)).max() <= 1
+    assert np.abs(pixels(painter.draw("rain", 4).image) - pixels(again.image)).max() > 20
+    assert np.abs(pixels(other.image) - pixels(again.image)).max() > 20
+    assert painter.remarks == ()
+
+    pipeline = DiffusionPipeline.from_pretrained(settings["model"], variant=settings["variant"])
+    if settings["lora"]:
+        pipeline.load_lora_weights(settings["lora"], adapter_name="by_hand")
+        pipeline.set_adapters(["by_hand"], [settings["lora_scale"]])
+    if settings["scheduler"]:
+        pipeline.scheduler = getattr(diffusers, settings["scheduler"]).from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    by_hand = pipeline(
+        prompt="rain",
+        num_inference_steps=2,
+        guidance_scale=settings["guidance_scale"],
+        generator=torch.Generator().manual_seed(3),
+        **({"max_sequence_length": 256} if name == "flux_schnell" else {}),
+        **({"use_resolution_binning": False} if name == "sana_sprint" else {}),
+        width=painters.SIDE,
+        height=painters.SIDE,
+    )
+    assert np.abs(pixels(by_hand.images[0]) - pixels(again.image)).max() <= (1 if settings["lora"] else 0)
+
+
+def test_further_arguments_of_the_call(made: Callable[[str], dict[str, Any]]) -> None:
+    model = made("flux_schnell")["model"]
+    plain = Painter(model, **SMALL, device="cpu", negative_prompt="a dog")
+    assert not plain.is_guided  # its `guidance_scale` is another thing
+    assert "so that image.negative_prompt has no effect" in plain.remarks[0]
+    guided = Painter(model, **SMALL, device="cpu", negative_prompt="a dog", call={"true_cfg_scale": 5.0})
+    assert guided.is_guided
+    assert guided.remarks == ()
+    assert np.abs(pixels(plain.draw("rain", 1).image) - pixels(guided.draw("rain", 1).image)).max() > 5
+    with pytest.raises(ValueError, match=r"got call.colour; expected what FluxPipeline takes: .*true_cfg_scale"):
+        Painter(model, call={"colour": 1})
+    with pytest.raises(ValueError, match=r"got call.generator; .*, and what has a setting of its own: prompt,"):
+        Painter(model, call={"generator": 1})
+
+
+def test_what_no_text_model_reads_is_counted(made: Callable[[str], dict[str, Any]]) -> None:
+    flux, klein = (load_painter(made(name), torch.device("cpu")) for name in ("flux_schnell", "flux2_klein"))
+    assert flux is not None
+    assert klein is not None
+    assert flux.tokens_over("a" * 200) == 0  # CLIP reads 77 of them, T5 256
+    assert flux.tokens_over("a" * 300) == 300 + 2 - 256  # a space before, an end behind
+    assert klein.tokens_over("a" * 500) == 0
+    assert klein.tokens_over("a" * 520) == 8
+
+
+def test_a_lora_is_added_as_far_as_asked(made: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    settings = made("sd15_lcm") | {"device": "cpu"}
+    settings.pop("_target_")
+    drawn = {
+        scale: pixels(Painter(**settings | {"lora_scale": scale}).draw("rain", 1).image) for scale in (0.0, 0.5, 1.0)
+    }
+    without = pixels(Painter(**settings | {"lora": None}).draw("rain", 1).image)
+    assert np.array_equal(drawn[0.0], without)
+    assert np.abs(drawn[0.5] - without).max() > 0
+    assert np.abs(drawn[0.5] - drawn[1.0]).max() > 0
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    painters.make_lora(folder / "one.safetensors")
+    assert np.array_equal(pixels(Painter(**settings | {"lora": str(folder)}).draw("rain", 1).image), drawn[1.0])
+    painters.make_lora(folder / "two.safetensors")
+    with pytest.raises(ValueError, match=r"with one.safetensors, two.safetensors; expected the file's own path"):
+        Painter(**settings | {"lora": str(folder)})
+
+
+def test_a_lora_that_can_not_be_added(
+    made: Callable[[str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = made("sd15_lcm") | {"device": "cpu"}
+    settings.pop("_target_")
+    xl = made("sdxl_turbo")["model"]
+    (tmp_path / "text.safetensors").write_text("no weights")
+    for bad, message in (
+        (str(tmp_path / "text.safetensors"), "which StableDiffusionPipeline can't load"),
+        (
+            str(tmp_path / "gone.safetensors"),
+            r"expected a safetensors file, a folder with one, or a Hub id \(OWNER/NAME\)",
+        ),
+        ("lora", r"expected a safetensors file, a folder with one, or a Hub id \(OWNER/NAME\)"),
+        ("nobody/nothing", "got lora=nobody/nothing, which StableDiffusionPipeline can't load"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Painter(**settings | {"lora": bad})
+    with pytest.raises(ValueError, match="for this model"):
+        Painter(xl, variant="fp16", lora=settings["lora"])
+    for bad_scale in (math.nan, True, "1", 11):
+        with pytest.raises(ValueError, match=r"got lora_scale=.*; expected a number from -10 to 10"):
+            Painter(**settings | {"lora_scale": bad_scale})
+    monkeypatch.setattr("a2i.diffusion.find_spec", lambda _: None)
+    with pytest.raises(ImportError, match=r"peft is not installed, .*: pip install 'a2i\[lora\]'"):
+        Painter(**settings)
+
+
+def test_numbers_are_those_that_model_and_device_want(made: Callable[[str], dict[str, Any]]) -> None:
+    unet, transformer = (load_painter(made(name), torch.device("cpu")) for name in ("stable_diffusion", "flux_schnell"))
+    for painter, on_cuda in ((unet, torch.float16), (transformer, torch.bfloat16)):
+        assert isinstance(painter, Painter)
+        assert painter._dtype_on(torch.device("cuda")) == on_cuda
+        assert painter._dtype_on(torch.device("cpu")) == torch.float32
+    half = load_painter(made("flux_schnell"), torch.device("cpu"), "bfloat16")
+    assert isinstance(half, Painter)
+    assert half._dtype_on(torch.device("cuda")) == half.pipeline.transformer.dtype == torch.bfloat16
+    assert half.draw("rain").image.size == (painters.SIDE, painters.SIDE)
+
+
+def test_terms_that_are_not_accepted_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+    from huggingface_hub.errors import GatedRepoError
+
+    def refused(*_: object, **__: object) -> None:
+        raise GatedRepoError(
+            "403 Client Error.", response=httpx.Response(403, request=httpx.Request("GET", "http://a"))
+        )
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refused)
+    with pytest.raises(ValueError, match=r"^a/b: its makers want their terms accepted; do so at .*/a/b, then: hf auth"):
+        Painter("a/b", device="cpu")

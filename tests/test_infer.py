@@ -405,3 +405,23 @@ def test_a_sound_that_was_cut_is_captioned_and_told(
     assert cut["error"] is None
     assert whole["warning"] is None
     assert f"sure); warning: {cut['warning']}" in capsys.readouterr().out
+
+
+def test_a_style_makes_other_pictures(
+    sounds: Path, captioner_folder: Path, painter_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"audio={sounds / 'low.wav'}", f"captioner={captioner_folder}", f"out={tmp_path / 'out'}"]
+    full = [*asked, f"image={painter_folder}", "image.steps=1"]
+    picture = tmp_path / "out" / "low.png"
+    drawn = []
+    for given in ([], ["style=ink"], ["style=ink", "image.offload=none"]):
+        assert here(*full, *given) == 0
+        drawn.append(picture.read_bytes())
+        assert ("1 of them already before" in capsys.readouterr().out) == (
+            len(given) == 2
+        )  # where it lies changes nothing
+    assert drawn[0] != drawn[1] == drawn[2]
+    assert here(*full, "style=ink", "image.negative_prompt=blue", "image.guidance_scale=1") == 0
+    assert "draws without guidance, so that image.negative_prompt has no effect" in capsys.readouterr().out
+    assert here(*asked, "image=mini", "image.steps=1", "style=ink") == 0
+    assert "note: the small embedded painter knows bare captions alone" in capsys.readouterr().out

@@ -71,7 +71,7 @@ def test_sounds_become_captions(
         (["x.wav", "--captioner", ""], "captioner= is empty"),
         (["x.wav", "--seed", "99999999999999999999"], "got seed=99999999999999999999; expected a whole number"),
         (["x.wav", "~captioner"], "got no captioner; expected captioner=mini|qwen2_audio"),
-        (["x.wav", "~image"], "got no image; expected image=mini|none|stable_diffusion"),
+        (["x.wav", "~image"], "got no image; expected image=flux2_klein|flux_schnell|mini|none|"),
         (["trian", "experiment=mini"], "got trian, which is no file here; did you mean a2i train?"),
         (["x.wav", "experiment=mini"], "got experiment=; infer has no such group"),
         ([], "a2i dog.wav"),

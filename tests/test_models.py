@@ -76,7 +76,9 @@ def test_a_typo_asks_no_network(typo: str, tmp_path: Path, monkeypatch: pytest.M
         match=r"(no folder here|has no captionr); expected one of mini, qwen2_audio, a folder, or a Hub id",
     ):
         AudioToImage.load(typo, None, "cpu")
-    with pytest.raises(FileNotFoundError, match=r"expected one of mini, none, stable_diffusion, a folder, or"):
+    with pytest.raises(
+        FileNotFoundError, match=r"expected one of flux2_klein, flux_schnell, mini, none, .*, a folder, or"
+    ):
         load_painter(typo, CPU)
 
 

@@ -80,7 +80,7 @@ def evaluate(settings: EvaluateSettings, data: str, ranks: Ranks) -> int:
     to_caption = None
     if settings.captioner is not None:
         to_caption = Captioning.of(settings.captioner, settings, asked, ranks, out / "captions.jsonl")
-    painter = load_painter(settings.image, settings.pictures, find_device(device), ranks.first)
+    painter = load_painter(settings.image, settings.pictures, find_device(device), ranks.first, bool(settings.style))
     scorer = Scorer.of(settings, device) if ranks.first else None
     if to_caption is not None:
         clips = to_caption.run()

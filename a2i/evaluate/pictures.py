@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from a2i.compose import build
 from a2i.data.captioned import Captioned
 from a2i.evaluate.distributed import Ranks
+from a2i.image_settings import NO_STYLE, deciding, is_mini_painter
 from a2i.results import settings_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ POOL = Path(__file__).parents[1] / "metrics" / "pictures" / "pool.txt"
 
 
 def load_painter(
-    image: dict[str, Any] | None, pictures: str | None, device: Any, tell: bool = True
+    image: dict[str, Any] | None, pictures: str | None, device: Any, tell: bool = True, has_style: bool = False
 ) -> "PictureModel | None":
     """The picture model of `image=NAME`; None for `image=none`.
 
@@ -31,7 +32,8 @@ def load_painter(
         image: settings of the picture model; none for no pictures.
         pictures: folder of those that are there, which must be None beside `image`.
         device: where it draws.
-        tell: print its name and licence.
+        tell: print its name and licence, and what of the settings has no effect.
+        has_style: whether a style was asked for.
 
     Raises:
         ValueError: the model can't be had, or there are pictures already.
@@ -43,6 +45,8 @@ def load_painter(
     painter: PictureModel = build(image, device=device)
     if tell:
         print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
+        for remark in (NO_STYLE,) if has_style and is_mini_painter(image) else getattr(painter, "remarks", ()):
+            print(f"note: {remark}")
     return painter
 
 
@@ -71,7 +75,7 @@ def draw(
     """
     from rich.progress import track
 
-    model = settings_of({}, image).image or ""
+    model = settings_of({}, deciding(image)).image or ""
     work = [
         (clip.references[0] if human else clip.caption, folder / f"{stem}.png")
         for clip, stem in zip(clips, _stems(clips), strict=True)

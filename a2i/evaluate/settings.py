@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from a2i.compose import check_out, check_seed, checked, fitting
+from a2i.image_settings import styled
 from a2i.names import name_of
 
 
@@ -33,6 +34,7 @@ class EvaluateSettings(CaptioningSettings):
     audio: str | None
     pictures: str | None
     image: dict[str, Any] | None
+    style: dict[str, Any] | None
     pool: str | None
     report: dict[str, Any]
     bertscore: dict[str, Any]
@@ -80,7 +82,7 @@ def check(settings: dict[str, Any]) -> EvaluateSettings:
         ValueError: with the name of the setting that does not fit, and what was expected.
         OSError: nothing can be written to `out`.
     """
-    return checked(EvaluateSettings, settings)
+    return checked(EvaluateSettings, settings | {"image": styled(settings["image"], settings["style"])})
 
 
 def _check_report(*, clips: int | None, sounds: bool) -> None:
