@@ -1,12 +1,14 @@
 """Put a trained captioner into the package: its heads taught anew, its minimums, its calibration and its model card.
 
-    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --heard HELD_OUT/heard.csv
+    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --told FOLDER/told.csv
 
 The captioner was trained and measured with some recordings held out. What it hears with and what it writes with stay as they
-are; the heads that tell keywords learn anew, from all recordings, those held out among them. `heard.csv` is what
-`source_accuracy.py` wrote of the captioner before that: how sure it is of captions that are right, and of those that are wrong.
+are; the head that tells keywords learns anew, from all recordings, those held out among them. `told.csv` is what
+`cross_validate.py` wrote of sources that the heads had not heard: how likely its keywords are where they are right, and where
+they are wrong.
 
-With `--held-out FOLDER` it writes a captioner with the minimums alone, to be measured: its heads stay as they are.
+With `--held-out FOLDER` it writes a captioner with the minimums, and with `--told` the calibration, alone, to be measured: its
+heads stay as they are.
 """
 
 import argparse
@@ -20,8 +22,6 @@ from pathlib import Path
 
 import hydra
 import torch
-from source_accuracy import Heard
-from source_accuracy import calibration as measured
 
 from a2i.captioner import Captioner
 from a2i.captioner.bridge import KeywordBridge
@@ -41,7 +41,6 @@ ALL = (
     *("data.sources.urban.val_share=0", "data.sources.urban.left_out=[]"),
     "data.sources.esc50.hold_out=null",
 )
-LEFT_OUT = "sounds, noice"  # as `source_accuracy.py` calls the source that no head had learnt from
 # Chosen on recordings that were held out, by `minimums.py`. It never tells two keywords: what that found of two recordings at
 # once was less than what it lost of one.
 MINIMUMS = {"min_probability": 0.1, "min_probability_of_category": 0.2, "min_probability_of_two": 1.0}
@@ -85,40 +84,27 @@ def with_minimums(folder: Path) -> Captioner:
 
 
 def calibrated(rows: Sequence[dict[str, str]]) -> Calibration:
-    """Fitted on recordings, of which those of the source that was left out count four times: what people drop on a captioner is
-    of sources that it never heard."""
-    rows = [*rows, *3 * [row for row in rows if row["set"] == LEFT_OUT]]
+    """Fitted on recordings of sources that the heads had not heard: what people drop on a captioner is of such."""
     return fit([float(row["evidence"]) for row in rows], [row["verdict"] != "wrong" for row in rows])
-
-
-def halves(rows: Sequence[dict[str, str]]) -> dict[str, float]:
-    """How well the confidence is calibrated where it was fitted on other files."""
-    found = []
-    for others, own in ((rows[::2], rows[1::2]), (rows[1::2], rows[::2])):
-        calibration = calibrated(others)
-        for row in own:
-            sure = round(calibration.confidence(float(row["evidence"])), 4)
-            found.append(Heard(**{**row, "evidence": float(row["evidence"]), "confidence": sure}))  # type: ignore[arg-type]
-    return measured(found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captioner", type=Path, help="captioner folder")
-    parser.add_argument("--heard", type=Path, help="heard.csv of the captioner, measured on what was held out")
+    parser.add_argument("--told", type=Path, help="told.csv of the captioner, from cross_validate.py")
     parser.add_argument("--held-out", type=Path, help="write here a captioner that learns nothing more, to be measured")
     arguments = parser.parse_args()
     captioner = with_minimums(arguments.captioner)
+    if arguments.told:
+        with arguments.told.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        captioner.calibration = calibrated(rows)
+        print(f"{captioner.calibration}, of {len(rows)} recordings")
     if arguments.held_out:
         captioner.save(arguments.held_out, "# To be measured\n")
         return
-    if not arguments.heard or not os.environ.get("A2I_REAL_DATA"):
-        parser.error("expected --heard and the environment variable A2I_REAL_DATA, or --held-out")
-    with arguments.heard.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["truth"] and not row["set"].startswith(("made", "two"))]
-    print(f"calibrated on one half, measured on the other, in turn: {halves(rows)}")
-    captioner.calibration = calibrated(rows)
-    print(f"{captioner.calibration}, of {len(rows)} recordings")
+    if not arguments.told or not os.environ.get("A2I_REAL_DATA"):
+        parser.error("expected --told and the environment variable A2I_REAL_DATA, or --held-out")
     teach(captioner)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "captioner"
