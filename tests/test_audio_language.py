@@ -79,7 +79,7 @@ def test_the_log_probability_is_that_of_the_words(captioner: AudioLanguageCaptio
     )
     prompt = inputs["input_ids"].shape[1]
     for beams in (1, 3):
-        config = captioner._generation_config(captioner.decoding_with(num_beams=beams, max_tokens=6))
+        config = captioner.generation_config(captioner.decoding_with(num_beams=beams, max_tokens=6))
         ids = captioner.model.generate(**inputs, generation_config=config).sequences
         more = {"attention_mask": torch.ones_like(ids)}
         logits = captioner.model(**{**inputs, "input_ids": ids, **more}).logits[0, prompt - 1 : -1]
