@@ -6,7 +6,15 @@ from typing import Any
 
 import torch
 from conftest import SENTENCES
-from transformers import WhisperConfig, WhisperForConditionalGeneration
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
 
 from a2i.captioner.text import CaptionTokenizer
 
@@ -14,6 +22,8 @@ STYLES = ("clotho > caption: ", "audiocaps > caption: ", "audioset > keywords: "
 # As multilingual Whispers have them, some languages aside: behind the words, in this order.
 WHISPER_TOKENS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|translate|>", "<|transcribe|>"]
 WHISPER_TOKENS += ["<|startoflm|>", "<|startofprev|>", "<|nocaptions|>", "<|notimestamps|>"]
+TEXT = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32}
+TEXT |= {"num_key_value_heads": 2, "max_position_embeddings": 256}  # of a language model
 
 
 def loud(model: torch.nn.Module, factor: float = 4.0) -> None:
@@ -88,3 +98,32 @@ def make_whisper(folder: Path, seconds: int = 2) -> Path:
     weights = {name: value for name, value in model.state_dict().items() if name != "proj_out.weight"}
     torch.save(weights, folder / "pytorch_model.bin")
     return folder
+
+
+def make_qwen2_audio(folder: Path) -> Path:
+    """A Qwen2-Audio that hears 2 s."""
+    special = ["<|endoftext|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
+    tokenizer = _tokenizer(special)
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=2)  # 200 frames
+    Qwen2AudioProcessor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(folder)
+    config = Qwen2AudioConfig(
+        audio_config={
+            **{"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32},
+            **{"num_mel_bins": 16, "max_source_positions": 100},
+        },
+        text_config={**TEXT, "vocab_size": len(tokenizer)},
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+    torch.manual_seed(0)
+    model = Qwen2AudioForConditionalGeneration(config)
+    loud(model)
+    model.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(special: list[str]) -> PreTrainedTokenizerFast:
+    """Of a few words, the first of the special tokens the end."""
+    backend = CaptionTokenizer.train(SENTENCES, 300).tokenizer.backend_tokenizer
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=special[0], pad_token=special[0])
+    tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
+    return tokenizer
