@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from conftest import SENTENCES
 from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
     PreTrainedTokenizerFast,
+    Qwen2_5OmniConfig,
+    Qwen2_5OmniForConditionalGeneration,
+    Qwen2_5OmniThinkerConfig,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
@@ -121,9 +127,77 @@ def make_qwen2_audio(folder: Path) -> Path:
     return folder
 
 
-def _tokenizer(special: list[str]) -> PreTrainedTokenizerFast:
-    """Of a few words, the first of the special tokens the end."""
+def _tokenizer(special: list[str], named: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
+    """Of a few words, the first of the special tokens the end; some special ones under names."""
     backend = CaptionTokenizer.train(SENTENCES, 300).tokenizer.backend_tokenizer
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=special[0], pad_token=special[0])
-    tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
+    ends = {"eos_token": special[0], "pad_token": special[0]}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **ends, extra_special_tokens=named or {})
+    tokenizer.add_special_tokens({"additional_special_tokens": special[1:]}, replace_extra_special_tokens=named is None)
     return tokenizer
+
+
+WORDS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]  # of Qwen2.5's turns
+
+
+def make_qwen2_5_omni(folder: Path) -> Path:
+    """A Qwen2.5-Omni as published, thinker and all, but for its voice; it hears 70 s."""
+    named = {"image_token": "<|IMAGE|>", "audio_token": "<|AUDIO|>", "video_token": "<|VIDEO|>"}
+    named |= {"vision_bos_token": "<|vision_bos|>", "vision_eos_token": "<|vision_eos|>"}
+    named |= {"audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>"}
+    tokenizer = _tokenizer(WORDS, named)
+    ids = tokenizer.get_vocab()
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=16, chunk_length=70, return_attention_mask=True).save_pretrained(folder)
+    thinker = Qwen2_5OmniThinkerConfig(
+        audio_config={
+            **{"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32},
+            **{"num_mel_bins": 16, "max_source_positions": 100, "n_window": 50, "output_dim": 16},
+        },
+        vision_config={
+            **{"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16},
+            **{"fullatt_block_indexes": [0]},
+        },
+        text_config={
+            **TEXT,
+            **{"vocab_size": len(tokenizer), "max_position_embeddings": 4096},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [1, 1, 2]},
+        },
+        audio_token_index=ids["<|AUDIO|>"],
+        image_token_index=ids["<|IMAGE|>"],
+        video_token_index=ids["<|VIDEO|>"],
+        audio_start_token_id=ids["<|audio_bos|>"],
+        audio_end_token_id=ids["<|audio_eos|>"],
+        vision_start_token_id=ids["<|vision_bos|>"],
+        vision_end_token_id=ids["<|vision_eos|>"],
+    )
+    torch.manual_seed(0)
+    model = Qwen2_5OmniForConditionalGeneration(
+        Qwen2_5OmniConfig(thinker_config=thinker.to_dict(), enable_audio_output=False)
+    )
+    loud(model)
+    model.save_pretrained(folder)
+    return folder
+
+
+def make_audio_flamingo3(folder: Path) -> Path:
+    """An Audio Flamingo 3 that hears windows of 2 s, at most 60 of them."""
+    tokenizer = _tokenizer([*WORDS, "<sound>"])
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=2, return_attention_mask=True)
+    AudioFlamingo3Processor(feature_extractor=extractor, tokenizer=tokenizer, max_audio_len=120).save_pretrained(folder)
+    config = AudioFlamingo3Config(
+        audio_config={
+            **{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+            **{"num_mel_bins": 16, "max_source_positions": 100},
+        },
+        text_config={
+            **TEXT,
+            **{"model_type": "qwen2", "vocab_size": len(tokenizer), "max_position_embeddings": 4096},
+        },
+        audio_token_id=tokenizer.convert_tokens_to_ids("<sound>"),
+    )
+    torch.manual_seed(0)
+    model = AudioFlamingo3ForConditionalGeneration(config)
+    loud(model)
+    model.generation_config.update(do_sample=True, temperature=0.7, top_k=20, top_p=0.8, repetition_penalty=1.05)
+    model.save_pretrained(folder)
+    return folder

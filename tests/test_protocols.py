@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SENTENCES, make_captioner, tone
-from pretrained_models import loud, make_qwen2_audio, make_whisper
+from pretrained_models import loud, make_audio_flamingo3, make_qwen2_5_omni, make_qwen2_audio, make_whisper
 from programs import run
 
 from a2i.audio.waveforms import from_array
@@ -41,6 +41,8 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "folder": make_folder,
     "whisper_tiny": make_whisper,
     "qwen2_audio": make_qwen2_audio,
+    "qwen2_5_omni": make_qwen2_5_omni,
+    "audio_flamingo3": make_audio_flamingo3,
 }
 CPU = torch.device("cpu")
 

@@ -55,7 +55,8 @@ class PretrainedCaptioner(ABC):
         """
         self.name, self.licence, self.decoding = name, licence, decoding
         self.model, self.tokenizer = model.to(device).eval(), tokenizer
-        self.model.generation_config.max_length = None  # `decoding` says how long a caption may be
+        for setting in ("max_length", "temperature", "top_k", "top_p"):  # `decoding` says them
+            setattr(self.model.generation_config, setting, None)
 
     @property
     @abstractmethod
