@@ -61,7 +61,7 @@ class AudioLanguageCaptioner(PretrainedCaptioner):
         check_dtype(dtype)
         more = _in_4bit(device) if load_in_4bit else {}
         failure = (
-            f"{model}: could not load an audio-language model ({{}}); expected a Hub id such as Qwen/Qwen2-Audio-7B (17 GB,"
+            f"{model}: could not load an audio-language model (…); expected a Hub id such as Qwen/Qwen2-Audio-7B (17 GB,"
             " needs the network once) or, with captioner.model=FOLDER, a local folder with config.json, weights and processor"
         )
         self.processor, whole = loaded(lambda: _load(model, revision, {"dtype": dtype, **more}), failure)

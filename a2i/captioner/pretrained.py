@@ -183,7 +183,7 @@ def loaded(load: Callable[[], T], failure: str) -> T:
 
     Args:
         load: loads a model with `from_pretrained`, whose `weights_only` is true.
-        failure: what is said where it can't, with {} for the reason.
+        failure: what is said where it can't, with … for the reason.
 
     Raises:
         ValueError: `load` failed.
@@ -193,9 +193,11 @@ def loaded(load: Callable[[], T], failure: str) -> T:
     try:
         return load()
     except UnpicklingError as error:
-        raise ValueError(failure.format("its weights file holds more than numbers, which is not run")) from error
+        raise ValueError(
+            failure.replace("…", "its weights file holds more than numbers, which is not run", 1)
+        ) from error
     except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ValueError(failure.format(first_line(error))) from error
+        raise ValueError(failure.replace("…", first_line(error), 1)) from error
 
 
 def check_dtype(dtype: str) -> None:

@@ -53,7 +53,7 @@ class WhisperCaptioner(PretrainedCaptioner):
         if style not in STYLES:
             raise ValueError(f"got style={style!r}; expected {', '.join(list(STYLES)[:-1])} or {list(STYLES)[-1]}")
         failure = (
-            f"{model}: could not load a Whisper ({{}}); expected a Hub id such as MU-NLPC/whisper-tiny-audio-captioning"
+            f"{model}: could not load a Whisper (…); expected a Hub id such as MU-NLPC/whisper-tiny-audio-captioning"
             " (needs the network once) or, with captioner.model=FOLDER, a local folder with config.json, weights,"
             " tokenizer and preprocessor_config.json"
         )
