@@ -98,7 +98,8 @@ def test_captions_are_those_of_transformers_own_call(any_of_them: AudioLanguageC
     assert set(ours) == set(inputs)
     for name, value in inputs.items():
         assert torch.equal(value, ours[name]), name
-    ids = model.eval().generate(**inputs, do_sample=False, max_new_tokens=7, min_new_tokens=1)
+    ends = {"eos_token_id": any_of_them.generation_config(Decoding(num_beams=1)).eos_token_id, "pad_token_id": 0}
+    ids = model.eval().generate(**inputs, **ends, do_sample=False, max_new_tokens=7, min_new_tokens=1)
     text = any_of_them.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     (found,) = any_of_them.caption(SOUNDS[:1], max_tokens=6)
     assert found[0].caption == " ".join(text.split())
