@@ -17,7 +17,7 @@ from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_s
 from a2i.paths import MINI_CAPTIONER
 
 if TYPE_CHECKING:
-    from a2i.captioner.audio_language import AudioLanguageCaptioner
+    from a2i.captioner.pretrained import PretrainedCaptioner
 
 IN_FOLDER = [SETTINGS_FILE, WEIGHTS_FILE, LEXICON_FILE, CARD_FILE, f"{TOKENIZER_FOLDER}/*"]
 
@@ -30,7 +30,7 @@ def load_captioner(
     Args:
         captioner: name in `conf/captioner`, captioner folder, Hub id of one, settings as such a file holds them, or captioner.
         device: to load it to.
-        dtype: `float32`, `bfloat16` or, for an audio-language model, `float16`; None for the captioner's own.
+        dtype: `float32`, `bfloat16` or, for what is no captioner folder, `float16`; None for the captioner's own.
 
     Raises:
         FileNotFoundError: there is no such name, folder or repository, or no captioner in it.
@@ -44,6 +44,7 @@ def load_captioner(
     kinds: dict[Any, Callable[..., CaptionModel]] = {
         f"{Captioner.__module__}.Captioner": _from_folder,
         "a2i.captioner.audio_language.AudioLanguageCaptioner": _audio_language,
+        "a2i.captioner.whisper.WhisperCaptioner": _whisper,
     }
     settings = captioner | ({} if dtype is None else {"dtype": dtype})
     target = settings.pop("_target_", None)
@@ -126,11 +127,17 @@ def _from_folder(folder: str | Path, device: torch.device, dtype: str | None = N
     return captioner
 
 
-def _audio_language(**settings: Any) -> "AudioLanguageCaptioner":
-    # Not before it is asked for: it takes a second of its own to import.
+# Not before they are asked for: they take a second of their own to import.
+def _audio_language(**settings: Any) -> "PretrainedCaptioner":
     from a2i.captioner.audio_language import AudioLanguageCaptioner
 
     return AudioLanguageCaptioner(**settings)
+
+
+def _whisper(**settings: Any) -> "PretrainedCaptioner":
+    from a2i.captioner.whisper import WhisperCaptioner
+
+    return WhisperCaptioner(**settings)
 
 
 def _download(repository: str) -> Path:

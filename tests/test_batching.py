@@ -32,7 +32,7 @@ def noise(seconds: float) -> np.ndarray:
 
 def lengths(sound: np.ndarray, block: int) -> list[float]:
     blocks: Iterator[np.ndarray] = (sound[first : first + block] for first in range(0, len(sound), block))
-    spans = list(Opened(next(blocks), 16_000, 0.0, blocks).parts())
+    spans = list(Opened(next(blocks), 16_000, 960_000, 0.0, blocks).parts())
     assert np.array_equal(np.concatenate([piece for _, _, piece in spans]), sound)
     assert spans[0][0] == 0
     assert [start for start, _, _ in spans[1:]] == [end for _, end, _ in spans[:-1]]
@@ -57,7 +57,7 @@ def test_a_long_recording_is_read_once_and_from_a_pipe_too(tmp_path: Path) -> No
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
     writer.start()
-    opened = read(pipe, 16_000)
+    opened = read(pipe, 16_000, 60.0)
     assert opened.rest is not None
     assert len(opened.begun) <= 16_000 * 70  # not all of it
     spans = list(opened.parts())

@@ -104,16 +104,21 @@ def test_every_picture_model_has_the_painters_arguments(image: str) -> None:
         assert set(settings) == arguments | {"_target_"}
 
 
-def test_an_audio_language_model_has_the_captioners_arguments() -> None:
+@pytest.mark.parametrize(
+    "name", sorted({path.stem for path in (CONF / "captioner").glob("*.yaml")} - {"folder", "mini"})
+)
+def test_a_captioner_of_others_has_its_class_arguments(name: str) -> None:
     import inspect
 
     from a2i.captioner.audio_language import AudioLanguageCaptioner
+    from a2i.captioner.whisper import WhisperCaptioner
 
-    arguments = set(inspect.signature(AudioLanguageCaptioner).parameters) - {"device"}
+    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (AudioLanguageCaptioner, WhisperCaptioner)}
     for entry in ("infer", "evaluate"):
-        config = compose(entry, "captioner=qwen2_audio", "captioner.dtype=float16")
-        assert set(config["captioner"]) == arguments | {"_target_"}
-        assert config["captioner"]["dtype"] == "float16"
+        config = compose(entry, f"captioner={name}", "captioner.dtype=float16")["captioner"]
+        arguments = set(inspect.signature(kinds[config["_target_"]]).parameters) - {"device"}
+        assert set(config) == arguments | {"_target_"}
+        assert config["dtype"] == "float16"
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

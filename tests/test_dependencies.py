@@ -35,6 +35,7 @@ NOT_IMPORTED = {
     "hydra-joblib-launcher": "a plug-in that Hydra finds: hydra/launcher=joblib",
     "hydra-submitit-launcher": "a plug-in that Hydra finds: hydra/launcher=submitit_slurm",
     "peft": "diffusers reads LoRAs through it",
+    "bitsandbytes": "transformers keeps weights in 4 bits with it",
     "wandb-workspaces": "experiments/tracking/dashboard.py imports it",
 }
 

@@ -58,7 +58,7 @@ def test_sounds_become_captions(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["x.wav", "--captioner", "mni"], "expected one of mini, qwen2_audio, a folder, or a Hub id"),
+        (["x.wav", "--captioner", "mni"], ", whisper_tiny, a folder, or a Hub id"),
         (["x.wav", "--image", "min"], "did you mean mini?"),
         (["x.wav", "sead=1"], "there is no setting sead here; did you mean seed?"),
         (["--image", "none"], "no sound given"),
@@ -70,7 +70,7 @@ def test_sounds_become_captions(
         (["x.wav", "--image", "none", "++image=mini"], "got --image beside image=; expected one of the two"),
         (["x.wav", "--captioner", ""], "captioner= is empty"),
         (["x.wav", "--seed", "99999999999999999999"], "got seed=99999999999999999999; expected a whole number"),
-        (["x.wav", "~captioner"], "got no captioner; expected captioner=mini|qwen2_audio"),
+        (["x.wav", "~captioner"], "got no captioner; expected captioner="),
         (["x.wav", "~image"], "got no image; expected image=flux2_klein|flux_schnell|mini|none|"),
         (["trian", "experiment=mini"], "got trian, which is no file here; did you mean a2i train?"),
         (["x.wav", "experiment=mini"], "got experiment=; infer has no such group"),

@@ -1,9 +1,9 @@
 """Many sounds → captions, the one way that the programs and `AudioToImage` share.
 
-Sounds are read a few at a time and captioned in batches of similar length. A captioner learns from clips of up to half a
-minute, and one sentence describes one clip. A recording longer than `PART` is therefore captioned part by part, the last two
-parts of equal length so that none is tiny. It is read once, two parts in memory at a time: memory does not grow with its
-length, which need not be known in advance.
+Sounds are read a few at a time and captioned in batches of similar length. One sentence describes one clip, and a captioner
+hears no more than so many seconds as one: a longer recording is captioned part by part, the last two parts of equal length so
+that none is tiny. It is read once, two parts in memory at a time: memory does not grow with its length, which need not be
+known in advance.
 """
 
 import os
@@ -25,7 +25,6 @@ from a2i.captioner.candidates import Candidate
 from a2i.captioner.protocols import CaptionModel
 from a2i.machine import release
 
-PART = 60.0  # seconds
 SAMPLING = threading.Lock()  # sampling draws from torch's random state, which all threads share
 
 Caption = Callable[[Sequence[np.ndarray]], list[list[Candidate]]]  # a batch of waveforms → candidates of each
@@ -66,7 +65,7 @@ class CaptionResult:
 
     Attributes:
         candidates: the best first, at least one; of a recording in parts, those of the part with the highest confidence.
-        parts: of a recording longer than `PART`; else none.
+        parts: of a recording longer than the captioner's `longest`; else none.
         warning: what was wrong with the file though it could be read, in one line; None if nothing was.
         seconds: that reading and captioning took, this sound's share of its batch.
     """
@@ -106,7 +105,7 @@ def caption_many(
         with _seeded(seed, captioner.device):
             return captioner.caption(waveforms, **decoding)
 
-    for group in _groups(sounds, captioner.sampling_rate, 1 if sampled else batch_size):
+    for group in _groups(sounds, captioner.sampling_rate, captioner.longest, 1 if sampled else batch_size):
         yield from _caption_group(caption, group)
 
 
@@ -142,6 +141,7 @@ class Opened:
     Attributes:
         begun: (samples,) all of a short sound; of a long one what is read so far, more than a part.
         rate: of the samples, in Hz.
+        part: samples of the longest part.
         seconds: that reading took so far.
         rest: of a long one, the blocks that follow, once; None of a short one.
         recording: of a file.
@@ -149,13 +149,14 @@ class Opened:
 
     begun: np.ndarray
     rate: int
+    part: int
     seconds: float
     rest: Iterator[np.ndarray] | None = None
     recording: audio.Recording | None = None
 
     def parts(self) -> Iterator[tuple[float, float, np.ndarray]]:
         """Start and end in seconds, and the waveform, of each part."""
-        start, size, held = 0, _part_samples(self.rate), np.zeros(0, np.float32)
+        start, size, held = 0, self.part, np.zeros(0, np.float32)
         for block in _in_blocks(chain([self.begun], self.rest or ()), size):
             held = np.concatenate([held, block])
             if len(held) > 2 * size:
@@ -170,10 +171,6 @@ class Opened:
         return start / self.rate, (start + len(samples)) / self.rate, samples
 
 
-def _part_samples(rate: int) -> int:
-    return round(PART * rate)
-
-
 def _in_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     """The same samples in blocks of `size`, the last ones shorter, so that few have to be put together."""
     some: list[np.ndarray] = []
@@ -186,14 +183,14 @@ def _in_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     yield from some
 
 
-def read(sound: Sound, rate: int) -> Opened:
-    """Read a sound, or the beginning of a long one, at `rate` Hz.
+def read(sound: Sound, rate: int, longest: float) -> Opened:
+    """Read a sound, or the beginning of one longer than `longest` seconds, at `rate` Hz.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the sound can't be used.
     """
-    began, size = time.perf_counter(), _part_samples(rate)
+    began, size = time.perf_counter(), round(longest * rate)
     if isinstance(sound, str | os.PathLike):
         recording, start, end = audio.Recording(Path(sound), rate), None, None
     elif isinstance(sound, Excerpt):
@@ -202,28 +199,28 @@ def read(sound: Sound, rate: int) -> Opened:
         samples, given = sound if isinstance(sound, tuple) and len(sound) == 2 else (sound, None)
         waveform = from_array(samples, given, rate)
         rest = iter(()) if len(waveform) > size else None
-        return Opened(waveform, rate, time.perf_counter() - began, rest)
+        return Opened(waveform, rate, size, time.perf_counter() - began, rest)
     blocks, begun, count = recording.blocks(start, end), [], 0
     for block in blocks:
         begun.append(block)
         count += len(block)
         if count > size:
-            return Opened(np.concatenate(begun), rate, time.perf_counter() - began, blocks, recording)
-    return Opened(np.concatenate(begun), rate, time.perf_counter() - began, None, recording)
+            return Opened(np.concatenate(begun), rate, size, time.perf_counter() - began, blocks, recording)
+    return Opened(np.concatenate(begun), rate, size, time.perf_counter() - began, None, recording)
 
 
-def _groups(sounds: Iterable[Sound], rate: int, size: int) -> Iterator[list[Opened | Exception]]:
+def _groups(sounds: Iterable[Sound], rate: int, longest: float, size: int) -> Iterator[list[Opened | Exception]]:
     """Read so many sounds at a time, fewer where arrays are long: what is in memory stays bounded."""
     group: list[Opened | Exception] = []
     held = 0
     for sound in sounds:
         try:
-            group.append(read(sound, rate))
+            group.append(read(sound, rate, longest))
         except Exception as error:
             release(error)
             group.append(error)
         held += len(group[-1].begun) if isinstance(group[-1], Opened) else 0
-        if len(group) == size or held > size * _part_samples(rate):
+        if len(group) == size or held > size * round(longest * rate):
             yield group
             group, held = [], 0
     if group:

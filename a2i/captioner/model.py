@@ -26,6 +26,8 @@ from a2i.features import FeatureSettings, LogMel, side_by_side
 class Captioner(nn.Module):
     """Captions waveforms."""
 
+    longest = 60.0  # seconds; captioners learn from clips of up to half a minute
+
     def __init__(
         self,
         encoder: Encoder,

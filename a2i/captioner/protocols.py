@@ -143,6 +143,7 @@ class CaptionModel(Protocol):
         licence: of the weights; None where it is not known.
         decoding: the settings used where a call changes none.
         sampling_rate: Hz of the waveforms that it hears; sounds are brought to it before.
+        longest: seconds of the longest clip that it captions as one; a longer recording is captioned part by part.
     """
 
     name: str
@@ -151,6 +152,9 @@ class CaptionModel(Protocol):
 
     @property
     def sampling_rate(self) -> int: ...
+
+    @property
+    def longest(self) -> float: ...
 
     @property
     def device(self) -> torch.device: ...
