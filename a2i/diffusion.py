@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from a2i.errors import first_line, one_line
+from a2i import hub
+from a2i.errors import one_line
 from a2i.machine import find_device
 from a2i.paths import MINI_PAINTER
 
@@ -214,6 +215,7 @@ def _load(source: str, revision: str | None, safety_checker: bool, dtype: torch.
     transformers_logging.set_verbosity_error()
     off: dict[str, Any] = {} if safety_checker else {"safety_checker": None, "requires_safety_checker": False}
     try:
+        hub.look_up(source, revision, "model_index.json")
         return DiffusionPipeline.from_pretrained(
             source,
             revision=revision,
@@ -221,9 +223,9 @@ def _load(source: str, revision: str | None, safety_checker: bool, dtype: torch.
             use_safetensors=True,
             **off,
         )
-    except (OSError, ValueError) as error:
+    except (*hub.failures(), ValueError) as error:
         raise ValueError(
-            f"{source}: could not load a picture model ({first_line(error)}); expected a Hub id, which"
+            f"{source}: could not load a picture model ({hub.why(error)}); expected a Hub id, which"
             " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
         ) from error
     finally:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from a2i import plugins
+from a2i import hub, plugins
 from a2i.captioner import Captioner
 from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter, PictureModel
-from a2i.errors import first_line
 from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings, offered
 from a2i.paths import MINI_CAPTIONER
 
@@ -131,10 +130,11 @@ def _download(repository: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
+        hub.look_up(repository, file=SETTINGS_FILE)
         return Path(snapshot_download(repository, allow_patterns=IN_FOLDER))
-    except (OSError, ValueError) as error:
+    except (*hub.failures(), ValueError) as error:
         raise FileNotFoundError(
-            f"{repository}: no such folder here, and could not load it from the Hub ({first_line(error)});"
+            f"{repository}: no such folder here, and could not load it from the Hub ({hub.why(error)});"
             f" expected a captioner folder, the Hub id of one, or one of {', '.join(offered('captioner'))}"
         ) from error
 

@@ -15,6 +15,7 @@ ORDER = [
     "paths",
     "extras",
     "errors",
+    "hub",
     "plugins",
     "names",
     "machine",
@@ -48,6 +49,7 @@ ONLY: dict[str, set[str]] = {
     "paths": set(),
     "extras": set(),
     "errors": set(),
+    "hub": {"errors"},
     "plugins": {"errors", "paths"},
     "names": {"errors", "plugins"},
     "machine": set(),
@@ -55,10 +57,10 @@ ONLY: dict[str, set[str]] = {
     "whole": set(),
     "audio": {"errors"},
     "features": {"bounds", "machine"},
-    "captioner": {"audio", "bounds", "errors", "features", "machine", "plugins"},
-    "diffusion": {"errors", "machine", "paths"},
-    "models": {"captioner", "diffusion", "errors", "names", "paths", "plugins"},
-    "metrics": {"audio", "captioner", "plugins", "whole"},  # audio: of picture metrics; captioner: what a word is
+    "captioner": {"audio", "bounds", "errors", "features", "hub", "machine", "plugins"},
+    "diffusion": {"errors", "hub", "machine", "paths"},
+    "models": {"captioner", "diffusion", "hub", "names", "paths", "plugins"},
+    "metrics": {"audio", "captioner", "hub", "plugins", "whole"},  # audio: of pictures; captioner: what a word is
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "captioner", "errors", "features", "machine", "whole"},  # captioner: what a word is

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from a2i import hub
 from a2i.audio.waveforms import check
 from a2i.captioner.candidates import Candidate, best_first, distinct
 from a2i.captioner.decoding import Decoding
-from a2i.errors import first_line
 
 MODEL_TYPE = "qwen2_audio"
 SHORTEST = 0.1  # seconds: of less the model would make no state at all; shorter clips are filled up with silence
@@ -167,14 +167,15 @@ def _load(model: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
 
     where: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
     try:
+        hub.look_up(model, revision, "config.json")
         kind = AutoConfig.from_pretrained(model, **where).model_type
         if kind != MODEL_TYPE:
             raise ValueError(f"it is a model of type {kind}")
         processor = AutoProcessor.from_pretrained(model, **where)
         return processor, Qwen2AudioForConditionalGeneration.from_pretrained(model, dtype=dtype, **where)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (*hub.failures(), ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{model}: could not load a Qwen2-Audio ({first_line(error)}); expected a Hub id such as"
+            f"{model}: could not load a Qwen2-Audio ({hub.why(error)}); expected a Hub id such as"
             " Qwen/Qwen2-Audio-7B (17 GB, needs the network once) or, with captioner.model=FOLDER, a local folder with"
             " config.json, weights and processor"
         ) from error
