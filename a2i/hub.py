@@ -202,7 +202,7 @@ def _refused(error: Any, revision: str | None = None) -> str:
     if status == 401:
         return f"the Hub does not know who asks: {LOG_IN} with a token that is valid"
     if status == 403:
-        return "the Hub does not allow this with the token that it was given; expected one that may read the model"
+        return "the Hub does not allow this with the token that it was given; expected one with the right to it"
     if status == 429:
         waits = error.response.headers.get("Retry-After", "")
         when = f"in {waits} s" if waits.isdigit() else "later"

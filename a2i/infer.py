@@ -23,7 +23,7 @@ from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.errors import with_kind
 from a2i.machine import begin_program
-from a2i.names import EMBEDDED, MINI, PAINTER, is_folder, is_mini, name_of
+from a2i.names import EMBEDDED, MINI, PAINTER, is_folder, is_mini, name_of, with_revision
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, ResultsFile, RowSettings, settings_of
 
@@ -237,7 +237,8 @@ def check(settings: dict[str, Any]) -> InferSettings:
         raise ValueError(
             "no sound given; expected audio: a file, a folder (. for this one), a pattern or a list (--help tells more)"
         )
-    made = checked(InferSettings, settings)
+    captioner = with_revision(settings["captioner"], settings.get("captioner_revision"))
+    made = checked(InferSettings, settings | {"captioner": captioner})
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
     return made
 

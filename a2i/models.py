@@ -11,7 +11,7 @@ from a2i.captioner import Captioner
 from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter, PictureModel
-from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings, offered
+from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings, offered, with_revision
 from a2i.paths import MINI_CAPTIONER
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ IN_FOLDER = [SETTINGS_FILE, WEIGHTS_FILE, LEXICON_FILE, CARD_FILE, f"{TOKENIZER_
 
 
 def load_captioner(
-    captioner: "str | Path | dict[str, Any] | CaptionModel", device: torch.device, dtype: str | None = None
+    captioner: "str | Path | dict[str, Any] | CaptionModel",
+    device: torch.device,
+    dtype: str | None = None,
+    revision: str | None = None,
 ) -> CaptionModel:
     """Load a captioner; one that is loaded already is given back.
 
@@ -29,6 +32,7 @@ def load_captioner(
         captioner: name in `conf/captioner`, captioner folder, Hub id of one, settings as such a file holds them, or captioner.
         device: to load it to.
         dtype: `float32`, `bfloat16` or, for an audio-language model, `float16`; None for the captioner's own.
+        revision: of a captioner on the Hub: branch, tag or commit; None for what its settings say, else the newest.
 
     Raises:
         FileNotFoundError: there is no such name, folder or repository, or no captioner in it.
@@ -38,7 +42,12 @@ def load_captioner(
         captioner = chosen_settings("captioner", captioner)
     if not isinstance(captioner, dict):
         _refuse_dtype(dtype, "captioner")
+        if revision is not None:
+            raise ValueError(
+                f"got captioner_revision={revision} with a captioner that is loaded already; expected None"
+            )
         return captioner
+    captioner = with_revision(captioner, revision) or {}
     kinds: dict[Any, Callable[..., CaptionModel]] = {
         f"{Captioner.__module__}.Captioner": _from_folder,
         "a2i.captioner.audio_language.AudioLanguageCaptioner": _audio_language,
@@ -94,8 +103,12 @@ def load_painter(
         raise ValueError(f"{target}: {error}; expected its arguments") from error
 
 
-def captioner_folder(source: str | Path) -> Path:
+def captioner_folder(source: str | Path, revision: str | None = None) -> Path:
     """The folder of a captioner: `mini` or `embedded` for that which comes with a2i, a path, or a Hub id to download.
+
+    Args:
+        source: as above.
+        revision: of a Hub id: branch, tag or commit; None for the newest.
 
     Raises:
         FileNotFoundError: there is no such folder or repository.
@@ -103,11 +116,13 @@ def captioner_folder(source: str | Path) -> Path:
     if source in (MINI, EMBEDDED):
         return MINI_CAPTIONER
     place = folder_or_hub_id(source, "captioner")
-    return _download(place) if isinstance(place, str) else place
+    return _download(place, revision) if isinstance(place, str) else place
 
 
-def _from_folder(folder: str | Path, device: torch.device, dtype: str | None = None) -> Captioner:
-    place = captioner_folder(folder)
+def _from_folder(
+    folder: str | Path, device: torch.device, dtype: str | None = None, revision: str | None = None
+) -> Captioner:
+    place = captioner_folder(folder, revision)
     try:
         captioner = Captioner.load(place, device)
     except FileNotFoundError as error:
@@ -115,6 +130,10 @@ def _from_folder(folder: str | Path, device: torch.device, dtype: str | None = N
     if dtype not in (None, "float32", "bfloat16"):
         raise ValueError(f"got dtype={dtype} for the captioner in {place}; expected float32 or bfloat16")
     captioner.decoding = captioner.decoding_with(precision=dtype)
+    if (
+        place != Path(folder).expanduser() and place != MINI_CAPTIONER
+    ):  # downloaded: not called after its place in the cache
+        captioner.name = str(folder) if revision is None else f"{folder}@{revision}"
     return captioner
 
 
@@ -125,13 +144,13 @@ def _audio_language(**settings: Any) -> "AudioLanguageCaptioner":
     return AudioLanguageCaptioner(**settings)
 
 
-def _download(repository: str) -> Path:
+def _download(repository: str, revision: str | None) -> Path:
     """A captioner folder of the Hub, from the cache where it is there already."""
     from huggingface_hub import snapshot_download
 
     try:
-        hub.look_up(repository, file=SETTINGS_FILE)
-        return Path(snapshot_download(repository, allow_patterns=IN_FOLDER))
+        hub.look_up(repository, revision, SETTINGS_FILE)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=IN_FOLDER))
     except (*hub.failures(), ValueError) as error:
         raise FileNotFoundError(
             f"{repository}: no such folder here, and could not load it from the Hub ({hub.why(error)});"

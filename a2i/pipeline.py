@@ -48,8 +48,11 @@ class AudioToImage:
         image: str | Path | dict[str, Any] | PictureModel | None = MINI,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        captioner_revision: str | None = None,
     ) -> "AudioToImage":
-        """Load both models.
+        """Load both models. `load` is a second name of it, after `Captioner.load`; this one is that of transformers.
+
+        >>> AudioToImage.load("OWNER/NAME", captioner_revision="v1")
 
         Args:
             captioner: `mini` or None for the small one that comes with a2i, another name of `conf/captioner` such as
@@ -60,6 +63,7 @@ class AudioToImage:
             dtype: `float32`, `bfloat16` or `float16`, for both models: the weights of a picture model and of an audio-language
                 model, the decoding precision of a captioner folder (no `float16`). None for each model's own: float32, but
                 float16 for pictures on CUDA.
+            captioner_revision: of a captioner on the Hub: branch, tag or commit; None for the newest.
 
         Raises:
             FileNotFoundError: there is no model of that name or in that folder.
@@ -67,11 +71,12 @@ class AudioToImage:
         """
         device = find_device(device)
         dtype = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
-        loaded = load_captioner(MINI if captioner is None else captioner, device, dtype)
+        loaded = load_captioner(MINI if captioner is None else captioner, device, dtype, captioner_revision)
         if captioner in (None, MINI):
             name = "a2i-mini-captioner"
         else:
             name = str(captioner) if isinstance(captioner, str | Path) else loaded.name
+            name += "" if captioner_revision is None else f"@{captioner_revision}"
         return cls(loaded, load_painter(image, device, dtype), name)
 
     load = from_pretrained

@@ -38,6 +38,8 @@ ORDER = [
     "pipeline",
     "training",
     "prepare",
+    "export",
+    "doctor",
     "resuming",
     "train",
     "evaluate",
@@ -107,7 +109,17 @@ def test_lightning_behind_one_door(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_hydra_stops_at_the_entry_points(path: Path) -> None:
     known = {name.split(".")[0] for name in imports(path)} & {"hydra", "omegaconf"}
-    if room(path) not in ("compose", "explain", "command_line", "resuming", "train", "evaluate", "infer", "prepare"):
+    if room(path) not in (
+        "compose",
+        "explain",
+        "command_line",
+        "resuming",
+        "train",
+        "evaluate",
+        "infer",
+        "prepare",
+        "export",
+    ):
         assert known <= (
             {"omegaconf"} if room(path) == "names" else set()
         )  # names: reads what a choice's file refers to

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from a2i.compose import check_out, check_seed, checked, fitting
-from a2i.names import name_of
+from a2i.names import name_of, with_revision
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def check(settings: dict[str, Any]) -> EvaluateSettings:
         ValueError: with the name of the setting that does not fit, and what was expected.
         OSError: nothing can be written to `out`.
     """
-    return checked(EvaluateSettings, settings)
+    captioner = with_revision(settings.get("captioner"), settings.get("captioner_revision"))
+    return checked(EvaluateSettings, settings | {"captioner": captioner})
 
 
 def _check_report(*, clips: int | None, sounds: bool) -> None:
