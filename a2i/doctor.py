@@ -20,7 +20,7 @@ from a2i import hub
 from a2i.errors import first_line
 from a2i.machine import begin_program, cores
 from a2i.names import MINI, offered
-from a2i.paths import PACKAGE
+from a2i.paths import MINI_CAPTIONER, PACKAGE
 
 TABLE = PACKAGE / "assets" / "models.tsv"  # what named models need, the smallest first, each with its source
 GB = 1e9
@@ -71,6 +71,8 @@ class Model:
 
 def models() -> list[Model]:
     """The named models that there are, the smallest first, with what `assets/models.tsv` says of them."""
+    from a2i.captioner.folder import licence  # here: --help need not wait for torch
+
     cached, found = _cached(), []
     with TABLE.open(encoding="utf-8", newline="") as file:
         rows = {(row["group"], row["name"]): row for row in csv.DictReader(file, delimiter="\t")}
@@ -88,7 +90,7 @@ def models() -> list[Model]:
                 row.get("cpu") == "yes",
                 row.get("source", ""),
                 model,
-                settings.get("licence"),
+                settings.get("licence") or (licence(MINI_CAPTIONER) if name == MINI else None),
                 cached.get(str(model), 0.0),
             )
         )
@@ -288,14 +290,14 @@ def _number(text: str | None) -> float | None:
 
 def _shown(found: Sequence[Finding], known: Sequence[Model], chosen: dict[str, Model]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console()
     table = Table("", "found", "to do")
     for each in found:
         table.add_row(each.what, each.found, each.to_do)
     console.print(table, markup=False)
-    table = Table("model", "download", "GPU memory", "CPU", "here", "licence")
+    table = Table(Column("model", no_wrap=True), "download", "GPU memory", "CPU", "here", "licence")
     for model in known:
         download = "comes with a2i" if model.model is None else _gb(model.download_gb)
         here = "" if model.model is None else f"{model.cached_gb:.1f} GB" if model.cached_gb else "no"
