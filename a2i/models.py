@@ -8,10 +8,21 @@ import torch
 
 from a2i import hub, plugins
 from a2i.captioner import Captioner
-from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
+from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE, licence
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter, PictureModel
-from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings, offered, with_revision
+from a2i.names import (
+    EMBEDDED,
+    MINI,
+    PLACE,
+    chosen_settings,
+    folder_or_hub_id,
+    is_mini,
+    name_of,
+    named_settings,
+    offered,
+    with_revision,
+)
 from a2i.paths import MINI_CAPTIONER
 
 if TYPE_CHECKING:
@@ -92,6 +103,8 @@ def load_painter(
     expected = f"{Painter.__module__}.Painter"
     target = settings.pop("_target_", expected)
     made: Any = Painter if target == expected else plugins.part(target)
+    if target == expected and settings.get("licence") is None:
+        settings["licence"] = licence_of("image", settings)
     if made is None:
         raise ValueError(
             f"got a picture model with _target_={target!r}; expected {expected}{plugins.not_allowed(str(target))}: build any"
@@ -101,6 +114,38 @@ def load_painter(
         return made(**settings, device=device)
     except TypeError as error:
         raise ValueError(f"{target}: {error}; expected its arguments") from error
+
+
+def licence_of(group: str, settings: dict[str, Any]) -> str | None:
+    """The licence of a model's weights, before anything of it is downloaded or loaded; None where it is not known yet.
+
+    Args:
+        group: `captioner` or `image`.
+        settings: as `conf/<group>` has them.
+    """
+    place = settings.get(PLACE[group], settings.get("model"))
+    if settings.get("licence") is not None or not isinstance(place, str):
+        return settings.get("licence")
+    if group == "captioner" and place in (MINI, EMBEDDED):
+        return licence(MINI_CAPTIONER)
+    if (folder := Path(place).expanduser()).is_dir():
+        return licence(folder)
+    try:
+        found = hub.look_up(place, settings.get("revision"))
+    except hub.HubError:
+        return None  # loading it says why it can't be had
+    return found.licence if found else None
+
+
+def licence_line(group: str, settings: dict[str, Any]) -> str | None:
+    """What is shown of a model before its first use, which may be a download of gigabytes; None without a known licence."""
+    known = licence_of(group, settings)
+    if known is None:
+        return None
+    if group == "captioner":
+        return f"captions by {'a2i-mini-captioner' if is_mini(settings) else name_of(settings)}, licence: {known}"
+    model = settings.get("model", "the painter")
+    return f"pictures by {'a2i-mini-painter' if model == EMBEDDED else model}, licence: {known}"
 
 
 def captioner_folder(source: str | Path, revision: str | None = None) -> Path:

@@ -1,5 +1,6 @@
 """What is said of a model that the Hub does not give, and what becomes of those that it gave before."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -207,3 +208,44 @@ def test_an_evaluation_without_a_network_goes_on(nowhere: None, captioner_folder
     assert done.stderr.count("the Hub can't be reached at") == 1
     assert "Retrying" not in done.stderr
     assert "clip_score" in done.stdout
+
+
+def test_licences_are_shown_before_a_download_and_with_the_result(
+    server: StandIn, captioner_folder: Path, sounds: Path, tmp_path: Path
+) -> None:
+    card = "---\nlicense: cc-by-nc-4.0\n---\n# A captioner\n"
+    server.add("someone/captioner", captioner_folder)
+    server.repositories["someone/captioner"]["README.md"] = card.encode()
+    given = (f"audio={sounds / 'low.wav'}", "captioner=someone/captioner", "image=none", "device=cpu")
+    server.refusals["/resolve/"] = (403, "GatedRepo")
+    refused = run("infer", *given, f"out={tmp_path / 'out'}")
+    assert refused.returncode == 2
+    assert "captions by someone/captioner, licence: cc-by-nc-4.0" in refused.stdout
+    server.refusals.clear()
+    done = run("infer", *given, f"captioner_revision={COMMIT}", f"out={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert f"captions by someone/captioner@{COMMIT}, licence: cc-by-nc-4.0" in done.stdout
+    assert "sure; caption not for commercial use)" in done.stdout
+    row = json.loads((tmp_path / "out" / "results.jsonl").read_text())
+    assert (row["captioner"], row["captioner_licence"]) == (f"someone/captioner@{COMMIT}", "cc-by-nc-4.0")
+
+
+@pytest.mark.parametrize(
+    ("captioner", "revision", "said"),
+    [
+        ("someone/captioner", "v9", "it has no revision v9; expected a branch, tag or commit that it has"),
+        ("{folder}", "v9", "which is not on the Hub; expected it with a Hub id: captioner=OWNER/NAME"),
+        ("mini", "v9", "got captioner_revision=v9 with embedded, which is not on the Hub"),
+    ],
+)
+def test_a_revision_that_there_is_not(
+    server: StandIn, captioner_folder: Path, sounds: Path, tmp_path: Path, captioner: str, revision: str, said: str
+) -> None:
+    server.add("someone/captioner", captioner_folder)
+    place = captioner.format(folder=captioner_folder)
+    given = (f"audio={sounds / 'low.wav'}", "image=none", f"captioner={place}", f"captioner_revision={revision}")
+    done = run("infer", *given, f"out={tmp_path / 'out'}")
+    assert done.returncode == 2
+    assert said in done.stderr
+    with pytest.raises((ValueError, FileNotFoundError), match=said.partition(";")[0].partition(" with embedded")[0]):
+        AudioToImage.load(place, None, "cpu", captioner_revision=revision)
