@@ -108,6 +108,8 @@ def why(error: BaseException) -> str:
 
     seen: BaseException | None = error
     while seen is not None:
+        if isinstance(seen, HubError):
+            return str(seen)
         if isinstance(seen, HfHubHTTPError):
             return _refused(seen)
         seen = seen.__cause__
