@@ -141,7 +141,7 @@ def checked(kind: type[Kind], settings: dict[str, Any]) -> Kind:
     return made
 
 
-def _captioner_folder(folder: str) -> None: ...
+def _captioner_folder(folder: str, revision: str | None = None) -> None: ...
 
 
 def fitting(made: Callable[..., Any], arguments: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,8 +12,7 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from a2i import start_picture
-from a2i.errors import first_line
+from a2i import hub, start_picture
 from a2i.machine import find_device
 from a2i.memory import OFFLOADS, chosen_offload, free_for, lay_out, no_room, weights_of
 from a2i.paths import MINI_PAINTER
@@ -351,21 +350,16 @@ def _parts(source: str, revision: str | None) -> dict[str, Any]:
         raise ValueError(f"{source}: no {INDEX} there; expected a folder in diffusers' format")
     try:
         if not file.is_file():
+            hub.look_up(source, revision, INDEX)
             file = Path(hf_hub_download(source, INDEX, revision=revision))
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (*hub.failures(), ValueError) as error:
         raise _not_to_be_had(source, error) from error
 
 
 def _not_to_be_had(source: str, error: Exception) -> ValueError:
-    from huggingface_hub.errors import GatedRepoError
-
-    if isinstance(error, GatedRepoError):
-        return ValueError(
-            f"{source}: its makers want their terms accepted; do so at https://huggingface.co/{source}, then: hf auth login"
-        )
     return ValueError(
-        f"{source}: could not load a picture model ({first_line(error)}); expected a Hub id, which"
+        f"{source}: could not load a picture model ({hub.why(error)}); expected a Hub id, which"
         " needs the network once, or a local folder in diffusers' format. image=mini needs neither"
     )
 
@@ -382,6 +376,7 @@ def _load(source: str, revision: str | None, variant: str | None, safety_checker
     transformers_logging.set_verbosity_error()
     off: dict[str, Any] = {} if safety_checker else {"safety_checker": None, "requires_safety_checker": False}
     try:
+        hub.look_up(source, revision, "model_index.json")
         return DiffusionPipeline.from_pretrained(
             source,
             revision=revision,
@@ -390,7 +385,7 @@ def _load(source: str, revision: str | None, variant: str | None, safety_checker
             use_safetensors=True,
             **off,
         )
-    except (OSError, ValueError) as error:
+    except (*hub.failures(), ValueError) as error:
         raise _not_to_be_had(source, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
@@ -412,10 +407,11 @@ def _add(pipeline: Any, lora: str, revision: str | None, scale: float) -> None:
     logging.set_verbosity_error()  # it warns of each part of the model that the LoRA leaves as it is
     expected = "expected a safetensors file, a folder with one, or a Hub id, of a LoRA for this model"
     try:
+        hub.look_up(place, revision, file)
         pipeline.load_lora_weights(place, weight_name=file, revision=revision, use_safetensors=True, adapter_name="a2i")
     # A LoRA of another model fails in many ways.
     except Exception as error:
-        raise ValueError(f"got lora={lora}, which {kind} can't load ({first_line(error)}); {expected}") from error
+        raise ValueError(f"got lora={lora}, which {kind} can't load ({hub.why(error)}); {expected}") from error
     finally:
         logging.set_verbosity(verbosity)
     if not any(pipeline.get_list_adapters().values()):

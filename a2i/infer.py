@@ -23,8 +23,9 @@ from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.errors import with_kind
 from a2i.image_settings import NO_STYLE, deciding, is_mini_painter, is_painter, styled
+from a2i.licences import restriction
 from a2i.machine import begin_program
-from a2i.names import MINI, is_folder, is_mini, name_of
+from a2i.names import MINI, is_folder, is_mini, name_of, with_revision
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, ResultsFile, RowSettings, settings_of
 
@@ -77,6 +78,8 @@ def infer(
             "caption_settings": settings.caption,
             "image_settings": settings.image,
             "warning": None,
+            "captioner_licence": a2i.captioner.licence,
+            "image_licence": a2i.painter.licence if a2i.painter else None,
         }
         error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
         began = time.perf_counter()
@@ -147,7 +150,7 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
             results.add(row)
             failed += row["error"] is not None
             message = (
-                f"{row['audio']}: {row['caption']} ({row['confidence']:.0%} sure)"
+                f"{row['audio']}: {row['caption']} ({row['confidence']:.0%} sure{_restrictions(row)})"
                 + (f"; warning: {row['warning']}" if row["warning"] else "")
                 if row["error"] is None
                 else f"{row['audio']}: error: {row['error']}"
@@ -160,6 +163,12 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
                 say(message)
             bar.advance(task)
     return failed
+
+
+def _restrictions(row: dict[str, Any]) -> str:
+    """What the licences of both models say of commercial use, on the line of what they made."""
+    found = {"caption": restriction(row["captioner_licence"]), "picture": restriction(row["image_licence"])}
+    return "".join(f"; {made} {said}" for made, said in found.items() if said)
 
 
 def _is_terminal(stream: Any) -> bool:
@@ -240,7 +249,9 @@ def check(settings: dict[str, Any]) -> InferSettings:
         raise ValueError(
             "no sound given; expected audio: a file, a folder (. for this one), a pattern or a list (--help tells more)"
         )
-    made = checked(InferSettings, settings | {"image": styled(settings["image"], settings["style"])})
+    captioner = with_revision(settings["captioner"], settings.get("captioner_revision"))
+    image = styled(settings["image"], settings["style"])
+    made = checked(InferSettings, settings | {"captioner": captioner, "image": image})
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
     return made
 
@@ -342,21 +353,25 @@ def _settings_of(settings: InferSettings) -> RowSettings:
 
 
 def _load(settings: InferSettings) -> "AudioToImage":
+    from a2i.models import licence_line
     from a2i.pipeline import AudioToImage
 
-    captioner = MINI if settings.is_mini else settings.captioner
-    a2i = AudioToImage.load(captioner, settings.image or None, settings.device)
-    gc.freeze()  # it stays, so that collections need not look at it
-    gc.enable()
-    a2i.captioner.decoding_with(**settings.decoding)
     small = [("captioner", "captioner=FOLDER")] if settings.is_mini else []
     small += [("painter", "image=stable_diffusion")] if settings.is_mini_painter else []
     if small:
         names, full = (" and ".join(words) for words in zip(*small, strict=True))
         say(f"using the small embedded {names}; for full ones: {full}")
-    if a2i.captioner.licence:
+    heard, drawn = licence_line("captioner", settings.captioner), licence_line("image", settings.image or {})
+    for line in filter(None, (heard, drawn)):
+        say(line)
+    captioner = MINI if settings.is_mini else settings.captioner
+    a2i = AudioToImage.load(captioner, settings.image or None, settings.device)
+    gc.freeze()  # it stays, so that collections need not look at it
+    gc.enable()
+    a2i.captioner.decoding_with(**settings.decoding)
+    if a2i.captioner.licence and not heard:
         say(f"captions by {a2i.name}, licence: {a2i.captioner.licence}")
-    if a2i.painter is not None and a2i.painter.licence:
+    if a2i.painter is not None and a2i.painter.licence and not drawn:
         say(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
     for remark in (NO_STYLE,) if settings.style and settings.is_mini_painter else getattr(a2i.painter, "remarks", ()):
         say(f"note: {remark}")

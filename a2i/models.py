@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from a2i import plugins
+from a2i import hub, plugins
 from a2i.captioner import Captioner
-from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE
+from a2i.captioner.folder import CARD_FILE, LEXICON_FILE, SETTINGS_FILE, TOKENIZER_FOLDER, WEIGHTS_FILE, licence
 from a2i.captioner.protocols import CaptionModel
 from a2i.diffusion import Painter, PictureModel
-from a2i.errors import first_line
 from a2i.image_settings import named_style, styled
-from a2i.names import EMBEDDED, MINI, chosen_settings, folder_or_hub_id, named_settings, offered
+from a2i.names import (
+    EMBEDDED,
+    MINI,
+    PLACE,
+    chosen_settings,
+    folder_or_hub_id,
+    is_mini,
+    name_of,
+    named_settings,
+    offered,
+    with_revision,
+)
 from a2i.paths import MINI_CAPTIONER
 
 if TYPE_CHECKING:
@@ -23,7 +33,10 @@ IN_FOLDER = [SETTINGS_FILE, WEIGHTS_FILE, LEXICON_FILE, CARD_FILE, f"{TOKENIZER_
 
 
 def load_captioner(
-    captioner: "str | Path | dict[str, Any] | CaptionModel", device: torch.device, dtype: str | None = None
+    captioner: "str | Path | dict[str, Any] | CaptionModel",
+    device: torch.device,
+    dtype: str | None = None,
+    revision: str | None = None,
 ) -> CaptionModel:
     """Load a captioner; one that is loaded already is given back.
 
@@ -31,6 +44,7 @@ def load_captioner(
         captioner: name in `conf/captioner`, captioner folder, Hub id of one, settings as such a file holds them, or captioner.
         device: to load it to.
         dtype: `float32`, `bfloat16` or, for what is no captioner folder, `float16`; None for the captioner's own.
+        revision: of a captioner on the Hub: branch, tag or commit; None for what its settings say, else the newest.
 
     Raises:
         FileNotFoundError: there is no such name, folder or repository, or no captioner in it.
@@ -40,7 +54,12 @@ def load_captioner(
         captioner = chosen_settings("captioner", captioner)
     if not isinstance(captioner, dict):
         _refuse_dtype(dtype, "captioner")
+        if revision is not None:
+            raise ValueError(
+                f"got captioner_revision={revision} with a captioner that is loaded already; expected None"
+            )
         return captioner
+    captioner = with_revision(captioner, revision) or {}
     kinds: dict[Any, Callable[..., CaptionModel]] = {
         f"{Captioner.__module__}.Captioner": _from_folder,
         "a2i.captioner.audio_language.AudioLanguageCaptioner": _audio_language,
@@ -92,6 +111,8 @@ def load_painter(
     expected = f"{Painter.__module__}.Painter"
     target = settings.pop("_target_", expected)
     made: Any = Painter if target == expected else plugins.part(target)
+    if target == expected and settings.get("licence") is None:
+        settings["licence"] = licence_of("image", settings)
     if made is None:
         raise ValueError(
             f"got a picture model with _target_={target!r}; expected {expected}{plugins.not_allowed(str(target))}: build any"
@@ -103,8 +124,44 @@ def load_painter(
         raise ValueError(f"{target}: {error}; expected its arguments") from error
 
 
-def captioner_folder(source: str | Path) -> Path:
+def licence_of(group: str, settings: dict[str, Any]) -> str | None:
+    """The licence of a model's weights, before anything of it is downloaded or loaded; None where it is not known yet.
+
+    Args:
+        group: `captioner` or `image`.
+        settings: as `conf/<group>` has them.
+    """
+    place = settings.get(PLACE[group], settings.get("model"))
+    if settings.get("licence") is not None or not isinstance(place, str):
+        return settings.get("licence")
+    if group == "captioner" and place in (MINI, EMBEDDED):
+        return licence(MINI_CAPTIONER)
+    if (folder := Path(place).expanduser()).is_dir():
+        return licence(folder)
+    try:
+        found = hub.look_up(place, settings.get("revision"))
+    except hub.HubError:
+        return None  # loading it says why it can't be had
+    return found.licence if found else None
+
+
+def licence_line(group: str, settings: dict[str, Any]) -> str | None:
+    """What is shown of a model before its first use, which may be a download of gigabytes; None without a known licence."""
+    known = licence_of(group, settings)
+    if known is None:
+        return None
+    if group == "captioner":
+        return f"captions by {'a2i-mini-captioner' if is_mini(settings) else name_of(settings)}, licence: {known}"
+    model = settings.get("model", "the painter")
+    return f"pictures by {'a2i-mini-painter' if model == EMBEDDED else model}, licence: {known}"
+
+
+def captioner_folder(source: str | Path, revision: str | None = None) -> Path:
     """The folder of a captioner: `mini` or `embedded` for that which comes with a2i, a path, or a Hub id to download.
+
+    Args:
+        source: as above.
+        revision: of a Hub id: branch, tag or commit; None for the newest.
 
     Raises:
         FileNotFoundError: there is no such folder or repository.
@@ -112,11 +169,13 @@ def captioner_folder(source: str | Path) -> Path:
     if source in (MINI, EMBEDDED):
         return MINI_CAPTIONER
     place = folder_or_hub_id(source, "captioner")
-    return _download(place) if isinstance(place, str) else place
+    return _download(place, revision) if isinstance(place, str) else place
 
 
-def _from_folder(folder: str | Path, device: torch.device, dtype: str | None = None) -> Captioner:
-    place = captioner_folder(folder)
+def _from_folder(
+    folder: str | Path, device: torch.device, dtype: str | None = None, revision: str | None = None
+) -> Captioner:
+    place = captioner_folder(folder, revision)
     try:
         captioner = Captioner.load(place, device)
     except FileNotFoundError as error:
@@ -124,6 +183,10 @@ def _from_folder(folder: str | Path, device: torch.device, dtype: str | None = N
     if dtype not in (None, "float32", "bfloat16"):
         raise ValueError(f"got dtype={dtype} for the captioner in {place}; expected float32 or bfloat16")
     captioner.decoding = captioner.decoding_with(precision=dtype)
+    if (
+        place != Path(folder).expanduser() and place != MINI_CAPTIONER
+    ):  # downloaded: not called after its place in the cache
+        captioner.name = str(folder) if revision is None else f"{folder}@{revision}"
     return captioner
 
 
@@ -140,15 +203,16 @@ def _whisper(**settings: Any) -> "PretrainedCaptioner":
     return WhisperCaptioner(**settings)
 
 
-def _download(repository: str) -> Path:
+def _download(repository: str, revision: str | None) -> Path:
     """A captioner folder of the Hub, from the cache where it is there already."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=IN_FOLDER))
-    except (OSError, ValueError) as error:
+        hub.look_up(repository, revision, SETTINGS_FILE)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=IN_FOLDER))
+    except (*hub.failures(), ValueError) as error:
         raise FileNotFoundError(
-            f"{repository}: no such folder here, and could not load it from the Hub ({first_line(error)});"
+            f"{repository}: no such folder here, and could not load it from the Hub ({hub.why(error)});"
             f" expected a captioner folder, the Hub id of one, or one of {', '.join(offered('captioner'))}"
         ) from error
 

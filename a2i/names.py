@@ -69,6 +69,23 @@ def chosen_settings(group: str, source: str | Path) -> dict[str, Any]:
     return template | {PLACE[group]: str(folder_or_hub_id(source, group))}
 
 
+def with_revision(captioner: dict[str, Any] | None, revision: str | None) -> dict[str, Any] | None:
+    """A captioner's settings with the revision that `captioner_revision=` asks for, of a model on the Hub.
+
+    Raises:
+        ValueError: there is none to ask for: the captioner is a folder, comes with a2i, or is none at all.
+    """
+    if revision is None:
+        return captioner
+    place = (captioner or {}).get(PLACE["captioner"] if is_folder(captioner or {}) else "model")
+    if not isinstance(place, str) or not HUB_ID.fullmatch(place) or os.path.exists(os.path.expanduser(place)):
+        raise ValueError(
+            f"got captioner_revision={revision} with {place or 'no captioner'}, which is not on the Hub; expected it with a Hub"
+            " id: captioner=OWNER/NAME"
+        )
+    return {**(captioner or {}), "revision": str(revision)}
+
+
 def is_place(source: str | Path) -> bool:
     """Whether a text is a path that exists, or can be a Hub id."""
     place = os.path.expanduser(source)
@@ -126,7 +143,10 @@ def is_mini(captioner: Mapping[str, Any]) -> bool:
 
 
 def name_of(captioner: Mapping[str, Any]) -> str:
-    """What a captioner is called: the folder or Hub id that its settings hold, `mini` for the one that comes with a2i."""
+    """What a captioner is called: the folder or Hub id that its settings hold, behind `@` the revision; `mini` for the one
+    that comes with a2i."""
     if is_mini(captioner):
         return MINI
-    return str(captioner.get(PLACE["captioner"] if is_folder(captioner) else "model", "captioner"))
+    name = str(captioner.get(PLACE["captioner"] if is_folder(captioner) else "model", "captioner"))
+    revision = captioner.get("revision") if is_folder(captioner) else None
+    return name if revision is None else f"{name}@{revision}"

@@ -49,8 +49,11 @@ class AudioToImage:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         style: str | dict[str, Any] | None = None,
+        captioner_revision: str | None = None,
     ) -> "AudioToImage":
-        """Load both models.
+        """Load both models. `load` is a second name of it, after `Captioner.load`; this one is that of transformers.
+
+        >>> AudioToImage.load("OWNER/NAME", captioner_revision="v1")
 
         Args:
             captioner: `mini` or None for the small one that comes with a2i, another name of `conf/captioner` such as
@@ -63,6 +66,7 @@ class AudioToImage:
                 half of that for pictures on CUDA.
             style: of the pictures: `photo`, `watercolour`, `ink` or another name of `conf/style`, or settings as such a file
                 holds them. The small painter draws without.
+            captioner_revision: of a captioner on the Hub: branch, tag or commit; None for the newest.
 
         Raises:
             FileNotFoundError: there is no model of that name or in that folder.
@@ -70,11 +74,12 @@ class AudioToImage:
         """
         device = find_device(device)
         dtype = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
-        loaded = load_captioner(MINI if captioner is None else captioner, device, dtype)
+        loaded = load_captioner(MINI if captioner is None else captioner, device, dtype, captioner_revision)
         if captioner in (None, MINI):
             name = "a2i-mini-captioner"
         else:
             name = str(captioner) if isinstance(captioner, str | Path) else loaded.name
+            name += "" if captioner_revision is None else f"@{captioner_revision}"
         return cls(loaded, load_painter(image, device, dtype, style), name)
 
     load = from_pretrained

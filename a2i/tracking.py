@@ -28,7 +28,7 @@ def choose_mode(folder: Path) -> None:
     """Before a run begins in a folder: without an account, or where W&B can't be reached, it is put offline, and keeps what is
     to be sent in the folder. A WANDB_MODE that the user gave stays."""
     if not os.environ.get("WANDB_MODE"):
-        if not _has_account():
+        if not has_account():
             os.environ["WANDB_MODE"] = "offline"
         elif (unreachable := _unreachable()) is not None:
             _go_offline(unreachable)
@@ -157,7 +157,7 @@ def clip_table(rows: Sequence[ClipRow], media: Collection[int], with_sound: bool
     return table
 
 
-def _has_account() -> bool:
+def has_account() -> bool:
     import netrc
 
     if os.environ.get("WANDB_API_KEY"):

@@ -14,6 +14,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from a2i import hub
 from a2i.captioner.decoding import Decoding
 from a2i.captioner.pretrained import PretrainedCaptioner, check_dtype, loaded
 
@@ -140,6 +141,7 @@ class OmniEar:
 
 def _load(model: str, revision: str | None, more: dict[str, Any]) -> tuple[Any, Any]:
     where: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    hub.look_up(model, revision, "config.json")
     kind = transformers.AutoConfig.from_pretrained(model, **where).model_type
     if kind not in MODELS:
         raise ValueError(f"it is a model of type {kind}, not one of {', '.join(MODELS)}")

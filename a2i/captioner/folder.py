@@ -60,7 +60,7 @@ def write(captioner: Any, folder: str | Path, card: str, dtype: torch.dtype) -> 
     try:
         _write(captioner, part, card, dtype)
         part.chmod(0o755)
-        _exchange(part, place)
+        exchange(part, place)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -83,7 +83,7 @@ def _new(folder: Path) -> str:
     return f".{folder.name}.new-"
 
 
-def _exchange(part: Path, folder: Path) -> None:
+def exchange(part: Path, folder: Path) -> None:
     """Replace the folder by `part`. This takes two renamings, and between them the old folder has another name."""
     aside = _aside(folder)
     if folder.exists():

@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from a2i import hub
 from a2i.audio.waveforms import check
 from a2i.captioner.candidates import Candidate, best_first, distinct
 from a2i.captioner.decoding import Decoding
-from a2i.errors import first_line
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -196,8 +196,8 @@ def loaded(load: Callable[[], T], failure: str) -> T:
         raise ValueError(
             failure.replace("…", "its weights file holds more than numbers, which is not run", 1)
         ) from error
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ValueError(failure.replace("…", first_line(error), 1)) from error
+    except (*hub.failures(), ValueError, RuntimeError, EOFError, SafetensorError) as error:
+        raise ValueError(failure.replace("…", hub.why(error), 1)) from error
 
 
 def check_dtype(dtype: str) -> None:

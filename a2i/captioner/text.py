@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
-from a2i.errors import first_line
+from a2i import hub
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -138,13 +138,14 @@ class CaptionTokenizer:
         folder = Path(name)
         bare = (folder / "vocab.json").exists() and not (folder / "tokenizer_config.json").exists()
         try:
+            hub.look_up(name, revision)
             load = (GPT2Tokenizer if bare else AutoTokenizer).from_pretrained
             tokenizer = load(str(name), trust_remote_code=False, revision=revision or "main")
             if len(tokenizer) <= len(tokenizer.all_special_ids):
                 raise ValueError("what is there knows no tokens")  # transformers makes one of a model's settings alone
-        except (OSError, ValueError, TypeError) as error:
+        except (*hub.failures(), ValueError, TypeError) as error:
             raise ValueError(
-                f"{name}: no tokenizer found ({first_line(error)}); expected a Hub id or a folder with tokenizer.json, or"
+                f"{name}: no tokenizer found ({hub.why(error)}); expected a Hub id or a folder with tokenizer.json, or"
                 " with vocab.json and merges.txt"
             ) from error
         return cls(tokenizer, max_tokens, bos)

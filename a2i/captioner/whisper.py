@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from a2i import hub
 from a2i.captioner.decoding import Decoding
 from a2i.captioner.pretrained import PretrainedCaptioner, check_dtype, loaded
 
@@ -103,6 +104,7 @@ def _load(model: str, revision: str | None, dtype: str, style: str) -> tuple[Any
     from transformers import AutoConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
     where: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    hub.look_up(model, revision, "config.json")
     kind = AutoConfig.from_pretrained(model, **where).model_type
     if kind != "whisper":
         raise ValueError(f"it is a model of type {kind}")

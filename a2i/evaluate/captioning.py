@@ -98,7 +98,7 @@ class Captioning:
             OSError: the file can't be written.
         """
         from a2i.machine import find_device
-        from a2i.models import load_captioner  # here: --help and a wrong name need not wait for torch
+        from a2i.models import licence_line, load_captioner  # here: --help and a wrong name need not wait for torch
 
         done, kept = {}, None
         if file is not None:
@@ -113,6 +113,8 @@ class Captioning:
         loaded = None
         if to_do:
             device = find_device(ranks.device(settings.device))
+            if ranks.first and isinstance(captioner, dict) and (line := licence_line("captioner", captioner)):
+                print(line)
             loaded = load_captioner(captioner, device)
             loaded.decoding_with(**settings.decoding)
             if kept is not None:

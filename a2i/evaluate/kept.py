@@ -105,7 +105,7 @@ def made_by(captioner: "str | Path | Mapping[str, Any]", settings: CaptioningSet
     if is_folder(own):
         from a2i.models import captioner_folder  # here: --help and a wrong name need not wait for torch
 
-        own = _contents(captioner_folder(own[PLACE["captioner"]]))
+        own = _contents(captioner_folder(own[PLACE["captioner"]], own.get("revision")))
     seeded = {"seed": settings.seed} if settings.decoding.get("do_sample") else {}
     return {
         "captioner": own,

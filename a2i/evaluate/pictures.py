@@ -42,8 +42,13 @@ def load_painter(
         return None
     if pictures is not None:
         raise ValueError("got pictures= and image=; expected a folder of pictures, or a picture model to draw them")
+    from a2i.models import licence_line  # here: --help and a wrong name need not wait for torch
+
+    known = licence_line("image", image)
+    if tell and known:
+        print(known)
     painter: PictureModel = build(image, device=device)
-    if tell:
+    if tell and not known:
         print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
         for remark in (NO_STYLE,) if has_style and is_mini_painter(image) else getattr(painter, "remarks", ()):
             print(f"note: {remark}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from a2i.compose import check_out, check_seed, checked, fitting
 from a2i.image_settings import styled
-from a2i.names import name_of
+from a2i.names import name_of, with_revision
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ def check(settings: dict[str, Any]) -> EvaluateSettings:
         ValueError: with the name of the setting that does not fit, and what was expected.
         OSError: nothing can be written to `out`.
     """
-    return checked(EvaluateSettings, settings | {"image": styled(settings["image"], settings["style"])})
+    captioner = with_revision(settings.get("captioner"), settings.get("captioner_revision"))
+    image = styled(settings["image"], settings["style"])
+    return checked(EvaluateSettings, settings | {"captioner": captioner, "image": image})
 
 
 def _check_report(*, clips: int | None, sounds: bool) -> None:

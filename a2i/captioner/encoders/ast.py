@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 from transformers import ASTConfig, ASTModel
 
+from a2i import hub
 from a2i.captioner.encoders import register
-from a2i.errors import first_line
 from a2i.features import FeatureSettings
 
 LongAudio = Literal["truncate", "window", "interpolate"]
@@ -189,6 +189,7 @@ def _of_time(size: int | list[int] | tuple[int, int]) -> int:
 
 def _load(pretrained: str, revision: str | None) -> ASTModel:
     try:
+        hub.look_up(pretrained, revision, "config.json")
         load: Any = ASTModel.from_pretrained
         model, report = load(
             pretrained,
@@ -197,9 +198,9 @@ def _load(pretrained: str, revision: str | None) -> ASTModel:
             output_loading_info=True,
             attn_implementation="sdpa",
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (*hub.failures(), ValueError, RuntimeError) as error:
         raise ValueError(
-            f"could not load an AST checkpoint from {pretrained} ({first_line(error)}); expected a Hub id such"
+            f"could not load an AST checkpoint from {pretrained} ({hub.why(error)}); expected a Hub id such"
             " as MIT/ast-finetuned-audioset-10-10-0.4593 (needs the network once) or a local folder with config.json and"
             " model.safetensors"
         ) from error

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
+from a2i import hub
 from a2i.metrics.provenance import versions
 from a2i.metrics.sentence_model import max_tokens
 
@@ -54,12 +55,12 @@ class Tower(ABC):
         self.batch_size = batch_size
         logging.disable_progress_bar()  # a bar over some hundred tensors that are there at once
         try:
+            hub.look_up(self.name, revision, "config.json")
             self.tokenizer, self.processor, self.model = self._load(self.name, revision)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        except (*hub.failures(), ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise ValueError(
-                f"{self.name}: no {self.kind.upper()} model to be had there ({why}); expected a Hub id, which needs the "
-                "network once, or a local folder in transformers' format, with tokenizer and preprocessor"
+                f"{self.name}: no {self.kind.upper()} model to be had there ({hub.why(error)}); expected a Hub id, which "
+                "needs the network once, or a local folder in transformers' format, with tokenizer and preprocessor"
             ) from error
         self.model.eval().requires_grad_(False).to(self.device)
         self.max_tokens = max_tokens(self.tokenizer, self.model.text_model)
