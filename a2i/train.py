@@ -324,7 +324,10 @@ def _finish(
     captioner = module.captioner.float().cpu()
     datamodule, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
     probed = bool(config["training"].get("probe_epochs"))
-    learnt_last = learn_several(captioner, datamodule, module.augment, config["seed"], device, unheard=probed)
+    smoothing, offset = module.label_smoothing, module.label_offset
+    learnt_last = learn_several(
+        captioner, datamodule, module.augment, config["seed"], device, None, probed, smoothing, offset
+    )
     if bad := not_finite(captioner.state_dict()):
         raise NotFiniteError(f"{folder}: no captioner is written, because of weights that are not finite: {bad[0]} …")
     scores = ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items()) if name.startswith("best/"))

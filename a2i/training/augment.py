@@ -74,14 +74,16 @@ class WaveformAugment:
         return _within(waveform * _ratio(rng.uniform(-self.gain_db, self.gain_db)))
 
     def together(self, first: np.ndarray, second: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-        """Mix two waveforms of `rate` Hz, the shorter somewhere within the longer, or one after the other: (length of the
-        longer, or of both,) float32. Silence stays silent."""
+        """Mix two waveforms of `rate` Hz, the shorter somewhere within the longer, or one after the other, all of both or the
+        first half of each: (length of the longer, or of both or half of that,) float32. Silence stays silent."""
         longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
         gap = _ratio(rng.uniform(-self.gap_db, self.gap_db))
         if self.in_turn and rng.random() < self.in_turn:
             level = gap * _loudness(longer, rate) / max(_loudness(shorter, rate), 1e-4)
-            louder = {True: np.float32(1), False: np.float32(level)}
-            return _within(np.concatenate((first * louder[first is longer], second * louder[second is longer])))
+            ordered = [sound if sound is longer else sound * np.float32(level) for sound in (first, second)]
+            if rng.random() < 0.5:  # so that it is not its length that tells a mixed clip
+                ordered = [sound[: (len(sound) + 1) // 2] for sound in ordered]
+            return _within(np.concatenate(ordered))
         mixed = longer.copy()
         start = int(rng.integers(len(longer) - len(shorter) + 1))
         mixed[start : start + len(shorter)] += shorter * (

@@ -101,12 +101,20 @@ class CaptionDataModule(LightningDataModule):
         """The training clips as they are, in their order."""
         return self._loader("train", self.val_batch_size, self.captions, shuffle=False)
 
-    def part(self, clips: Sequence[Clip], mix: float) -> "CaptionDataModule":
-        """The same with some of the training clips alone, of which another share is mixed with others of these."""
+    def part(self, clips: Sequence[Clip], mix: float, changed: bool = True) -> "CaptionDataModule":
+        """The same with some of the training clips alone, of which another share is mixed with others of these.
+
+        Args:
+            clips: that it trains on.
+            mix: share that is mixed, where this one augments.
+            changed: as this one changes them; False mixes them as they are.
+        """
         part = copy.copy(self)
         part.clips, part._seconds = {"train": list(clips)}, {"train": [clip.seconds() for clip in clips]}
-        if self.augment is not None:
-            part.augment = copy.copy(self.augment)
+        if (own := self.augment) is not None:
+            part.augment = copy.copy(own)
+            if not changed:
+                part.augment = WaveformAugment(gap_db=own.gap_db, gain_db=0.0, shift=False, in_turn=own.in_turn)
             part.augment.mix = mix
         return part
 

@@ -1,7 +1,7 @@
 """Teaches `KeywordBridge` whether there are two sources: after all else, from the trained encoder."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import torch
@@ -19,11 +19,11 @@ from a2i.training.inputs import encoded
 from a2i.training.probing import fit_heads
 
 EPOCHS = 4  # over the training clips, mixed and masked as in training;
-ENOUGH = 8_000  # clips, for which fewer epochs do
+ENOUGH = 4_000  # clips, for which fewer epochs do
 STEPS, BATCH = 1500, 256
 RATE, DECAY = 2e-3, 1e-2
 PARTS, HEAD_STEPS = 3, 800  # of the training clips, each heard by a head that learnt from the others
-MIX = 0.5  # share of these that are mixed, in as many epochs; as they are they are heard once
+MIX = 0.5  # share of these that are mixed, of what is changed as in training and of what is heard as it is
 
 
 def learn_several(
@@ -34,6 +34,8 @@ def learn_several(
     device: str | torch.device = "cpu",
     epochs: int | None = None,
     unheard: bool = False,
+    smoothing: float = 0.0,
+    offset: Tensor | None = None,
 ) -> bool:
     """Teach `KeywordBridge.several`, where the captioner has such a bridge; all else stays as it is.
 
@@ -50,6 +52,8 @@ def learn_several(
         unheard: the labels' probabilities that it learns from are those of heads that have not heard the recording. For heads
             that learnt from few recordings (`a2i.training.probing`): they are surer of these than of any other, and of a pair
             of these, too.
+        smoothing: with which these heads learn, as the captioner's did (`label_loss`).
+        offset: likewise.
 
     Returns:
         whether the captioner has keywords.
@@ -62,7 +66,9 @@ def learn_several(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if unheard:
-            inputs, several = _by_other_heads(captioner, bridge, datamodule, augment, epochs)
+            heard = _by_part(captioner, bridge, datamodule, augment, epochs)
+            offset = None if offset is None else offset.to(captioner.device)
+            inputs, several = _by_other_heads(captioner, bridge, heard, smoothing, offset)
         else:
             read, shares = _heard(captioner, bridge, _batches(datamodule, epochs), augment)
             with torch.no_grad():
@@ -73,23 +79,42 @@ def learn_several(
     return True
 
 
-def _by_other_heads(
+Heard = tuple[Tensor, Tensor]  # what the bridge reads of clips (P, N, 2 D), and their shares of labels (N, labels + 1)
+
+
+def _by_part(
     captioner: Captioner, bridge: KeywordBridge, datamodule: CaptionDataModule, augment: SpecAugment | None, epochs: int
-) -> tuple[Tensor, Tensor]:
-    """(N, inputs) of the network, and (N,) whether a clip has several labels: of each part of the training clips, as a label
-    head finds them that learnt from the other parts."""
+) -> list[tuple[Heard, Heard]]:
+    """Of each part of the recordings, its clips changed as in training, and as they are; both mixed with others of the part.
+
+    Were those as they are never mixed, or those mixed always changed, that would be what is learnt.
+    """
     found = []
     for part in range(PARTS):
         clips = [clip for clip in datamodule.clips["train"] if int(PARTS * position(_recording(clip))) == part]
         if clips:
-            some = datamodule.part(clips, MIX)
-            plain, mixed = some.plain_dataloader(), _batches(some, epochs)
-            found.append([_heard(captioner, bridge, plain, None), _heard(captioner, bridge, mixed, augment)])
+            changed = _batches(datamodule.part(clips, MIX), epochs)
+            plain = _batches(datamodule.part(clips, MIX, changed=False), epochs)
+            found.append((_heard(captioner, bridge, changed, augment), _heard(captioner, bridge, plain, None)))
+    return found
+
+
+def _by_other_heads(
+    captioner: Captioner,
+    bridge: KeywordBridge,
+    heard: Sequence[tuple[Heard, Heard]],
+    smoothing: float,
+    offset: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """(N, inputs) of the network, and (N,) whether a clip has several labels: of each part, as a label head finds them that
+    learnt from the other parts."""
     inputs, several = [], []
-    for own in found:
-        others = [heard for part in found if part is not own for heard in part] or own
+    for own in heard:
+        others = [one for part in heard if part is not own for one in part] or own
         head = LabelHead(captioner.encoder.width, len(bridge.names)).to(captioner.device)
-        fit_heads(head.linear, None, [(read[0], shares, shares[:, :0]) for read, shares in others], steps=HEAD_STEPS)
+        alone = [(read[0], shares, (shares > 0).sum(dim=1) == 1) for read, shares in others]
+        halves = [(read[one], shares[one], shares[one, :0]) for read, shares, one in alone]
+        fit_heads(head.linear, None, halves, smoothing, offset, HEAD_STEPS)
         with torch.no_grad():
             inputs += [bridge.several_inputs(read, head) for read, _ in own]
         several += [(shares > 0).sum(dim=1) > 1 for _, shares in own]
@@ -112,11 +137,8 @@ def _batches(datamodule: CaptionDataModule, epochs: int) -> Iterable[Batch]:
 
 
 @torch.no_grad()
-def _heard(
-    captioner: Captioner, bridge: KeywordBridge, batches: Iterable[Batch], augment: SpecAugment | None
-) -> tuple[Tensor, Tensor]:
-    """What the bridge reads of clips (P, N, 2 D), and their shares of labels (N, labels + 1); without clips whose labels are
-    not known."""
+def _heard(captioner: Captioner, bridge: KeywordBridge, batches: Iterable[Batch], augment: SpecAugment | None) -> Heard:
+    """What is read of the clips whose labels are known."""
     read, shares = [], []
     for batch in batches:
         batch = batch.to(captioner.device)
