@@ -21,6 +21,7 @@ from a2i.schedulers import exchanged
 MOST_STEPS = 1_000  # that diffusion models are trained with
 MOST_GUIDANCE = 1_000
 MOST_LORA = 10
+MIDDLE = "intermediate_timesteps"  # of SANA-Sprint: the step between two, which it refuses where steps are not two
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"  # as diffusers calls it
@@ -200,6 +201,8 @@ class Painter:
         self.strength = start_picture.STRENGTH if strength is None else strength
         self._takes = _taken(pipeline)
         self.call = _checked(call or {}, self._takes, type(pipeline).__name__)
+        if MIDDLE in self._takes and steps != 2:
+            self.call[MIDDLE] = None
         self.pipeline = pipeline
         self.to(device)
 
@@ -240,7 +243,8 @@ class Painter:
         """What of the settings has no effect with this model, each in one line."""
         if self.negative_prompt is None or self.is_guided:
             return ()
-        return (f"{self.name} draws without guidance, so that image.negative_prompt has no effect",)
+        why = "draws without guidance" if "negative_prompt" in self._takes else "takes no negative prompt"
+        return (f"{self.name} {why}, so that image.negative_prompt has no effect",)
 
     def draw(self, caption: str, seed: int = 0, show_progress: bool = False) -> Drawing:
         """Draw a caption. The same caption, seed and settings give the same picture on the same kind of machine.
@@ -343,6 +347,7 @@ def _checked(call: Mapping[str, Any], takes: Mapping[str, inspect.Parameter], ki
 
 def _parts(source: str, revision: str | None) -> dict[str, Any]:
     """What a model is made of, as its index lists it."""
+    import diffusers
     from huggingface_hub import hf_hub_download
 
     file = Path(source) / INDEX
@@ -352,7 +357,10 @@ def _parts(source: str, revision: str | None) -> dict[str, Any]:
         if not file.is_file():
             hub.look_up(source, revision, INDEX)
             file = Path(hf_hub_download(source, INDEX, revision=revision))
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        parts = dict(json.loads(file.read_text(encoding="utf-8")))
+        if not hasattr(diffusers, str(kind := parts.get("_class_name"))):
+            raise ValueError(f"it is a {kind}, which diffusers {diffusers.__version__} does not have")
+        return parts
     except (*hub.failures(), ValueError) as error:
         raise _not_to_be_had(source, error) from error
 

@@ -73,7 +73,8 @@ def styled(image: Mapping[str, Any] | None, style: Mapping[str, Any] | None) -> 
     if not is_painter(settings) and TEMPLATE not in settings:
         raise ValueError(f"got a style with {settings['_target_']}, which has no {TEMPLATE}; expected style=none")
     settings[TEMPLATE] = template.replace("{caption}", settings.get(TEMPLATE) or "{caption}")
-    if style.get(NEGATIVE) and settings.get("guidance_scale", 2.0) > 1:
+    scale = settings.get("guidance_scale", 2.0)  # what is no number the painter refuses
+    if style.get(NEGATIVE) and isinstance(scale, int | float) and scale > 1:
         settings[NEGATIVE] = ", ".join(filter(None, (style[NEGATIVE], settings.get(NEGATIVE))))
     return settings
 

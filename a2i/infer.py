@@ -25,7 +25,14 @@ from a2i.errors import with_kind
 from a2i.image_settings import NO_STYLE, deciding, is_mini_painter, is_painter, styled
 from a2i.licences import restriction
 from a2i.machine import begin_program
-from a2i.names import MINI, is_folder, is_mini, name_of, with_revision
+from a2i.names import (
+    MINI,
+    deciding_captioner,
+    is_folder,
+    is_mini,
+    name_of,
+    with_revision,
+)
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, ResultsFile, RowSettings, settings_of
 
@@ -338,7 +345,7 @@ def _settings_of(settings: InferSettings) -> RowSettings:
         "captioner": str(MINI_CAPTIONER) if settings.is_mini else name_of(settings.captioner),
         "audio_language": None
         if is_folder(settings.captioner)
-        else settings.captioner,  # the key's name is part of every hash so far
+        else deciding_captioner(settings.captioner),  # the key's name is part of every hash so far
         "decoding": settings.decoding,
         "seed": settings.seed,
     }

@@ -137,6 +137,12 @@ def is_folder(captioner: Mapping[str, Any]) -> bool:
     return captioner.get("_target_") == CAPTIONER
 
 
+def deciding_captioner(captioner: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what an audio-language model or its like says, for the record of results: one that came later
+    counts where it changes something, so that captions from before still count as made."""
+    return {name: value for name, value in captioner.items() if (name, value) != ("load_in_4bit", False)}
+
+
 def is_mini(captioner: Mapping[str, Any]) -> bool:
     """Whether settings are those of the captioner that comes with a2i."""
     return is_folder(captioner) and captioner.get(PLACE["captioner"]) in (MINI, EMBEDDED)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -9,6 +10,7 @@ from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip
 from a2i.training.augment import WaveformAugment
 from a2i.training.datamodule import CaptionDataModule
+from a2i.training.probing import fit_heads
 from a2i.training.several import learn_several
 
 
@@ -92,11 +94,24 @@ def test_labels_are_told_by_heads_that_did_not_hear_the_recording(
             parts.append({recordings[clip.name] for clip in clips})
         return part(self, clips, mix, changed)
 
+    taught: list[int] = []
+
+    def counted(head: Any, tags: None, halves: Any, *more: Any) -> None:
+        taught.append(sum(len(shares) for _, shares, _ in halves))
+        fit_heads(head, tags, halves, *more)
+
     monkeypatch.setattr(CaptionDataModule, "part", noted)
+    monkeypatch.setattr("a2i.training.several.fit_heads", counted)
     before = {name: weight.clone() for name, weight in captioner.state_dict().items()}
     assert learn_several(captioner, datamodule, None, seed=0, epochs=2, unheard=True)
     assert set.union(*parts) == set(recordings.values())
     assert sum(map(len, parts)) == len(set(recordings.values()))  # the takes of a recording stay together
+    # A head learns from the single sounds of the other parts, in two epochs of changed ones and two of others: none is mixed
+    # here but with another kind.
+    sizes = [sum(recording in part for recording in recordings.values()) for part in parts]
+    assert len(taught) == len(parts)
+    for size, count in zip(sizes, taught, strict=True):
+        assert 0 < count <= 4 * (len(recordings) - size)
     changed = {name for name, weight in captioner.state_dict().items() if not torch.equal(weight, before[name])}
     assert changed
     assert all(name.startswith("bridge.") and ".label_head." not in name for name in changed)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from a2i.data import Clip
 from a2i.evaluate.settings import CaptioningSettings
 from a2i.metrics.provenance import settings_hash, versions
-from a2i.names import PLACE, chosen_settings, is_folder
+from a2i.names import PLACE, chosen_settings, deciding_captioner, is_folder
 from a2i.whole import not_written
 
 
@@ -106,6 +106,8 @@ def made_by(captioner: "str | Path | Mapping[str, Any]", settings: CaptioningSet
         from a2i.models import captioner_folder  # here: --help and a wrong name need not wait for torch
 
         own = _contents(captioner_folder(own[PLACE["captioner"]], own.get("revision")))
+    elif isinstance(own, Mapping):
+        own = deciding_captioner(own)
     seeded = {"seed": settings.seed} if settings.decoding.get("do_sample") else {}
     return {
         "captioner": own,

@@ -50,6 +50,7 @@ def load_painter(
     painter: PictureModel = build(image, device=device)
     if tell and not known:
         print(f"pictures by {painter.name}" + (f", licence: {painter.licence}" if painter.licence else ""))
+    if tell:
         for remark in (NO_STYLE,) if has_style and is_mini_painter(image) else getattr(painter, "remarks", ()):
             print(f"note: {remark}")
     return painter

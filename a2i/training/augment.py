@@ -44,7 +44,8 @@ class WaveformAugment:
             max_seconds: of a longer clip a random part of this length is heard; None for all of it.
             conditions: that the recording, with what was mixed into it, may have been made under; None for its own.
             background: share of the clips without a second one that have another softly behind them, which no caption names.
-            in_turn: share of the mixed clips in which the second comes after the first, and does not sound with it.
+            in_turn: share of the mixed clips in which the second comes after the first, and does not sound with it. Captions
+                are joined as if both were heard at once.
 
         Raises:
             ValueError: a share or a length is out of range.

@@ -113,7 +113,7 @@ def _by_other_heads(
         others = [one for part in heard if part is not own for one in part] or own
         head = LabelHead(captioner.encoder.width, len(bridge.names)).to(captioner.device)
         alone = [(read[0], shares, (shares > 0).sum(dim=1) == 1) for read, shares in others]
-        halves = [(read[one], shares[one], shares[one, :0]) for read, shares, one in alone]
+        halves = [(read[one], shares[one], shares[one, :0]) for read, shares, one in alone if bool(one.any())]
         fit_heads(head.linear, None, halves, smoothing, offset, HEAD_STEPS)
         with torch.no_grad():
             inputs += [bridge.several_inputs(read, head) for read, _ in own]

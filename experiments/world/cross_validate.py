@@ -7,7 +7,7 @@ ESC-50) teach the heads, as in `a2i/training/probing.py`. Of what was left out, 
 written. They are right where they are the very kind or a special sort of it, and describe where they are its category. Kinds
 that nothing else teaches are left out.
 
-Writes `told.csv`, a row for each recording and each time that it was left out, for `ship_captioner.py --heard`, and prints for
+Writes `told.csv`, a row for each recording of a source that was left out whole, for `ship_captioner.py --told`, and prints for
 each source how many are right, and how well the confidence is calibrated that is fitted on all sources but this one.
 """
 
@@ -94,6 +94,8 @@ class Ear:
         learnt = [clip for clip in self.clips.values() if not held(clip) and clip.recording not in apart]
         known = {label for clip in learnt for label in clip.labels or ()}
         out = [clip for clip in out if clip.labels and len(clip.labels) == 1 and clip.labels <= known]
+        if not out:
+            return []
         halves = []
         for heard in (self.plain, self.changed):
             read, shares = (torch.stack(part) for part in zip(*(heard[clip.name] for clip in learnt), strict=True))
@@ -143,7 +145,7 @@ def main() -> None:
         sets[f"{WHOLE}{source}"] = lambda clip, source=source: (
             clip.name.startswith("sounds/") and Path(clip.name).name.startswith(f"{source}-")
         )
-    rows = [row for name, held in sets.items() for row in ear.told(name, held)]
+    rows = [row for name in track(sets, "leaving out") for row in ear.told(name, sets[name])]
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "told.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Told)])
