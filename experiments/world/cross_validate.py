@@ -7,7 +7,7 @@ ESC-50) teach the heads, as in `a2i/training/probing.py`. Of what was left out, 
 written. They are right where they are the very kind or a special sort of it, and describe where they are its category. Kinds
 that nothing else teaches are left out.
 
-Writes `told.csv`, a row for each recording of a small source that was left out whole, for `ship_captioner.py --told`, and prints
+Writes `told.csv`, a row for each recording of a small source that was left out whole, for `ship_captioner.py --told`; prints
 for each source how many are right, and how well the confidence is calibrated that is fitted on the small sources but this one.
 """
 
