@@ -1,14 +1,13 @@
 """Put a trained captioner into the package: its heads taught anew, its minimums, its calibration and its model card.
 
-    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --told FOLDER/told.csv
+    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --told LEFT_OUT/told.csv --heard HELD_OUT/heard.csv
 
 The captioner was trained and measured with some recordings held out. What it hears with and what it writes with stay as they
 are; the head that tells keywords learns anew, from all recordings, those held out among them. `told.csv` is what
-`cross_validate.py` wrote of sources that the heads had not heard: how likely its keywords are where they are right, and where
-they are wrong.
+`cross_validate.py` wrote of sources that the heads had not heard, `heard.csv` what `source_accuracy.py` wrote of other recordings
+of those that they had: how likely keywords are where they are right, and where they are wrong.
 
-With `--held-out FOLDER` it writes a captioner with the minimums, and with `--told` the calibration, alone, to be measured: its
-heads stay as they are.
+With `--held-out FOLDER` it writes a captioner with the minimums alone, to be measured: its heads stay as they are.
 """
 
 import argparse
@@ -84,27 +83,37 @@ def with_minimums(folder: Path) -> Captioner:
 
 
 def calibrated(rows: Sequence[dict[str, str]]) -> Calibration:
-    """Fitted on recordings of sources that the heads had not heard: what people drop on a captioner is of such."""
+    """Fitted on recordings of sources that the heads had not heard, and of those that they had: nobody knows of which sort is what
+    people drop on a captioner."""
     return fit([float(row["evidence"]) for row in rows], [row["verdict"] != "wrong" for row in rows])
+
+
+def read(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def is_recording(row: dict[str, str]) -> bool:
+    """Of one source, as it was recorded."""
+    return bool(row["truth"]) and not row["set"].startswith(("made", "two"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captioner", type=Path, help="captioner folder")
     parser.add_argument("--told", type=Path, help="told.csv of the captioner, from cross_validate.py")
+    parser.add_argument("--heard", type=Path, help="heard.csv of the captioner, from source_accuracy.py")
     parser.add_argument("--held-out", type=Path, help="write here a captioner that learns nothing more, to be measured")
     arguments = parser.parse_args()
     captioner = with_minimums(arguments.captioner)
-    if arguments.told:
-        with arguments.told.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        captioner.calibration = calibrated(rows)
-        print(f"{captioner.calibration}, of {len(rows)} recordings")
     if arguments.held_out:
         captioner.save(arguments.held_out, "# To be measured\n")
         return
-    if not arguments.told or not os.environ.get("A2I_REAL_DATA"):
-        parser.error("expected --told and the environment variable A2I_REAL_DATA, or --held-out")
+    if not arguments.told or not arguments.heard or not os.environ.get("A2I_REAL_DATA"):
+        parser.error("expected --told, --heard and the environment variable A2I_REAL_DATA, or --held-out")
+    rows = read(arguments.told) + [row for row in read(arguments.heard) if is_recording(row)]
+    captioner.calibration = calibrated(rows)
+    print(f"{captioner.calibration}, of {len(rows)} recordings")
     teach(captioner)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "captioner"
