@@ -29,7 +29,7 @@ KNOWN: dict[str, tuple[str, dict[str, object], FeatureKind, int]] = {
     "sound_effects": ("sound_effects", {}, "sound_effects", 96),
     "ast": ("ast", {"config": {}}, "ast", 128),
 }
-PASSES = 5
+PASSES = 3
 
 
 def main() -> None:
