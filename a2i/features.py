@@ -1,9 +1,10 @@
-"""Waveform → log-mel spectrogram, a batch at a time, with a mask: the exact numbers of AST, of the PANNs, or of a network of
-sound effects.
+"""Waveform → log-mel spectrogram, a batch at a time, with a mask: the exact numbers of AST, of the PANNs, of a network of
+sound effects, or of MobileNets.
 
 The sampling rate is a setting here. All that loads, makes or changes sounds for a captioner takes it from its features.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from a2i import bounds
 from a2i.machine import in_threads
 
-FeatureKind = Literal["ast", "panns_16k", "panns_32k", "sound_effects"]
+FeatureKind = Literal["ast", "panns_16k", "panns_32k", "sound_effects", "mobilenet"]
 
 
 class Framing(NamedTuple):
@@ -34,14 +35,18 @@ FRAMINGS: dict[str, dict[int, Framing]] = {
     # Captioners from before features had a rate learnt from 16 kHz, with the bins above 8 kHz empty.
     "panns_32k": {32_000: Framing(1_024, 320, 1_024), 16_000: Framing(512, 160, 512)},
     "sound_effects": {44_100: Framing(2_048, 1_024, 2_048)},
+    "mobilenet": {32_000: Framing(800, 320, 1_024)},
 }
 RATE_OF_OLD = 16_000  # Hz, of captioners and runs that were saved without a rate
+KALDI = ("ast", "mobilenet")  # kinds with its filter banks
 FEWEST_MEL_BINS = 4  # of Kaldi's
 PREEMPHASIS = 0.97
 LOWEST_FREQUENCY = 20.0  # Hz
 PANNS_LOWEST_FREQUENCY = 50.0  # Hz
 PANNS_FLOOR = 1e-10  # of a mel bin's power: -100 dB
 SOUND_EFFECTS_SCALE = 1e4  # of a mel bin's power before the logarithm
+MOBILENET_HIGHEST_FREQUENCY = 15_000.0  # Hz
+MOBILENET_OFFSET = 1e-5  # of a mel bin's power before the logarithm
 CHUNK_SAMPLES = 6_000 * 512  # of frames, a minute of AST's; bounds the memory that framing takes
 CACHED_SAMPLES = 1_024 * 512  # 2 MB of them: a core's share of the third cache
 LOUDNESS_FRAME = 0.02  # seconds
@@ -55,8 +60,15 @@ STATISTICS = {
     "panns_16k": (-41.0, 31.0),
     "panns_32k": (-46.0, 38.0),
     "sound_effects": (0.0, 9.457798957824707 / 2),
+    "mobilenet": (-4.5, 2.5),
 }
-SILENCE = {"ast": 0.0, "panns_16k": -100.0, "panns_32k": -100.0, "sound_effects": 0.0}  # before normalisation
+SILENCE = {  # before normalisation
+    "ast": 0.0,
+    "panns_16k": -100.0,
+    "panns_32k": -100.0,
+    "sound_effects": 0.0,
+    "mobilenet": math.log(MOBILENET_OFFSET),
+}
 
 
 @dataclass(frozen=True)
@@ -73,13 +85,15 @@ class FeatureSettings:
             * `panns_16k`: 50 Hz to 8 kHz, 32 ms frames, decibels, for the published Cnn14_16k (Kong et al. 2020);
             * `panns_32k`: 50 Hz to 14 kHz, for the published PANNs of 32 kHz (Cnn10, Cnn14);
             * `sound_effects`: HTK's mel bins from 0 Hz to 22.05 kHz, weights that add up to 1, 46 ms frames every 23 ms,
-              log10(1 + 10,000 power), for the network of Ma and Lerch (2022), which has 96 bins.
+              log10(1 + 10,000 power), for the network of Ma and Lerch (2022), which has 96 bins;
+            * `mobilenet`: Kaldi's filter banks from 0 Hz to 15 kHz, 25 ms frames, pre-emphasis of the whole clip, natural
+              logarithm, for the MobileNets of Schmid et al. (2023), which have 128 bins.
         level: dBFS that softer clips are raised to, each by itself, before all else; None leaves them as they are. How loud a
             clip is, is the RMS that its loudest 100 ms exceed, whatever is around them; a click does not count. One near
             silence, -58 dBFS, is raised less, and silence not at all; none becomes softer.
-        sampling_rate: Hz of the waveforms: 16,000, but 32,000 for `panns_32k` and 44,100 for `sound_effects`; None for what
-            `kind` has. `panns_32k` takes 16,000 too, as captioners from before have it: its bins above 8 kHz stay empty, the
-            others hold what the same sound at 32 kHz would give.
+        sampling_rate: Hz of the waveforms: 16,000, but 32,000 for `panns_32k` and `mobilenet`, 44,100 for `sound_effects`; None
+            for what `kind` has. `panns_32k` takes 16,000 too, as captioners from before have it: its bins above 8 kHz stay
+            empty, the others hold what the same sound at 32 kHz would give.
     """
 
     num_mel_bins: int = 128
@@ -92,7 +106,7 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.kind not in get_args(FeatureKind):
             raise ValueError(f"got features of kind {self.kind!r}; expected one of {', '.join(get_args(FeatureKind))}")
-        bounds.number("num_mel_bins", self.num_mel_bins, FEWEST_MEL_BINS if self.kind == "ast" else 1, whole=True)
+        bounds.number("num_mel_bins", self.num_mel_bins, FEWEST_MEL_BINS if self.kind in KALDI else 1, whole=True)
         if self.level is not None:
             bounds.number("level", self.level, above=SILENT, most=0)
         for name, value in zip(("mean", "std"), STATISTICS[self.kind], strict=True):
@@ -139,7 +153,8 @@ class LogMel(nn.Module):
     `ast` equals `transformers.ASTFeatureExtractor` to 1e-4, but takes a batch, runs where its input lies, keeps every frame and
     says which frames are real. The PANNs' kinds equal, before normalisation, what their authors compute with librosa's
     filters: centred frames, the clip mirrored at both ends. `sound_effects` equals what its authors compute with Essentia:
-    centred frames, silence before and behind the clip.
+    centred frames, silence before and behind the clip. `mobilenet` equals what its authors compute with torchaudio's filters:
+    centred frames, the clip mirrored at both ends, after pre-emphasis, which takes its first sample.
     """
 
     window: Tensor
@@ -183,12 +198,15 @@ class LogMel(nn.Module):
         if self.settings.level is not None:
             raised = gains(waveforms, lengths.to(waveforms.device), self.settings.level, self.settings.sampling_rate)
             waveforms = waveforms * raised[:, None]
-        if longest < size:
-            waveforms = nn.functional.pad(waveforms, (0, size - longest))
+        lengths = lengths.to(waveforms.device)
+        if self.settings.kind == "mobilenet":
+            waveforms, lengths = _emphasised(waveforms, lengths)
+        if waveforms.shape[1] < size:
+            waveforms = nn.functional.pad(waveforms, (0, size - waveforms.shape[1]))
         if self.settings.kind == "sound_effects":
             waveforms = nn.functional.pad(waveforms, (size // 2, size // 2 + hop))
         elif self.settings.kind != "ast":
-            waveforms = _mirrored(waveforms, lengths.to(waveforms.device), size)
+            waveforms = _mirrored(waveforms, lengths, size)
         framed = waveforms.unfold(1, size, hop)[:, : int(frames.max())]
         log_mel = self._in_pieces(framed)
         mask = torch.arange(log_mel.shape[1], device=log_mel.device) < frames.to(log_mel.device)[:, None]
@@ -240,6 +258,8 @@ class LogMel(nn.Module):
             log_mel = energies.clamp_min(torch.finfo(torch.float32).eps).log()
         elif self.settings.kind == "sound_effects":
             log_mel = (1 + SOUND_EFFECTS_SCALE * energies).log10()
+        elif self.settings.kind == "mobilenet":
+            log_mel = (energies + MOBILENET_OFFSET).log()
         else:
             log_mel = 10 * energies.clamp_min(PANNS_FLOOR).log10()
         normalised: Tensor = self.settings.normalised(log_mel)
@@ -306,6 +326,8 @@ def frame_count(samples: Tensor, settings: FeatureSettings) -> Tensor:
         return (samples - length).clamp_min(0) // hop + 1
     if settings.kind == "sound_effects":
         return (samples + hop - 1) // hop + 1  # the last is the first whose middle lies behind the sound
+    if settings.kind == "mobilenet":
+        samples = samples - 1  # pre-emphasis takes one
     return samples // hop + 1
 
 
@@ -314,15 +336,16 @@ def _banks(settings: FeatureSettings) -> Tensor:
     from transformers.audio_utils import mel_filter_bank
 
     bins, rate, points = settings.num_mel_bins, settings.sampling_rate, settings.framing.points
-    if settings.kind == "ast":
+    if settings.kind in KALDI:
+        lowest, highest = (LOWEST_FREQUENCY, rate / 2) if settings.kind == "ast" else (0.0, MOBILENET_HIGHEST_FREQUENCY)
         with warnings.catch_warnings():
-            # Of 128 filters the lowest lie between two FFT points; AST learnt with them as they are.
+            # Of 128 filters the lowest lie between two FFT points; the networks learnt with them as they are.
             warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
             banks = mel_filter_bank(
                 points // 2 + 1,
                 bins,
-                LOWEST_FREQUENCY,
-                rate / 2,
+                lowest,
+                highest,
                 rate,
                 mel_scale="kaldi",
                 triangularize_in_mel_space=True,
@@ -347,6 +370,13 @@ def _banks(settings: FeatureSettings) -> Tensor:
         )
         banks = banks[: points // 2 + 1] * times**2
     return torch.from_numpy(banks).float()
+
+
+def _emphasised(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, N), zeros beyond a clip's length → (B, N - 1) less `PREEMPHASIS` times the sample before, and the lengths left."""
+    emphasised = waveforms[:, 1:] - PREEMPHASIS * waveforms[:, :-1]
+    real = torch.arange(emphasised.shape[1], device=lengths.device) < lengths[:, None] - 1
+    return emphasised * real, lengths - 1
 
 
 def _mirrored(waveforms: Tensor, lengths: Tensor, size: int) -> Tensor:

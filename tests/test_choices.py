@@ -29,6 +29,7 @@ CLIPS = [
 SMALL = {
     **{"layers": 1, "hidden": 8, "embedding": 8, "attention": 8, "width": 16, "heads": 2, "feedforward": 16, "blocks": 4},
     "frozen_blocks": 0,
+    "width_multiplier": 0.1,
     **{"n_embd": 16, "n_layer": 1, "n_head": 2, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
     **{"intermediate_size": 16, "patch_frames": 8, "vocab_size": 300},
 }  # fmt: skip

@@ -16,7 +16,7 @@ from a2i import audio
 from a2i.features import FeatureKind, FeatureSettings, LogMel, frame_count, gains, side_by_side
 
 LOG_MEL = LogMel()
-KINDS: tuple[FeatureKind, ...] = ("ast", "panns_16k", "panns_32k", "sound_effects")
+KINDS: tuple[FeatureKind, ...] = ("ast", "panns_16k", "panns_32k", "sound_effects", "mobilenet")
 SMALL = {kind: LogMel(FeatureSettings(num_mel_bins=64, kind=kind)) for kind in KINDS}
 OLD = LogMel(
     FeatureSettings(num_mel_bins=64, kind="panns_32k", sampling_rate=16_000)
@@ -141,14 +141,21 @@ def test_panns_32k_of_captioners_from_before() -> None:
 
 def test_settings_know_what_their_kind_has() -> None:
     assert FeatureSettings() == FeatureSettings(128, -4.2677393, 4.5689974, "ast", None, 16_000)
-    assert [FeatureSettings(kind=kind).sampling_rate for kind in KINDS] == [16_000, 16_000, 32_000, 44_100]
+    assert [FeatureSettings(kind=kind).sampling_rate for kind in KINDS] == [16_000, 16_000, 32_000, 44_100, 32_000]
     assert FeatureSettings(mean=-3.0).mean == -3.0
     assert FeatureSettings(kind="panns_16k").restored(FeatureSettings(kind="panns_16k").padding) == pytest.approx(-100)
-    with pytest.raises(ValueError, match="expected one of ast, panns_16k, panns_32k, sound_effects"):
+    with pytest.raises(ValueError, match="expected one of ast, panns_16k, panns_32k, sound_effects, mobilenet"):
         FeatureSettings(kind="vggish")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got num_mel_bins=3; expected a whole number of at least 4"):
         FeatureSettings(num_mel_bins=3)
-    for kind, rate in (("ast", 44_100), ("panns_32k", 44_100), ("sound_effects", 16_000), ("ast", True), ("ast", 16e3)):
+    for kind, rate in (
+        ("ast", 44_100),
+        ("panns_32k", 44_100),
+        ("sound_effects", 16_000),
+        ("mobilenet", 16_000),
+        ("ast", True),
+        ("ast", 16e3),
+    ):
         with pytest.raises(
             ValueError, match=rf"got sampling_rate={rate!r} for features of kind {kind}; expected [\d or]+ Hz"
         ):
@@ -164,6 +171,9 @@ def torchaudio_banks(settings: FeatureSettings) -> torch.Tensor:
     if settings.kind == "ast":
         banks, _ = get_mel_banks(bins, 512, 16_000.0, 20.0, 0.0, 100.0, -500.0, 1.0)
         return torch.nn.functional.pad(banks, (0, 1)).T  # it leaves out the Nyquist bin, which is zero
+    if settings.kind == "mobilenet":
+        banks, _ = get_mel_banks(bins, 1_024, 32_000.0, 0.0, 15_000.0, 100.0, -500.0, 1.0)
+        return torch.nn.functional.pad(banks, (0, 1)).T
     if settings.kind == "panns_16k":
         return melscale_fbanks(257, 50.0, 8_000.0, bins, 16_000, "slaney", "slaney")
     if settings.kind == "panns_32k":
@@ -187,6 +197,8 @@ def test_any_number_of_mel_bins(bins: int, given: FeatureSettings) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
     found = log_mel.settings.restored(log_mel(*batch([noise]))[0][0].double())
     length, hop, points = given.framing
+    if kind == "mobilenet":
+        noise = noise[1:] - np.float32(0.97) * noise[:-1]
     if kind == "sound_effects":
         padded = np.pad(noise, (1024, 1024 * 9 - 8_000))
     else:
@@ -200,6 +212,8 @@ def test_any_number_of_mel_bins(bins: int, given: FeatureSettings) -> None:
     energies = power @ log_mel.mel_banks.double()
     if kind == "sound_effects":
         expected = (1 + 1e4 * energies).log10()
+    elif kind == "mobilenet":
+        expected = (energies + 1e-5).log()
     else:
         expected = energies.clamp_min(2**-23).log() if kind == "ast" else 10 * energies.clamp_min(1e-10).log10()
     assert found.shape == expected.shape
@@ -222,9 +236,34 @@ def test_numbers_of_sound_effects() -> None:
     assert heard.nonzero().flatten().tolist() == [5]  # of the frames beside it the window ends there
 
 
+def efficientat(waveform: np.ndarray) -> torch.Tensor:
+    """(T, 128): the MobileNets' log-mel of one clip as their authors compute it, with torchaudio's filters."""
+    from torchaudio.compliance.kaldi import get_mel_banks
+
+    emphasised = torch.nn.functional.conv1d(torch.from_numpy(waveform)[None], torch.tensor([[[-0.97, 1.0]]]))
+    window = torch.hann_window(800, periodic=False)
+    spectra = torch.stft(emphasised, 1_024, 320, 800, window, center=True, pad_mode="reflect", return_complex=True)[0]
+    banks, _ = get_mel_banks(128, 1_024, 32_000.0, 0.0, 15_000.0, 100.0, -500.0, 1.0)
+    power = torch.nn.functional.pad(banks, (0, 1)) @ spectra.abs().square()
+    return ((power + 1e-5).log().T + 4.5) / 5
+
+
+def test_mobilenets_features_equal_their_authors_definition() -> None:
+    settings = FeatureSettings(kind="mobilenet")
+    noise = np.random.default_rng(0).normal(0, 0.1, 40_123).astype(np.float32)
+    sounds = [noise, tone(440, 1.0, 32_000), np.zeros(16_000, np.float32), noise[:3_201], noise[:3_200], noise[:801]]
+    log_mel, mask = LogMel(settings)(*batch(sounds))
+    for sound, found, real in zip(sounds, log_mel, mask, strict=True):
+        expected = efficientat(sound)
+        assert int(real.sum()) == len(expected) == int(frame_count(torch.tensor(len(sound)), settings))
+        assert (found[real] - expected).abs().max() < 1e-4
+    assert settings.padding == pytest.approx(float(efficientat(sounds[2])[0, 0]))
+    assert efficientat(noise).std() > 0.1
+
+
 def test_a_tone_is_heard_in_its_bin_at_every_rate() -> None:
     """12 kHz, which only what has a high rate can hear."""
-    for kind, rate in (("panns_32k", 32_000), ("sound_effects", 44_100)):
+    for kind, rate in (("panns_32k", 32_000), ("sound_effects", 44_100), ("mobilenet", 32_000)):
         log_mel, _ = SMALL[kind](*batch([tone(12_000, 0.5, rate)]))
         banks = SMALL[kind].mel_banks
         point = round(12_000 / rate * SMALL[kind].settings.framing.points)
@@ -344,7 +383,7 @@ class Unread:
         place[:] = self.values.numpy()
 
 
-@pytest.mark.parametrize("kind", ["ast", "panns_32k", "sound_effects"])
+@pytest.mark.parametrize("kind", ["ast", "panns_32k", "sound_effects", "mobilenet"])
 def test_threads_with_a_clip_each_change_no_bit(kind: FeatureKind) -> None:
     before = torch.get_num_threads()
     log_mel = LogMel(FeatureSettings(num_mel_bins=64, kind=kind))

@@ -73,6 +73,7 @@ ENCODERS = {
     "cnn_mini": "cnn",
     "crnn": "crnn",
     "gru": "gru",
+    "mobilenet_mn10": "mobilenet",
     "sound_effects": "sound_effects",
 }
 DECODERS = {"gpt2_mini": "gpt2", "gru": "gru", "transformer": "transformer"}

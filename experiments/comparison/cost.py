@@ -6,6 +6,7 @@ pass: a clip of 5 s, and a caption of 12 tokens under teacher forcing. Beams and
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,12 +50,17 @@ def measure(captioner: Captioner) -> Cost:
 
 def count_flops(captioner: Captioner) -> int:
     """Of encoder, bridge and decoder; see above."""
+    return counted(lambda: loss(captioner.eval(), 1, 1))
+
+
+def counted(work: Callable[[], object]) -> int:
+    """FLOPs of one call, without gradients."""
     fast = torch.backends.mha.get_fastpath_enabled()
     # One operation for a whole layer, or for all of an attention on a CPU, would count as nothing.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            loss(captioner.eval(), 1, 1)
+            work()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return int(counter.get_total_flops())

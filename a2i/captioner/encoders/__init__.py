@@ -30,10 +30,15 @@ def build(name: str, settings: dict[str, Any]) -> Encoder:
     return encoder
 
 
-def zero_padding(hidden: Tensor, frames: Tensor) -> Tensor:
-    """(B, C, T, F) with zeros after each clip's `frames` (B,), as a convolution pads a clip that is alone."""
-    real = torch.arange(hidden.shape[2], device=hidden.device) < frames[:, None]
-    return hidden * real[:, None, :, None].to(hidden.dtype)
+def zero_padding(hidden: Tensor, frames: Tensor, time: int = 2) -> Tensor:
+    """(B, C, T, F) with zeros after each clip's `frames` (B,), as a convolution pads a clip that is alone.
+
+    `time` is the dimension that T is: 3 for (B, C, F, T).
+    """
+    real = torch.arange(hidden.shape[time], device=hidden.device) < frames[:, None]
+    shape = [len(frames), 1, 1, 1]
+    shape[time] = -1
+    return hidden * real.view(shape).to(hidden.dtype)
 
 
 class ConvBlock(nn.Module):
