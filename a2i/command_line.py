@@ -157,7 +157,7 @@ def arguments(argv: Sequence[str], name: str, bare: str | None = None) -> list[s
        a boolean, quoted or an interpolation as a whole.
     3. What the grammar can't read, or reads as a choice where there is no sweep, is the text itself.
 
-    `captioner=` and `image=` take a name in the configuration, a folder or a Hub id.
+    `captioner=` and `image=` take a name in the configuration, a folder or a Hub id, and what ends in `revision` takes text.
 
     Args:
         argv: without the program's name.
@@ -232,7 +232,17 @@ def _override(prefix: str, key: str, value: str, name: str, sweeping: bool) -> l
         if "none" not in choices(key):
             raise ValueError(f"got {key}=null; expected {key}={'|'.join(offered(key))}")
         value = "none"
+    if key.endswith("revision"):
+        value = _as_text(value, sweeping)
     return [f"{prefix}{key}={_value(value, sweeping)}"]
+
+
+def _as_text(value: str, sweeping: bool) -> str:
+    """A value, or several of a sweep, that would be read as a number: a commit such as 12e4567 is none."""
+    parts = value.split(",") if sweeping else [value]
+    read = [found.value() if (found := _read(part)) and not found.is_sweep_override() else None for part in parts]
+    numbers = [isinstance(each, int | float) and not isinstance(each, bool) for each in read]
+    return ",".join(quoted(part) if number else part for part, number in zip(parts, numbers, strict=True))
 
 
 def _place(group: str, value: str, sweeping: bool) -> str | None:

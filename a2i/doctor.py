@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -52,10 +52,12 @@ class Model:
         download_gb: in GB of 10^9 bytes; 0 for what comes with a2i.
         memory_gb: of a GPU, as its source says.
         cpu: whether a CPU will do.
-        source: of these figures.
+        source: of these figures; of several, with a blank between.
         model: Hub id; None for what comes with a2i.
         licence: of the weights.
         cached_gb: that lie in the Hub's cache here.
+        extra: of a2i, that it needs; None for none.
+        gated: whether its owner has to give access.
     """
 
     group: str
@@ -67,6 +69,8 @@ class Model:
     model: str | None = None
     licence: str | None = None
     cached_gb: float = 0.0
+    extra: str | None = None
+    gated: bool = False
 
 
 def models() -> list[Model]:
@@ -92,6 +96,8 @@ def models() -> list[Model]:
                 model,
                 settings.get("licence") or (licence(MINI_CAPTIONER) if name == MINI else None),
                 cached.get(str(model), 0.0),
+                row.get("extra") or None,
+                row.get("gated") == "yes",
             )
         )
     return found
@@ -115,18 +121,30 @@ def findings() -> list[Finding]:
     return [_told(what, check) for what, check in checks.items()]
 
 
-def advice(known: Sequence[Model], card_gb: float | None, reachable: bool) -> dict[str, Model]:
-    """Of each group the largest model that this machine is known to bear.
+def advice(
+    known: Sequence[Model],
+    card_gb: float | None,
+    reachable: bool,
+    lacking: Collection[str] = (),
+    token: bool = True,
+    free_gb: float | None = None,
+) -> dict[str, Model]:
+    """Of each group the largest model that this machine is known to bear, and that can be loaded as things are.
 
     Args:
         known: as `models` gives them, the smallest first.
         card_gb: memory of the largest GPU; None without one.
         reachable: whether what is not in the cache can be downloaded.
+        lacking: the extras of a2i that are not installed.
+        token: whether the Hub knows who asks, as it has to for gated models.
+        free_gb: on the disk of the Hub's cache; None where that is not known.
     """
     chosen: dict[str, Model] = {}
     for each in known:
         fits = each.cpu if card_gb is None else each.cpu or (each.memory_gb is not None and each.memory_gb <= card_gb)
-        if fits and (each.model is None or each.cached_gb or reachable):
+        there = each.model is None or each.cached_gb > 0
+        room = free_gb is None or (each.download_gb or 0) - each.cached_gb <= free_gb
+        if fits and (there or (reachable and (token or not each.gated))) and room and each.extra not in lacking:
             chosen[each.group] = each
     return chosen
 
@@ -186,9 +204,15 @@ def _memory() -> Finding:
 def _disk() -> Finding:
     from huggingface_hub import constants
 
+    return Finding("disk", f"{_free_gb():.0f} GB free for the Hub's cache ({constants.HF_HUB_CACHE})")
+
+
+def _free_gb() -> float:
+    from huggingface_hub import constants
+
     cache = Path(constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    return Finding("disk", f"{shutil.disk_usage(there).free / GB:.0f} GB free for the Hub's cache ({cache})")
+    return shutil.disk_usage(there).free / GB
 
 
 def _ffmpeg() -> Finding:
@@ -250,8 +274,12 @@ def _extras() -> dict[str, list[str]]:
     return own
 
 
+def _missing(extra: str) -> list[str]:
+    return [package for package in _extras()[extra] if not _is_installed(package)]
+
+
 def _extra(extra: str) -> Finding:
-    missing = [package for package in _extras()[extra] if not _is_installed(package)]
+    missing = _missing(extra)
     if not missing:
         return Finding(f"a2i[{extra}]", "installed")
     return Finding(f"a2i[{extra}]", f"lacks {', '.join(missing)}", f"pip install 'a2i[{extra}]'")
@@ -324,9 +352,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--json", action="store_true", help="the same for programs")
     options = parser.parse_args(arguments)
+    from huggingface_hub import get_token  # here: --help need not wait for it
+
     found, known = findings(), models()
     reachable = not hub.is_offline() and hub.unreachable() is None
-    chosen = advice(known, card_memory(), reachable)
+    extras = _extras()
+    lacking = {each.extra for each in known if each.extra and (each.extra not in extras or _missing(each.extra))}
+    chosen = advice(known, card_memory(), reachable, lacking, get_token() is not None, _free_gb())
     if options.json:
         told = {"findings": list(map(asdict, found)), "models": list(map(asdict, known)), "command": command(chosen)}
         print(json.dumps(told, indent=2))

@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from omegaconf import DictConfig
 
@@ -116,7 +117,7 @@ def export(settings: ExportSettings) -> str:
                 f"{source}: its card names no licence; expected licence= as the Hub names it, such as cc-by-4.0 (what the"
                 " training data asks for) or mit"
             )
-        _check_hub(settings.repository, settings.again)
+        _check_hub(settings.repository, settings.private, settings.again)
     captioner = Captioner.load(source)
     parent = Path(settings.to).absolute().parent if settings.repository is None else None
     if parent is not None:
@@ -128,7 +129,7 @@ def export(settings: ExportSettings) -> str:
         text = card(settings, source, captioner, chosen, examples)
         (part / "README.md").write_text(text, encoding="utf-8")
         if settings.repository is not None:
-            return _upload(part, settings.repository, settings.private)
+            return _upload(part, settings.repository, settings.private, settings.again)
         from a2i.captioner.folder import exchange
 
         place = Path(settings.to)
@@ -175,7 +176,7 @@ def card(
 
     name = settings.repository or Path(settings.to).name
     data = _data(source) if settings.trained_on is None else settings.trained_on
-    scores, where = _scores(settings.scores, source)
+    scores = _scores(settings.scores, source)
     head = ModelCardData(
         model_name=name.rpartition("/")[2] if scores else None,
         language=settings.language,
@@ -198,9 +199,9 @@ def card(
         f'print(a2i("sound.wav").caption)\n```\nor `a2i sound.wav --captioner {place} --image none`.\n',
     ]
     if scores:
-        parts.append(_score_table(scores, where))
+        parts.append(_score_table(scores))
     if examples:
-        lines = [f"| [{each.name}]({SOUNDS}/{each.name}) | {_cell(each.caption)} |" for each in examples]
+        lines = [f"| [{_cell(each.name)}]({_address(each)}) | {_cell(each.caption)} |" for each in examples]
         made = "Made by a2i, not recorded.\n\n" if settings.sounds is None else ""
         parts.append("\n".join([f"## Examples\n{made}| sound | caption |", "|---|---|", *lines, ""]))
     own = _body(source)
@@ -220,42 +221,54 @@ def _check_free(place: Path, source: Path, again: bool) -> None:
         raise FileExistsError(f"{place}: holds a captioner already; expected another to=, or again=true to replace it")
 
 
-def _check_hub(repository: str, again: bool) -> None:
+def _check_hub(repository: str, private: bool, again: bool) -> None:
     """Find out what would keep the Hub from taking it, before a model is loaded.
 
     Raises:
-        OSError: there is no token, the Hub can't be reached, or it has something under that name and `again` is false.
+        OSError: there is no token, the Hub can't be reached, or it has something under that name and `again` is false, or
+            something that everybody sees and `private` is true.
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    if hub.is_offline() or (reason := hub.unreachable()) is not None:
-        why = "HF_HUB_OFFLINE=1 keeps this from being sent" if hub.is_offline() else reason
-        raise OSError(f"to={TO_HUB}{repository}: {why}; to=FOLDER writes it here")
+    asked_for = hub.is_offline() and not hub.went_offline()
+    reason = "HF_HUB_OFFLINE=1 keeps this from being sent" if asked_for else hub.unreachable()
+    if reason is not None:
+        raise OSError(f"to={TO_HUB}{repository}: {reason}; to=FOLDER writes it here")
     if get_token() is None:
         raise OSError(
             f"to={TO_HUB}{repository}: the Hub has to know who sends it: {hub.LOG_IN} with a token that may write"
         )
     try:
-        found = hub.look_up(repository)
+        found = hub.asked(repository)
     except hub.HubError as error:
         if isinstance(error.__cause__, RepositoryNotFoundError) and not isinstance(error.__cause__, GatedRepoError):
             return  # new, or private and another's, which is said when it is made
-        raise
-    if found is not None and found.files - {".gitattributes"} and not again:
+        raise OSError(f"to={TO_HUB}{repository}: {error}") from error
+    if private and not found.private:
+        raise FileExistsError(
+            f"{repository}: the Hub has it as a public repository, which it stays; expected another name, private=false, or"
+            " that you make it private on its page first"
+        )
+    if found.files - {".gitattributes"} and not again:
         raise FileExistsError(
             f"{repository}: the Hub has files under that name; expected another name, or again=true to put these in their"
             " place (the old ones stay in its history)"
         )
 
 
-def _upload(folder: Path, repository: str, private: bool) -> str:
+def _upload(folder: Path, repository: str, private: bool, again: bool) -> str:
     from huggingface_hub import HfApi
 
     api = HfApi()
     try:
         made = api.create_repo(repository, private=private or None, exist_ok=True)
-        api.upload_folder(folder_path=folder, repo_id=repository, commit_message="A captioner, by a2i.export")
+        api.upload_folder(
+            folder_path=folder,
+            repo_id=repository,
+            commit_message="A captioner, by a2i.export",
+            delete_patterns="*" if again else None,  # what was there before, in the same commit
+        )
     except hub.failures() as error:
         raise OSError(f"to={TO_HUB}{repository}: the Hub did not take it ({hub.why(error)})") from error
     return str(made)
@@ -325,8 +338,8 @@ def _data(source: Path) -> list[str]:
     return [] if kind in ("Folder", "Combined", "Labelled") else [module.rpartition(".")[2]]
 
 
-def _scores(wanted: str | None, source: Path) -> tuple[dict[str, Any], str]:
-    """What an evaluation of this captioner wrote, and where; empty where there is none.
+def _scores(wanted: str | None, source: Path) -> dict[str, Any]:
+    """What an evaluation of this captioner wrote; empty where there is none.
 
     Raises:
         FileNotFoundError: `wanted` is not there.
@@ -336,22 +349,25 @@ def _scores(wanted: str | None, source: Path) -> tuple[dict[str, Any], str]:
     path = path / "scores.json" if path.is_dir() else path
     if not path.is_file():
         if wanted is None:
-            return {}, ""
+            return {}
         raise FileNotFoundError(
             f"{path}: no scores there; expected a folder that a2i.evaluate wrote, or its scores.json"
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         about = found["about"]
         of = about.get("captioner")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: no scores as a2i.evaluate writes them; expected its scores.json") from error
-    evaluated = MINI_CAPTIONER if of == MINI else Path(str(of))
-    if of is None or (evaluated.exists() and evaluated.resolve() != source.resolve()):
+    evaluated = MINI_CAPTIONER if of == MINI else Path(str(of)).expanduser()
+    if of is None or not evaluated.exists() or evaluated.resolve() != source.resolve():
         if wanted is None:
-            return {}, ""
-        raise ValueError(f"{path}: the scores of {of or about.get('captions')}; expected those of {source}")
-    return found, str(path)
+            return {}
+        raise ValueError(
+            f"{path}: the scores of {of or about.get('captions')}; expected those of {source}, which python -m a2i.evaluate"
+            f" captioner={source} writes"
+        )
+    return found
 
 
 def _values(scores: dict[str, Any]) -> dict[str, tuple[float, Any, dict[str, Any]]]:
@@ -362,7 +378,9 @@ def _values(scores: dict[str, Any]) -> dict[str, tuple[float, Any, dict[str, Any
             continue
         interval = told.get("interval")
         settings = {
-            key: each for key, each in told.items() if key not in ("value", "interval", "precision", "recall", "f1")
+            key: _unplaced(each)
+            for key, each in told.items()
+            if key not in ("value", "interval", "precision", "recall", "f1")
         }
         named = {metric: told.get("value")} | {
             f"{metric}_{key}": told.get(key) for key in ("precision", "recall", "f1") if key in told
@@ -378,7 +396,7 @@ def _results(scores: dict[str, Any]) -> list[Any]:
     from huggingface_hub import EvalResult
 
     about = scores["about"]
-    data = str(about.get("data", "unknown"))
+    data = str(_unplaced(about.get("data", "unknown")))
     return [
         EvalResult(
             task_type="audio-captioning",
@@ -395,7 +413,23 @@ def _results(scores: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _score_table(scores: dict[str, Any], where: str) -> str:
+def _unplaced(setting: Any) -> Any:
+    """A setting as others may see it: of a path on this machine the last part alone."""
+    if isinstance(setting, dict):
+        return {key: _unplaced(each) for key, each in setting.items()}
+    if isinstance(setting, list):
+        return [_unplaced(each) for each in setting]
+    if isinstance(setting, str):
+        for kind in (PurePosixPath, PureWindowsPath):
+            path = kind(setting)
+            if path.is_absolute() or (len(path.parts) > 1 and path.parts[0] in ("~", "..")):
+                return path.name
+        if "/" in setting and Path(setting).exists():
+            return Path(setting).name
+    return setting
+
+
+def _score_table(scores: dict[str, Any]) -> str:
     about = scores["about"]
     lines = []
     for name, (value, interval, settings) in _values(scores).items():
@@ -405,16 +439,20 @@ def _score_table(scores: dict[str, Any], where: str) -> str:
         )
         lines.append(f"| {name} | {value:.4f} | {ends} | {_cell(by)} |")
     told = (
-        f"## Scores\nOn `{about.get('data')}`, split `{about.get('split')}`, by `python -m a2i.evaluate`,"
+        f"## Scores\nOn `{_unplaced(about.get('data'))}`, split `{about.get('split')}`, by `python -m a2i.evaluate`,"
         f" {about.get('made', 'at an unknown time')}; intervals: {about.get('intervals', 'none')}.\n"
     )
     return "\n".join([told, "| metric | value | interval | computed by |", "|---|---|---|---|", *lines, ""])
 
 
 def _widget(example: Example, repository: str | None) -> dict[str, Any]:
-    path = f"{SOUNDS}/{example.name}"
+    path = _address(example)
     src = path if repository is None else f"{hub.endpoint()}/{repository}/resolve/main/{path}"
     return {"src": src, "example_title": Path(example.name).stem, "output": {"text": example.caption}}
+
+
+def _address(example: Example) -> str:
+    return quote(f"{SOUNDS}/{example.name}")
 
 
 def _body(source: Path) -> str:

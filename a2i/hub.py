@@ -37,10 +37,12 @@ class Repository:
     Attributes:
         licence: of the weights, as the model card's head has it; None where it has none.
         files: paths in it.
+        private: whether only those see it whom its owner lets.
     """
 
     licence: str | None
     files: frozenset[str]
+    private: bool = False
 
 
 _lock = threading.Lock()
@@ -60,6 +62,11 @@ def is_offline() -> bool:
     from huggingface_hub import is_offline_mode
 
     return is_offline_mode()
+
+
+def went_offline() -> bool:
+    """Whether this process is offline because the Hub can't be reached, and not because `HF_HUB_OFFLINE=1` was given."""
+    return bool(_reached) and _reached[0] is not None
 
 
 def unreachable() -> str | None:
@@ -93,7 +100,7 @@ def look_up(source: str | Path, revision: str | None = None, file: str | None = 
     name = str(source)
     if not _is_hub_id(name):
         return None
-    found = _known.get((name, revision)) or _look_up(name, revision)
+    found = _known.get((name, revision)) or _look_up(name, revision, file)
     if found is None:  # in the cache: what it is its loader finds out
         return None
     _known[name, revision] = found
@@ -126,34 +133,27 @@ def failures() -> tuple[type[Exception], type[Exception]]:
     return OSError, next(kind for kind in bases if not issubclass(kind, OSError))
 
 
-def cached(source: str, revision: str | None = None) -> Path | None:
-    """The folder of a model in the Hub's cache on this machine; it may lack files, after a download that broke off."""
+def cached(source: str, revision: str | None = None, file: str | None = None) -> Path | None:
+    """The folder of a model in the Hub's cache on this machine; it may lack files, after a download that broke off.
+
+    Args:
+        source: Hub id.
+        revision: branch, tag or commit.
+        file: that the model has, where that is known: a LoRA has nothing else.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(source, mark, revision=revision) for mark in MARKS)
+    marks = MARKS if file is None else (file, *MARKS)
+    found = (try_to_load_from_cache(source, mark, revision=revision) for mark in marks)
     return next((Path(path).parent for path in found if isinstance(path, str)), None)
 
 
-def _is_hub_id(name: str) -> bool:
-    return bool(NAME.fullmatch(name)) and not os.path.exists(os.path.expanduser(name))
+def asked(name: str, revision: str | None = None, file: str | None = None) -> Repository:
+    """What the Hub itself says of a model, whatever is on this machine under that name.
 
-
-def _look_up(name: str, revision: str | None) -> Repository | None:
-    if not is_offline() and (reason := unreachable()) is not None:
-        _go_offline(reason)
-    if is_offline():
-        if cached(name, revision) is None:
-            raise HubError(f"it is not in the Hub's cache on this machine, and {_why_offline()}")
-        return None
-    try:
-        return _asked(name, revision)
-    except HubError:
-        if cached(name, revision) is None:
-            raise
-        return None
-
-
-def _asked(name: str, revision: str | None) -> Repository:
+    Raises:
+        HubError: it can't be had, or the Hub can't be asked.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -161,7 +161,7 @@ def _asked(name: str, revision: str | None) -> Repository:
 
     def ask() -> Any:
         found = api.model_info(name, revision=revision, timeout=_seconds())
-        if found.gated and cached(name, revision) is None:
+        if found.gated and cached(name, revision, file) is None:
             api.auth_check(name)  # of a gated model everybody may know that it is there
         return found
 
@@ -177,7 +177,27 @@ def _asked(name: str, revision: str | None) -> Repository:
     return Repository(
         " ".join(told.split()) if isinstance(told, str) else None,
         frozenset(each.rfilename for each in info.siblings or ()),
+        bool(info.private),
     )
+
+
+def _is_hub_id(name: str) -> bool:
+    return bool(NAME.fullmatch(name)) and not os.path.exists(os.path.expanduser(name))
+
+
+def _look_up(name: str, revision: str | None, file: str | None) -> Repository | None:
+    if not is_offline() and (reason := unreachable()) is not None:
+        _go_offline(reason)
+    if is_offline():
+        if cached(name, revision, file) is None:
+            raise HubError(f"it is not in the Hub's cache on this machine, and {_why_offline()}")
+        return None
+    try:
+        return asked(name, revision, file)
+    except HubError:
+        if cached(name, revision, file) is None:
+            raise
+        return None
 
 
 def _refused(error: Any, revision: str | None = None) -> str:
@@ -209,7 +229,11 @@ def _refused(error: Any, revision: str | None = None) -> str:
         waits = error.response.headers.get("Retry-After", "")
         when = f"in {waits} s" if waits.isdigit() else "later"
         return f"the Hub takes no more requests from here for now (HTTP status 429); try again {when}, or {LOG_IN}"
-    return f"the Hub answers with HTTP status {status}; try again later"
+    if status >= 500:
+        return f"the Hub answers with HTTP status {status}; try again later"
+    return f"the Hub answers with HTTP status {status}" + (
+        f": {first_line(said)}" if (said := error.server_message) else ""
+    )
 
 
 def _listed(files: frozenset[str]) -> str:
@@ -218,7 +242,7 @@ def _listed(files: frozenset[str]) -> str:
 
 
 def _why_offline() -> str:
-    if _reached and _reached[0] is not None:
+    if went_offline():
         return "the Hub can't be reached"
     return "HF_HUB_OFFLINE=1 keeps it from being downloaded"
 

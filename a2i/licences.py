@@ -7,7 +7,8 @@ CONDITIONAL = "commercial use has conditions"
 # `nc` as a part of a licence's name (cc-by-nc-4.0, sai-nc-community), and the words that others use. NSCL:
 # NVIDIA's source code licence, for research and evaluation.
 _NEVER = re.compile(
-    r"\bnc\b|non[- ]?commercial|research (only|alone|purposes)|(only|alone) for research|academic|\bnscl\b"
+    r"\bnc\b|non[- ]?commercial|not for commercial|no commercial use|research[- ](only|alone|purposes)"
+    r"|(research|personal|evaluation)[- ](use[- ])?only|(only|alone) for research|academic(?![- ]free)|\bnscl\b"
 )
 # Licences by which whoever earns more than a sum has to ask, as Stability AI's community licence (1 M USD a year).
 _SOMETIMES = re.compile(r"revenue|stability\W?ai\W*(ai\W)?community")

@@ -132,7 +132,8 @@ def licence_of(group: str, settings: dict[str, Any]) -> str | None:
         settings: as `conf/<group>` has them.
     """
     place = settings.get(PLACE[group], settings.get("model"))
-    if settings.get("licence") is not None or not isinstance(place, str):
+    own = str(settings.get("_target_", "a2i.")).startswith("a2i.")  # what a plug-in's settings mean is not known
+    if not own or settings.get("licence") is not None or not isinstance(place, str):
         return settings.get("licence")
     if group == "captioner" and place in (MINI, EMBEDDED):
         return licence(MINI_CAPTIONER)

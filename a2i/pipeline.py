@@ -79,7 +79,8 @@ class AudioToImage:
             name = "a2i-mini-captioner"
         else:
             name = str(captioner) if isinstance(captioner, str | Path) else loaded.name
-            name += "" if captioner_revision is None else f"@{captioner_revision}"
+            if captioner_revision is not None and not name.endswith(f"@{captioner_revision}"):
+                name += f"@{captioner_revision}"
         return cls(loaded, load_painter(image, device, dtype, style), name)
 
     load = from_pretrained

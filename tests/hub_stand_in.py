@@ -33,6 +33,7 @@ class StandIn(ThreadingHTTPServer):
         cut: paths of which only the first half of the bytes is sent.
         seen: method and path of every request.
         created: bodies of the requests to make a repository.
+        private: names of repositories that were made private.
     """
 
     daemon_threads = True
@@ -45,6 +46,7 @@ class StandIn(ThreadingHTTPServer):
         self.cut: set[str] = set()
         self.seen: list[tuple[str, str]] = []
         self.created: list[dict[str, Any]] = []
+        self.private: set[str] = set()
 
     @property
     def address(self) -> str:
@@ -81,13 +83,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append((self.command, path))
         for part, (status, code) in self.server.refusals.items():
             if part in path:
-                return self._send(status, b"{}", {"X-Error-Code": code} if code else {"Retry-After": "1"})
+                said = b"{}" if code else b'{"error": "The stand-in refuses.\\nAnd says more."}'
+                return self._send(status, said, {"X-Error-Code": code} if code else {"Retry-After": "1"})
         if path == "/":
             return self._send(200, b"the Hub")
         if path == "/api/repos/create":
             self.server.created.append(json.loads(body))
             name = "{organization}/{name}".format(**self.server.created[-1])
             known = name in self.server.repositories
+            if not known and self.server.created[-1].get("visibility") == "private":
+                self.server.private.add(name)  # one that is there stays as it is
             self.server.repositories.setdefault(name, {})
             return self._json({"url": f"{self.server.address}/{name}"}, 409 if known else 200)
         if path == "/api/validate-yaml":
@@ -131,6 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             {
                 "id": name,
                 "sha": COMMIT,
+                "private": name in self.server.private,
                 "gated": "manual" if name in self.server.gated else False,
                 "cardData": _head(files.get("README.md", b"").decode()),
                 "siblings": [{"rfilename": path} for path in files],

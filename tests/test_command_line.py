@@ -196,6 +196,17 @@ def test_what_the_grammar_cant_read_is_the_text_itself(text: str) -> None:
     assert arrives(text) == text
 
 
+@pytest.mark.parametrize("text", ["12e4567", "0012345", "1_000", "nan", "v1.0", "main", "'12e4567'"])
+def test_a_revision_is_text(text: str) -> None:
+    given = [f"captioner_revision={text}", f"image.revision={text}", "seed=12"]
+    config = plain(composed("infer", *given))
+    assert config["captioner_revision"] == config["image"]["revision"] == text.strip("'")
+    assert config["seed"] == 12
+    sweep = arguments(["--multirun", f"captioner_revision={text},main"], "infer")[1]
+    read = OverridesParser.create().parse_override(sweep).value().list
+    assert [getattr(each, "text", each) for each in read] == [text.strip("'"), "main"]
+
+
 def test_home_is_expanded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "a home (mine)"
     (home / "~").mkdir(parents=True)

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +24,13 @@ def test_every_named_model_has_a_row_with_a_source() -> None:
         rows = {(row["group"], row["name"]): row for row in csv.DictReader(file, delimiter="\t")}
     named = {(group, name) for group in ("captioner", "image") for name in offered(group) if name != "none"}
     assert named <= set(rows)
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
     for row in rows.values():
         assert row["source"]
         assert row["cpu"] in ("", "yes")
+        assert row["gated"] in ("", "yes")
+        assert not row["extra"] or row["extra"] in extras
         assert all(not row[size] or float(row[size]) >= 0 for size in ("download_gb", "memory_gb"))
 
 
@@ -68,5 +74,17 @@ def test_the_largest_that_is_known_to_fit() -> None:
     ):
         assert advice(known, card, reachable)["captioner"].name == name
     assert advice([small, replace(middle, cached_gb=3.0)], 12.0, False)["captioner"].name == "middle"
+    for told, name in (
+        ({"lacking": {"lora"}}, "mini"),
+        ({"lacking": {"eval"}}, "middle"),
+        ({"token": False}, "mini"),
+        ({"token": True}, "middle"),
+        ({"free_gb": 2.0}, "mini"),
+        ({"free_gb": 4.0}, "middle"),
+    ):
+        picky = replace(middle, extra="lora", gated=True, download_gb=3.0)
+        assert advice([small, picky], 12.0, True, **told)["captioner"].name == name
+        kept = advice([small, replace(picky, cached_gb=3.0)], 12.0, True, **told)["captioner"].name
+        assert kept == ("mini" if told == {"lacking": {"lora"}} else "middle")
     painter = replace(small, group="image", name="small")
     assert command(advice([*known, painter], 12.0, True)).endswith("captioner=middle image=small")

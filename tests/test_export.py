@@ -16,13 +16,14 @@ from hub_stand_in import StandIn, standing_in
 from huggingface_hub import ModelCard
 from programs import run
 
-from a2i import AudioToImage
+from a2i import AudioToImage, hub
 from a2i.captioner import Captioner
 from a2i.models import load_captioner
 
 SCORES = {
     "bertscore": {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "interval": {"f1": [0.3, 0.4]}, "model": "tiny|model"},
     "rouge_l": {"value": 0.4, "interval": [0.35, 0.45], "library": "aac-metrics", "version": "0.5.4"},
+    "clip_score": {"value": 0.3, "model": "/me/models/clip", "parts": ["/me/x"]},
     "spice": {"missing": "needs Java"},
     "captions": {"distinct": 1.0},
     "clips": 3,
@@ -70,7 +71,8 @@ def test_a_run_becomes_a_folder_with_a_card(run_folder: Path, tmp_path: Path) ->
     assert (card.data.license, card.data.language, card.data.datasets) == ("cc-by-4.0", "en", ["clotho"])
     assert card.data.library_name == "a2i"
     values = {each.metric_type: each for each in card.data.eval_results}
-    assert set(values) == {"bertscore_precision", "bertscore_recall", "bertscore_f1", "rouge_l"}
+    assert set(values) == {"bertscore_precision", "bertscore_recall", "bertscore_f1", "rouge_l", "clip_score"}
+    assert values["clip_score"].metric_args == {"model": "clip", "parts": ["x"]}
     assert values["bertscore_f1"].metric_value == 0.3333
     assert values["bertscore_f1"].metric_args == {"model": "tiny|model", "interval": [0.3, 0.4]}
     assert (values["rouge_l"].dataset_name, values["rouge_l"].dataset_split) == ("clotho", "test")
@@ -115,7 +117,23 @@ def test_named_sounds_are_the_examples(run_folder: Path, tmp_path: Path) -> None
     status, said = exported(f"captioner={run_folder}", f"to={out}", f"sounds={tmp_path / 'mine, too.wav'}")
     assert status == 0, said
     assert [path.name for path in (out / "sounds").iterdir()] == ["mine, too.wav"]
-    assert "Made by a2i" not in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "Made by a2i" not in card
+    assert "| [mine, too.wav](sounds/mine%2C%20too.wav) |" in card
+
+
+@pytest.mark.parametrize("other", ["someone/else", "{captioner_folder}", "gone/captioner"])
+def test_scores_of_another_captioner_are_not_shown(
+    run_folder: Path, captioner_folder: Path, tmp_path: Path, other: str
+) -> None:
+    about = {"captioner": other.format(captioner_folder=captioner_folder), "data": "clotho"}
+    (run_folder / "evaluation" / "scores.json").write_text(json.dumps(SCORES | {"about": about}))
+    given = (f"captioner={run_folder}", f"to={tmp_path / 'out'}", "sounds=[]")
+    status, said = exported(*given, f"scores={run_folder / 'evaluation'}")
+    assert status == 2
+    assert f"the scores of {about['captioner']}; expected those of" in said
+    assert exported(*given)[0] == 0
+    assert "## Scores" not in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -175,8 +193,46 @@ def test_the_hub_gets_it_and_gives_it_back(run_folder: Path, tmp_path: Path, ser
     assert status == 2
     assert "the Hub has files under that name; expected another name, or again=true" in said
     assert not [method for method, _ in server.seen[asked:] if method == "POST"]
-    assert exported(*given, "again=true", "private=true")[0] == 0
-    assert server.created[-1]["visibility"] == "private"
+    sent |= {"lexicon.json": b"{}", "sounds/old.wav": b"", ".gitattributes": b""}
+    assert exported(*given, "again=true")[0] == 0
+    assert not {"lexicon.json", "sounds/old.wav"} & set(sent)
+    assert {"captioner.json", "sounds/bell.wav", ".gitattributes"} <= set(sent)
+
+
+def test_what_is_to_be_private_is_not_sent_where_all_see_it(run_folder: Path, server: StandIn) -> None:
+    given = (f"captioner={run_folder}", "licence=mit", "sounds=[]", "private=true")
+    server.repositories["someone/seen"] = {}
+    status, said = exported(*given, "to=hub:someone/seen", "again=true")
+    assert status == 2
+    assert "someone/seen: the Hub has it as a public repository, which it stays; expected another name" in said
+    assert not [method for method, _ in server.seen if method == "POST"]
+    assert exported(*given, "to=hub:someone/mine")[0] == 0
+    assert server.private == {"someone/mine"}
+    assert exported(*given, "to=hub:someone/mine", "again=true")[0] == 0
+
+
+def test_the_hub_itself_is_asked_what_it_has(
+    run_folder: Path, server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is here under that name, and whatever was downloaded from there."""
+    server.add("someone/old", run_folder / "captioner")
+    load_captioner("someone/old", torch.device("cpu"))
+    (tmp_path / "someone" / "old").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    given = (f"captioner={run_folder}", "to=hub:someone/old", "licence=mit", "sounds=[]")
+    assert "the Hub has files under that name" in exported(*given)[1]
+    server.refusals["/api/models/"] = (418, "")
+    status, said = exported(*given)
+    assert status == 2
+    assert "to=hub:someone/old: the Hub answers with HTTP status 418: The stand-in refuses." in said
+    assert not [method for method, _ in server.seen if method == "POST"]
+
+
+def test_who_is_to_blame_where_nothing_can_be_sent(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_reached", ["the Hub can't be reached at nowhere"])
+    status, said = exported(f"captioner={run_folder}", "to=hub:someone/new", "licence=mit")
+    assert status == 2
+    assert "the Hub can't be reached at nowhere; to=FOLDER writes it here" in said
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,19 @@ def test_what_the_hub_gave_before_loads_without_it(
     assert server.seen == []
 
 
+def test_a_lora_that_the_hub_gave_before(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a file of its own, and none of those that other models have."""
+    from huggingface_hub import hf_hub_download
+
+    file = "pytorch_lora_weights.safetensors"
+    server.repositories["someone/lora"] = {file: b"weights"}
+    hf_hub_download("someone/lora", file)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert hub.look_up("someone/lora", None, file) is None
+    with pytest.raises(hub.HubError, match="not in the Hub's cache"):
+        hub.look_up("someone/lora", None, "other.safetensors")
+
+
 @pytest.mark.parametrize(
     ("part", "status", "code", "said"),
     [
@@ -120,7 +133,7 @@ def test_what_the_hub_gave_before_loads_without_it(
         ("/api/", 403, "", "the Hub does not allow this with the token"),
         ("/api/", 404, "RevisionNotFound", "it has no revision of that name; expected a branch, tag or commit"),
         ("/api/", 429, "", "the Hub takes no more requests from here for now (HTTP status 429); try again in 1 s"),
-        ("/api/", 418, "", "the Hub answers with HTTP status 418; try again later"),
+        ("/api/", 418, "", "the Hub answers with HTTP status 418: The stand-in refuses."),
         ("/resolve/", 403, "GatedRepo", "its owner has to give access: ask for it at"),
         ("/resolve/", 404, "EntryNotFound", "it lacks"),
     ],
@@ -221,6 +234,11 @@ def test_licences_are_shown_before_a_download_and_with_the_result(
     refused = run("infer", *given, f"out={tmp_path / 'out'}")
     assert refused.returncode == 2
     assert "captions by someone/captioner, licence: cc-by-nc-4.0" in refused.stdout
+    (sounds / "captions.csv").write_text("file_name,split,caption_1\nlow.wav,test,A dog barks.\n")
+    data = ("data=folder", f"data.root={sounds}", "metrics=[rouge_l]")
+    refused = run("evaluate", *given[1:], *data, f"out={tmp_path / 'scores'}")
+    assert refused.returncode == 2
+    assert "captions by someone/captioner, licence: cc-by-nc-4.0" in refused.stdout
     server.refusals.clear()
     done = run("infer", *given, f"captioner_revision={COMMIT}", f"out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
@@ -228,6 +246,10 @@ def test_licences_are_shown_before_a_download_and_with_the_result(
     assert "sure; caption not for commercial use)" in done.stdout
     row = json.loads((tmp_path / "out" / "results.jsonl").read_text())
     assert (row["captioner"], row["captioner_licence"]) == (f"someone/captioner@{COMMIT}", "cc-by-nc-4.0")
+    settings = {"_target_": "a2i.captioner.model.Captioner", "folder": "someone/captioner"}
+    for captioner in (settings, "someone/captioner"):
+        a2i = AudioToImage.load(captioner, None, "cpu", captioner_revision=COMMIT)
+        assert a2i.name == f"someone/captioner@{COMMIT}"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from a2i import AudioToImage
 from a2i.captioner import Captioner
 from a2i.diffusion import Painter
 from a2i.machine import find_device
-from a2i.models import load_captioner, load_painter
+from a2i.models import licence_of, load_captioner, load_painter
 from a2i.plugins import choices
 
 CPU = torch.device("cpu")
@@ -53,6 +53,14 @@ def test_another_target_is_refused(target: str | None, painter_folder: Path, cap
         ValueError, match=f"a captioner with _target_={target!r}; expected a2i.captioner.model.Captioner"
     ):
         load_captioner({"_target_": target, "folder": str(captioner_folder)}, CPU)
+
+
+def test_what_a_plug_ins_settings_hold_is_no_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("a2i.hub.look_up", lambda *_: pytest.fail("asked the Hub"))
+    for group, key in (("captioner", "model"), ("captioner", "folder"), ("image", "model")):
+        settings = {"_target_": "my_package.Colours", key: "someone/else"}
+        assert licence_of(group, settings) is None
+        assert licence_of(group, settings | {"licence": "mit"}) == "mit"
 
 
 def test_a_setting_that_there_is_not(painter_folder: Path) -> None:

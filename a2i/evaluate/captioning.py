@@ -100,6 +100,9 @@ class Captioning:
         from a2i.machine import find_device
         from a2i.models import licence_line, load_captioner  # here: --help and a wrong name need not wait for torch
 
+        # Before `made_by`, which downloads a captioner to tell what it is.
+        if ranks.first and isinstance(captioner, dict) and (line := licence_line("captioner", captioner)):
+            print(line)
         done, kept = {}, None
         if file is not None:
             (made,) = ranks.gathered([made_by(captioner, settings)] if ranks.first else [])
@@ -113,8 +116,6 @@ class Captioning:
         loaded = None
         if to_do:
             device = find_device(ranks.device(settings.device))
-            if ranks.first and isinstance(captioner, dict) and (line := licence_line("captioner", captioner)):
-                print(line)
             loaded = load_captioner(captioner, device)
             loaded.decoding_with(**settings.decoding)
             if kept is not None:
