@@ -1,11 +1,11 @@
 """Put a trained captioner into the package: its heads taught anew, its minimums, its calibration and its model card.
 
-    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --told LEFT_OUT/told.csv --heard HELD_OUT/heard.csv
+    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --told told.csv --heard heard.csv
 
 The captioner was trained and measured with some recordings held out. What it hears with and what it writes with stay as they
 are; the head that tells keywords learns anew, from all recordings, those held out among them. `told.csv` is what
-`cross_validate.py` wrote of sources that the heads had not heard, `heard.csv` what `source_accuracy.py` wrote of other recordings
-of those that they had: how likely keywords are where they are right, and where they are wrong.
+`cross_validate.py` wrote of sources that the heads had not heard, `heard.csv` what `source_accuracy.py` wrote of other
+recordings of those that they had: how likely keywords are where they are right, and where they are wrong.
 
 With `--held-out FOLDER` it writes a captioner with the minimums alone, to be measured: its heads stay as they are.
 """
@@ -83,8 +83,8 @@ def with_minimums(folder: Path) -> Captioner:
 
 
 def calibrated(rows: Sequence[dict[str, str]]) -> Calibration:
-    """Fitted on recordings of sources that the heads had not heard, and of those that they had: nobody knows of which sort is what
-    people drop on a captioner."""
+    """Fitted on recordings of sources that the heads had not heard, and of those that they had: nobody knows of which sort is
+    what people drop on a captioner."""
     return fit([float(row["evidence"]) for row in rows], [row["verdict"] != "wrong" for row in rows])
 
 
