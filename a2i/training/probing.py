@@ -89,7 +89,7 @@ def fit_heads(
     halves: Sequence[tuple[Tensor, Tensor, Tensor]],
     smoothing: float = 0.0,
     offset: Tensor | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
 ) -> None:
     """Teach a head the labels, and another the tags, from nothing and from as many clips of each half.
 
@@ -99,9 +99,9 @@ def fit_heads(
         halves: of each what is read of its clips (N, inputs), their shares of labels (N, labels + 1) and tags (N, classes).
         smoothing: as `label_loss` has it.
         offset: likewise.
-        steps: of gradient descent.
+        steps: of gradient descent; None for `STEPS`.
     """
-    sizes = [len(half[0]) for half in halves]
+    steps, sizes = steps or STEPS, [len(half[0]) for half in halves]
     inputs, shares, known = (torch.cat(part) for part in zip(*halves, strict=True))
     mean, std = inputs.mean(dim=0), inputs.std(dim=0).clamp_min(1e-3)
     inputs = (inputs - mean) / std
