@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from a2i import plugins
 from a2i.command_line import INTERRUPTED, entry_point, quoted
-from a2i.compose import build, clear_errors, plain, prepared_data_set, target_class
+from a2i.compose import build, clear_errors, plain, prepared_data_set
 from a2i.machine import begin_program
 from a2i.resuming import resumed
 from a2i.training.run_folder import (
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from a2i.captioner import Captioner
     from a2i.data import Clip
-    from a2i.metrics.bertscore import BERTScore
     from a2i.training.checkpoints import Checkpoint
     from a2i.training.module import CaptionModule
 
@@ -70,6 +69,7 @@ def train(
     import torch
     from lightning.pytorch import seed_everything
 
+    from a2i.training.building import labels_of
     from a2i.training.datamodule import CaptionDataModule
     from a2i.training.inputs import cached_inputs
     from a2i.training.probing import learn_heads
@@ -103,7 +103,7 @@ def train(
             captioner.tokenizer,
             captioner.sampling_rate,
             seed=config["seed"],
-            labels=_labels(captioner, source.clips("train")),
+            labels=labels_of(captioner, source.clips("train")),
             **loader,
         )
         datamodule.setup("fit")
@@ -202,7 +202,7 @@ def _checked(
     from a2i.metrics.bertscore import BERTScore
     from a2i.training import checks
     from a2i.training.batches import learnt
-    from a2i.training.building import build_captioner
+    from a2i.training.building import build_captioner, build_module
 
     problems, loader, training = checks.Problems(), config["loader"], config["training"]
     rate = FeatureSettings(**config["model"]["features"]).sampling_rate
@@ -223,7 +223,7 @@ def _checked(
         with problems.told():
             captioner.decoding_with(**training["decoding"])
         with problems.told():
-            module = _module(config, captioner, train, bertscore)
+            module = build_module(config["training"], captioner, train, bertscore)
         if not resume:
             checks.check_room(problems, folder, captioner, loader["cache"])
         if worded:
@@ -236,41 +236,6 @@ def _checked(
     assert module is not None
     assert captioner is not None
     return module, captioner
-
-
-def _module(
-    config: dict[str, Any], captioner: "Captioner", clips: list["Clip"], bertscore: "BERTScore | None"
-) -> "CaptionModule":
-    from a2i.training.labels import label_frequencies, tag_count
-    from a2i.training.module import CaptionModule
-
-    settings, labels = dict(config["training"]), len(_labels(captioner, clips))
-    if settings["label_loss"] and not labels:
-        print("this data has no labels: the encoder learns from the captions alone")
-        settings |= {"label_loss": 0.0, "labels_first": 0.0}
-    optimizer = dict(settings.pop("optimizer"))
-    optimizer_class = target_class(optimizer.pop("_target_"))
-    settings.pop("on_nan", None)  # a callback's
-    settings.pop("probe_epochs", None)  # of what comes before the first step
-    balance, names = settings.pop("label_balance", 0.0), _labels(captioner, clips)
-    return CaptionModule(
-        captioner,
-        optimizer=partial(optimizer_class, **optimizer),
-        labels=labels,
-        label_offset=balance * label_frequencies(clips, names).log() if balance else None,
-        tags=tag_count(clips),
-        augment=build(augment) if (augment := settings.pop("augment")) else None,
-        bertscore=bertscore,
-        **settings,
-    )
-
-
-def _labels(captioner: "Captioner", clips: list["Clip"]) -> list[str]:
-    """The names of the labels: the captioner's keywords, where it has some."""
-    from a2i.captioner.bridge import KeywordBridge
-    from a2i.training.labels import label_names
-
-    return captioner.bridge.names if isinstance(captioner.bridge, KeywordBridge) else label_names(clips)
 
 
 def _trainer(

@@ -43,6 +43,7 @@ ORDER = [
     "pipeline",
     "training",
     "prepare",
+    "model_card",
     "export",
     "doctor",
     "resuming",

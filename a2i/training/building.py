@@ -1,17 +1,21 @@
-"""Builds the captioner to train from its configuration and the training clips."""
+"""Builds the captioner to train, and the module that trains it, from the configuration and the training clips."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from a2i.captioner import Captioner, decoders, encoders
+from a2i.captioner.bridge import KeywordBridge
 from a2i.captioner.cleaning import Lexicon
 from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
-from a2i.compose import build
+from a2i.compose import build, target_class
 from a2i.data import NAMELESS, Clip
 from a2i.data.kinds import KINDS, NONE
 from a2i.features import FeatureSettings
-from a2i.training.labels import label_names
+from a2i.metrics.bertscore import BERTScore
+from a2i.training.labels import label_frequencies, label_names, tag_count
+from a2i.training.module import CaptionModule
 
 PADDED = 128  # rows of an embedding are padded to a multiple of this, at most
 
@@ -42,6 +46,46 @@ def build_captioner(model: dict[str, Any], clips: Sequence[Clip], sentences: Seq
     )
     captioner.lexicon = Lexicon.of(captions, tokenizer)
     return captioner
+
+
+def build_module(
+    training: dict[str, Any], captioner: Captioner, clips: Sequence[Clip], bertscore: BERTScore | None = None
+) -> CaptionModule:
+    """The module that trains a captioner, as the section `training` of `conf/train.yaml` describes it.
+
+    Args:
+        training: the section; what others need of it is passed over.
+        captioner: to be trained.
+        clips: of the training split, for their labels and tags.
+        bertscore: of the validation; None for none.
+
+    Raises:
+        ValueError: a setting does not fit.
+    """
+    settings, names = dict(training), labels_of(captioner, clips)
+    if settings["label_loss"] and not names:
+        print("this data has no labels: the encoder learns from the captions alone")
+        settings |= {"label_loss": 0.0, "labels_first": 0.0}
+    optimizer = dict(settings.pop("optimizer"))
+    optimizer_class = target_class(optimizer.pop("_target_"))
+    settings.pop("on_nan", None)  # a callback's
+    settings.pop("probe_epochs", None)  # of what comes before the first step
+    balance = settings.pop("label_balance", 0.0)
+    return CaptionModule(
+        captioner,
+        optimizer=partial(optimizer_class, **optimizer),
+        labels=len(names),
+        label_offset=balance * label_frequencies(clips, names).log() if balance else None,
+        tags=tag_count(clips),
+        augment=build(augment) if (augment := settings.pop("augment")) else None,
+        bertscore=bertscore,
+        **settings,
+    )
+
+
+def labels_of(captioner: Captioner, clips: Sequence[Clip]) -> list[str]:
+    """The names of the labels: the captioner's keywords, where it has some, else those of the training clips."""
+    return captioner.bridge.names if isinstance(captioner.bridge, KeywordBridge) else label_names(clips)
 
 
 def _tokenizer(wanted: dict[str, Any], decoder: dict[str, Any], captions: Sequence[str]) -> CaptionTokenizer:

@@ -14,34 +14,31 @@ for each source how many are right, and how well the confidence is calibrated th
 import argparse
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import hydra
 import torch
 from rich.progress import track
-from ship_captioner import ALL
+from ship_captioner import recordings
 from source_accuracy import Heard
 from source_accuracy import calibration as measured
 
 from a2i.captioner import Captioner
 from a2i.captioner.bridge import KeywordBridge
 from a2i.captioner.candidates import fit
-from a2i.compose import build, plain, prepared_data_set
-from a2i.data import Clip
+from a2i.compose import build
 from a2i.data.kinds import CATEGORIES, KINDS
-from a2i.paths import CONF
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
-from a2i.training.datamodule import CaptionDataModule
 from a2i.training.inputs import encoded
 from a2i.training.labels import label_frequencies
 from a2i.training.probing import fit_heads
 
 WHOLE = "all of "  # begins the name of a source that was left out whole
 SMALL = 0.15  # share of the recordings: heads that learn from far fewer are others than those that ship
-FOLDS = {"esc10": range(1, 5), "esc50": range(1, 5)}
+FOLDED, MADE = ("esc10", "esc50"), ("foley", "unnamed")
 
 
 @dataclass(frozen=True)
@@ -60,26 +57,16 @@ class Ear:
     """What the heads read of all recordings: as they are, and changed as in training."""
 
     def __init__(self, captioner: Captioner) -> None:
-        bridge = captioner.bridge
-        assert isinstance(bridge, KeywordBridge)
-        self.captioner, self.bridge = captioner, bridge
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            config = plain(hydra.compose("train", ["experiment=world", "loader.augment.mix=0", *ALL]))
-        self.training, self.source = config["training"], prepared_data_set(config["data"])
-        loader = dict(config["loader"])
-        loader.pop("inputs")
-        loader["augment"] = build(loader["augment"])
-        self.data = CaptionDataModule(
-            self.source, captioner.tokenizer, captioner.sampling_rate, labels=bridge.names, **loader
-        )
-        self.data.clips = {"train": self.source.clips("train")}
-        self.data._seconds = {"train": [clip.seconds() for clip in self.data.clips["train"]]}
-        self.clips = {clip.name: clip for clip in self.data.clips["train"]}
-        self.plain = self._heard(self.data.plain_dataloader(), None)
-        self.changed = self._heard(self.data.train_dataloader(), build(self.training["augment"]))
+        assert isinstance(captioner.bridge, KeywordBridge)
+        self.captioner, self.bridge = captioner, captioner.bridge
+        config, datamodule = recordings(captioner, "loader.augment.mix=0")
+        self.training = config["training"]
+        self.clips = {clip.name: clip for clip in datamodule.clips["train"]}
+        self.plain = self._heard(datamodule.plain_dataloader(), None)
+        self.changed = self._heard(datamodule.train_dataloader(), build(self.training["augment"]))
 
     @torch.no_grad()
-    def _heard(self, batches: Sequence[Batch], augment: SpecAugment | None) -> dict[str, tuple[torch.Tensor, ...]]:
+    def _heard(self, batches: Iterable[Batch], augment: SpecAugment | None) -> dict[str, tuple[torch.Tensor, ...]]:
         heard = {}
         for batch in track(batches, "hearing"):
             with torch.autocast("cpu", torch.bfloat16):
@@ -88,11 +75,11 @@ class Ear:
                 heard[name] = (read[:, index].float(), batch.labels[index])
         return heard
 
-    def told(self, name: str, held: Callable[[Clip], bool]) -> list[Told]:
-        """What is told of the held-out recordings by heads that learnt from the others."""
-        out = [clip for clip in self.clips.values() if held(clip)]
+    def told(self, name: str, left_out: set[str]) -> list[Told]:
+        """What is told of recordings by heads that learnt from the others."""
+        out = [self.clips[each] for each in sorted(left_out)]
         apart = {clip.recording for clip in out} - {None}
-        learnt = [clip for clip in self.clips.values() if not held(clip) and clip.recording not in apart]
+        learnt = [clip for each, clip in self.clips.items() if each not in left_out and clip.recording not in apart]
         known = {label for clip in learnt for label in clip.labels or ()}
         out = [clip for clip in out if clip.labels and len(clip.labels) == 1 and clip.labels <= known]
         if not out:
@@ -118,6 +105,18 @@ class Ear:
         return found
 
 
+def sets_of(names: Iterable[str]) -> dict[str, set[str]]:
+    """The names of the recordings that are left out together: folds, and whole sources."""
+    sets: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        key, first = name.split("/")[0], Path(name).name.split("-")[0]
+        if key in FOLDED:
+            sets[f"{key}, fold {first}"].add(name)
+        if key not in MADE:
+            sets[WHOLE + (first if key == "sounds" else key)].add(name)
+    return dict(sorted(sets.items()))
+
+
 def verdict(said: set[str], truth: str) -> str:
     """Of keywords, as `source_accuracy.verdict` of a caption."""
     if all(name == truth or truth in getattr(KINDS.get(name), "sort_of", ()) for name in said):
@@ -133,22 +132,9 @@ def main() -> None:
     if not os.environ.get("A2I_REAL_DATA"):
         parser.error("A2I_REAL_DATA is not set: it tells the folder that holds esc10/, sounds/ …")
     ear = Ear(Captioner.load(arguments.captioner))
-    sets: dict[str, Callable[[Clip], bool]] = {
-        f"{key}, fold {fold}": lambda clip, begin=f"{key}/", fold=fold: (
-            clip.name.startswith(begin) and Path(clip.name).name.startswith(f"{fold}-")
-        )
-        for key, folds in FOLDS.items()
-        for fold in folds
-    }
-    for key in ("esc10", "esc50", "urban", "effects"):
-        sets[f"{WHOLE}{key}"] = lambda clip, begin=f"{key}/": clip.name.startswith(begin)
-    for source in sorted({Path(name).name.split("-")[0] for name in ear.clips if name.startswith("sounds/")}):
-        sets[f"{WHOLE}{source}"] = lambda clip, source=source: (
-            clip.name.startswith("sounds/") and Path(clip.name).name.startswith(f"{source}-")
-        )
+    sets = sets_of(ear.clips)
     rows = [row for name in track(sets, "leaving out") for row in ear.told(name, sets[name])]
-    sizes = {name: sum(map(held, ear.clips.values())) for name, held in sets.items() if name.startswith(WHOLE)}
-    small = {name for name, size in sizes.items() if size < SMALL * len(ear.clips)}
+    small = {name for name, clips in sets.items() if name.startswith(WHOLE) and len(clips) < SMALL * len(ear.clips)}
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "told.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Told)])

@@ -18,18 +18,19 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hydra
 import torch
+from source_accuracy import is_recording
 
 from a2i.captioner import Captioner
 from a2i.captioner.bridge import KeywordBridge
 from a2i.captioner.candidates import Calibration, fit
 from a2i.compose import build, plain, prepared_data_set
 from a2i.paths import CONF, MINI_CAPTIONER
+from a2i.training.building import build_module
 from a2i.training.datamodule import CaptionDataModule
-from a2i.training.labels import label_frequencies
-from a2i.training.module import CaptionModule
 from a2i.training.probing import learn_heads
 
 CARD = Path(__file__).parent / "captioner_card.md"
@@ -45,29 +46,27 @@ ALL = (
 MINIMUMS = {"min_probability": 0.1, "min_probability_of_category": 0.2, "min_probability_of_two": 0.999999}
 
 
-def teach(captioner: Captioner, overrides: Sequence[str] = ALL) -> None:
-    """Teach the heads as the experiment does, from all recordings or with other changes of its data."""
-    bridge = captioner.bridge
-    assert isinstance(bridge, KeywordBridge)
+def recordings(captioner: Captioner, *overrides: str) -> tuple[dict[str, Any], CaptionDataModule]:
+    """The experiment's configuration, and all recordings as it loads them, with none held out."""
+    assert isinstance(captioner.bridge, KeywordBridge)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(hydra.compose("train", ["experiment=world", *overrides]))
-    source, training, loader = prepared_data_set(config["data"]), config["training"], dict(config["loader"])
+        config = plain(hydra.compose("train", ["experiment=world", *ALL, *overrides]))
+    loader = dict(config["loader"])
     loader.pop("inputs")
     loader["augment"] = build(loader["augment"])
-    datamodule = CaptionDataModule(
-        source, captioner.tokenizer, captioner.sampling_rate, seed=config["seed"], labels=bridge.names, **loader
-    )
+    source, names, rate = prepared_data_set(config["data"]), captioner.bridge.names, captioner.sampling_rate
+    datamodule = CaptionDataModule(source, captioner.tokenizer, rate, seed=config["seed"], labels=names, **loader)
     datamodule.setup("fit")
-    frequencies = label_frequencies(source.clips("train"), bridge.names)
-    module = CaptionModule(
-        captioner,
-        torch.optim.AdamW,
-        labels=len(bridge.names),
-        label_loss=1.0,
-        label_smoothing=training["label_smoothing"],
-        label_offset=training["label_balance"] * frequencies.log(),
-        augment=build(training["augment"]) if training["augment"] else None,
-    )
+    return config, datamodule
+
+
+def teach(captioner: Captioner) -> None:
+    """Teach the head as the experiment does, from all recordings."""
+    config, datamodule = recordings(captioner)
+    # Without tags: their head is no part of the captioner.
+    training = config["training"] | {"tag_loss": 0.0}
+    clips = [replace(clip, tags=None) for clip in datamodule.clips["train"]]
+    module = build_module(training, captioner, clips)
     decoding = captioner.decoding
     captioner.decoding = replace(decoding, precision="bfloat16")  # in which the experiment trains, and twice as fast
     learn_heads(module, datamodule, training["probe_epochs"], config["seed"])
@@ -93,11 +92,6 @@ def read(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def is_recording(row: dict[str, str]) -> bool:
-    """Of one source, as it was recorded."""
-    return bool(row["truth"]) and not row["set"].startswith(("made", "two"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captioner", type=Path, help="captioner folder")
@@ -111,7 +105,7 @@ def main() -> None:
         return
     if not arguments.told or not arguments.heard or not os.environ.get("A2I_REAL_DATA"):
         parser.error("expected --told, --heard and the environment variable A2I_REAL_DATA, or --held-out")
-    rows = read(arguments.told) + [row for row in read(arguments.heard) if is_recording(row)]
+    rows = read(arguments.told) + [row for row in read(arguments.heard) if is_recording(row["set"], row["truth"])]
     captioner.calibration = calibrated(rows)
     print(f"{captioner.calibration}, of {len(rows)} recordings")
     teach(captioner)

@@ -169,9 +169,9 @@ def calibration(rows: Sequence[Heard]) -> dict[str, float]:
     }
 
 
-def is_recording(row: Heard) -> bool:
-    """Of one source, as it was recorded."""
-    return bool(row.truth) and not row.set.startswith(("made", "two"))
+def is_recording(set_: str, truth: str) -> bool:
+    """Whether a sound is of one source, as it was recorded."""
+    return bool(truth) and not set_.startswith(("made", "two"))
 
 
 def summary(rows: Sequence[Heard]) -> dict[str, object]:
@@ -181,7 +181,7 @@ def summary(rows: Sequence[Heard]) -> dict[str, object]:
         own = [row for row in rows if row.set == set_]
         count = Counter(row.verdict for row in own)
         scores[set_] = {**count, "of": len(own), "share": round(count["right"] / len(own), 4)}
-    recorded = [row for row in rows if is_recording(row)]
+    recorded = [row for row in rows if is_recording(row.set, row.truth)]
     if recorded:
         captions = [row.caption for row in recorded]
         scores["all recordings"] = {
@@ -281,7 +281,7 @@ def main() -> None:
     (arguments.out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     for name, values in scores.items():
         print(f"{name}: {values}")
-    recorded = [row for row in rows if is_recording(row)]
+    recorded = [row for row in rows if is_recording(row.set, row.truth)]
     write_confusions(recorded, arguments.out / "confusions.csv")
     plot_confusion([row for row in rows if row.truth], arguments.out / "confusion.png")
     for row in rows:
