@@ -184,9 +184,7 @@ def _from_folder(
     if dtype not in (None, "float32", "bfloat16"):
         raise ValueError(f"got dtype={dtype} for the captioner in {place}; expected float32 or bfloat16")
     captioner.decoding = captioner.decoding_with(precision=dtype)
-    if (
-        place != Path(folder).expanduser() and place != MINI_CAPTIONER
-    ):  # downloaded: not called after its place in the cache
+    if place not in (Path(folder).expanduser(), MINI_CAPTIONER):  # downloaded: not called after its place in the cache
         captioner.name = str(folder) if revision is None else f"{folder}@{revision}"
     return captioner
 

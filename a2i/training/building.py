@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from a2i import hub
 from a2i.captioner import Captioner, decoders, encoders
 from a2i.captioner.bridge import KeywordBridge
 from a2i.captioner.cleaning import Lexicon
@@ -119,7 +120,7 @@ def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str
     except ValueError:
         try:
             rows = AutoConfig.from_pretrained(checkpoint, revision=revision or "main").vocab_size
-        except (OSError, ValueError, AttributeError):
+        except (*hub.failures(), ValueError, AttributeError):
             return True  # there is no checkpoint: the decoder will say so
         return 0 <= rows - len(tokenizer) < PADDED
     return own.tokenizer.get_vocab() == tokenizer.tokenizer.get_vocab()
