@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test test-real check bench clean
+.PHONY: setup demo test test-real test-browser check bench clean
 
 # A stamp with the hash of what is installed: a changed dependency installs again, a touched file does not.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -26,6 +26,9 @@ test: $(STAMP) ## the default tests
 
 test-real: $(STAMP) ## those of them that need real recordings, from the folder A2I_REAL_DATA
 	$(RUN) -m pytest -n 2 --dist worksteal -m "real_data and not slow and not gpu and not network and not browser"
+
+test-browser: $(STAMP) ## those that drive a headless Chromium
+	$(RUN) -m pytest -n 2 --dist loadfile -m "browser and not slow"
 
 check: $(STAMP) ## linter and type checker
 	$(RUN) -m ruff check .

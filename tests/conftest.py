@@ -1,9 +1,11 @@
 """Small real parts that the tests share: models with tiny random weights on disk, sounds made here."""
 
 import os
+import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -39,6 +41,14 @@ TINY_AST = {
     "intermediate_size": 48,
     "num_mel_bins": 128,
 }
+# Mute, hearing a made sound in place of a microphone without a question, and asking nobody for updates.
+CHROMIUM = [
+    "--mute-audio",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 TINY_GPT2 = {"n_embd": 48, "n_layer": 2, "n_head": 2, "n_positions": 40}
 
 
@@ -255,3 +265,41 @@ def sounds(tmp_path: Path) -> Path:
     for name, frequency in (("low", 200.0), ("middle", 1000.0), ("high", 4000.0)):
         soundfile.write(folder / f"{name}.wav", tone(frequency, 0.5), 16_000)
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    names = [os.environ.get("CHROMIUM", "chromium"), "chromium-browser", "google-chrome", "chrome"]
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        pytest.skip("needs a Chromium: install one, or set CHROMIUM to its path")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=found, args=CHROMIUM)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Any]:
+    """Opens a page of the disk, or of this machine by its address. What it complained about, and what it asked for outside of
+    this machine, fails the test in the end."""
+    complaints: list[str] = []
+    requests: list[str] = []
+    pages = []
+
+    def open_page(path: Path | str, **settings: Any) -> Any:
+        page = browser.new_page(**{"viewport": {"width": 1440, "height": 1000}} | settings)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri() if isinstance(path, Path) else path)
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        assert page.evaluate("window.stolen") is None
+        page.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:", "http://127.0.0.1:"))] == []

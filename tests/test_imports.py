@@ -41,6 +41,7 @@ ORDER = [
     "result",
     "results",
     "pipeline",
+    "storyboard",
     "training",
     "prepare",
     "model_card",
@@ -50,6 +51,8 @@ ORDER = [
     "train",
     "evaluate",
     "infer",
+    "listen",
+    "app",
     "__main__",
 ]
 # Rooms that know nothing of others but these.

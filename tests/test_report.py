@@ -1,10 +1,7 @@
 import base64
 import io
 import math
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -342,43 +339,6 @@ def test_real_recordings(real_data: Path, tmp_path: Path) -> None:
         samples = soundfile.read(io.BytesIO(uri(player["src"])))[0]
         assert len(samples) / 16_000 == pytest.approx(soundfile.info(one).duration, abs=1e-3)
     assert path.stat().st_size < 5 * 160_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    names = [os.environ.get("CHROMIUM", "chromium"), "chromium-browser", "google-chrome", "chrome"]
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None:
-        pytest.skip("needs a Chromium: install one, or set CHROMIUM to its path")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=found, args=["--mute-audio"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def opened(browser: Any) -> Iterator[Any]:
-    """Opens a page; what it complained about, and what it asked for outside itself, fails the test in the end."""
-    complaints: list[str] = []
-    requests: list[str] = []
-    pages = []
-
-    def open_page(path: Path, **settings: Any) -> Any:
-        page = browser.new_page(viewport={"width": 1440, "height": 1000}, **settings)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(path.as_uri())
-        pages.append(page)
-        return page
-
-    yield open_page
-    for page in pages:
-        assert page.evaluate("window.stolen") is None
-        page.close()
-    assert complaints == []
-    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
 def names_shown(page: Any) -> list[str]:
