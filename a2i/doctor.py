@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Model:
     Attributes:
         group: `captioner` or `image`.
         name: to choose it by.
+        weights: how many, such as `1.5 B`; empty where no source says.
         download_gb: in GB of 10^9 bytes; 0 for what comes with a2i.
         memory_gb: of a GPU, as its source says.
         cpu: whether a CPU will do.
@@ -62,6 +64,7 @@ class Model:
 
     group: str
     name: str
+    weights: str
     download_gb: float | None
     memory_gb: float | None
     cpu: bool
@@ -89,6 +92,7 @@ def models() -> list[Model]:
             Model(
                 group,
                 name,
+                row.get("weights", ""),
                 _number(row.get("download_gb")),
                 _number(row.get("memory_gb")),
                 row.get("cpu") == "yes",
@@ -129,7 +133,8 @@ def advice(
     token: bool = True,
     free_gb: float | None = None,
 ) -> dict[str, Model]:
-    """Of each group the largest model that this machine is known to bear, and that can be loaded as things are.
+    """Of each group a model that this machine is known to bear, and that can be loaded as things are. Both are loaded together:
+    on a card those two that fill it most, else the largest of each.
 
     Args:
         known: as `models` gives them, the smallest first.
@@ -139,14 +144,26 @@ def advice(
         token: whether the Hub knows who asks, as it has to for gated models.
         free_gb: on the disk of the Hub's cache; None where that is not known.
     """
-    chosen: dict[str, Model] = {}
-    for each in known:
-        fits = each.cpu if card_gb is None else each.cpu or (each.memory_gb is not None and each.memory_gb <= card_gb)
-        there = each.model is None or each.cached_gb > 0
-        room = free_gb is None or (each.download_gb or 0) - each.cached_gb <= free_gb
-        if fits and (there or (reachable and (token or not each.gated))) and room and each.extra not in lacking:
-            chosen[each.group] = each
-    return chosen
+
+    def can_be_loaded(model: Model) -> bool:
+        there = model.model is None or model.cached_gb > 0
+        known_to_fit = model.cpu or (card_gb is not None and model.memory_gb is not None)
+        return known_to_fit and (there or (reachable and (token or not model.gated))) and model.extra not in lacking
+
+    def fit(models: Sequence[Model]) -> bool:
+        on_card = sum(model.memory_gb or 0 for model in models)
+        on_disk = sum(max((model.download_gb or 0) - model.cached_gb, 0) for model in models)
+        return (card_gb is None or on_card <= card_gb) and (free_gb is None or on_disk <= free_gb)
+
+    groups: dict[str, list[Model]] = {}
+    for each in filter(can_be_loaded, known):
+        groups.setdefault(each.group, []).append(each)
+    fitting = [models for models in product(*groups.values()) if fit(models)]
+    if card_gb is None:  # `product` counts up: the largest of each come last
+        best = fitting[-1:]
+    else:
+        best = sorted(fitting, key=lambda models: sum(model.memory_gb or 0 for model in models))[-1:]
+    return {model.group: model for models in best for model in models}
 
 
 def card_memory() -> float | None:
@@ -320,18 +337,19 @@ def _shown(found: Sequence[Finding], known: Sequence[Model], chosen: dict[str, M
     from rich.console import Console
     from rich.table import Column, Table
 
-    console = Console()
+    # What goes to a file or another program is not folded into the 80 columns that a terminal is taken to have.
+    console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table("", "found", "to do")
     for each in found:
         table.add_row(each.what, each.found, each.to_do)
     console.print(table, markup=False)
-    table = Table(Column("model", no_wrap=True), "download", "GPU memory", "CPU", "here", "licence")
+    table = Table(Column("model", no_wrap=True), "weights", "download", "GPU memory", "CPU", "here", "licence")
     for model in known:
         download = "comes with a2i" if model.model is None else _gb(model.download_gb)
         here = "" if model.model is None else f"{model.cached_gb:.1f} GB" if model.cached_gb else "no"
         will_do = "will do" if model.cpu else ""
         name = f"{model.group}={model.name}"
-        table.add_row(name, download, _gb(model.memory_gb), will_do, here, model.licence or "")
+        table.add_row(name, model.weights, download, _gb(model.memory_gb), will_do, here, model.licence or "")
     console.print(table, markup=False)
     print(f"what this machine is known to bear (any other model may be tried):\n  {command(chosen)}")
 

@@ -61,7 +61,7 @@ def test_what_fails_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_largest_that_is_known_to_fit() -> None:
-    small = Model("captioner", "mini", 0, None, True, "")
+    small = Model("captioner", "mini", "", 0, None, True, "")
     middle = replace(small, name="middle", memory_gb=10, cpu=False, model="someone/middle")
     large = replace(middle, name="large", memory_gb=24, model="someone/large")
     unknown = replace(middle, name="unknown", memory_gb=None)
@@ -88,3 +88,26 @@ def test_the_largest_that_is_known_to_fit() -> None:
         assert kept == ("mini" if told == {"lacking": {"lora"}} else "middle")
     painter = replace(small, group="image", name="small")
     assert command(advice([*known, painter], 12.0, True)).endswith("captioner=middle image=small")
+
+
+@pytest.mark.parametrize(
+    ("card", "names"),
+    [
+        (None, ["slow", "sketch"]),  # the largest of each that a CPU bears
+        (1.0, ["slow", "sketch"]),
+        (12.0, ["slow", "oil"]),  # both lie on the card together
+        (20.0, ["large", "oil"]),
+        (23.0, ["large", "fresco"]),
+        (80.0, ["large", "fresco"]),
+    ],
+)
+def test_two_models_share_a_card(card: float | None, names: list[str]) -> None:
+    mini = Model("captioner", "mini", "", 0, None, True, "")
+    known = [mini, replace(mini, name="slow", memory_gb=1.0), replace(mini, name="large", memory_gb=10.0, cpu=False)]
+    sketch = replace(mini, group="image", name="sketch")
+    known += [
+        sketch,
+        *(replace(sketch, name=name, memory_gb=size, cpu=False) for name, size in (("oil", 10.0), ("fresco", 13.0))),
+    ]
+    found = advice(known, card, reachable=True)
+    assert [found[group].name for group in ("captioner", "image")] == names
