@@ -94,12 +94,14 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        AudioError: it is a folder or a device, or empty.
+        AudioError: it is a folder or a device, empty, or a link that leads nowhere.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path}: no such file; expected a sound file") from None
+    except OSError as error:  # a link to itself, a name that is too long
+        raise AudioError(f"{path}: can't be found ({error.strerror}); expected a sound file") from error
     if stat.S_ISDIR(mode):
         raise AudioError(f"{path}: is a folder; expected a sound file")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
@@ -309,7 +311,10 @@ def _packets(container: "av.container.InputContainer", audio: "av.AudioStream") 
         try:
             yield from container.demux(audio)
             return
-        except av.FFmpegError:
+        except (
+            av.FFmpegError,
+            IndexError,
+        ):  # IndexError: PyAV does not know a stream that begins later, as damage may feign
             failures += 1
             yield None
 

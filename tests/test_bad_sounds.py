@@ -1,0 +1,177 @@
+"""Sounds that nobody should make: each is heard or refused in one clear line, for as long as FFmpeg's own program hears it."""
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import bad_sounds
+import numpy as np
+import pytest
+from bad_sounds import Case, corpus
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from programs import run
+
+from a2i.audio import AudioError, Recording
+
+RATE = 16_000
+SLOWEST = 20.0  # seconds for a file of a few, on a machine that does other things too
+TOLERANCE = 0.1  # seconds
+# Where what is right differs from what FFmpeg's program gives.
+JUDGED = {
+    "channels/32_channels.wav": "it can't mix 32 channels",
+    "channels/64_channels.wav": "it can't mix 64 channels",
+    "no number/nan.wav": "NaN is no sound",
+    "no number/inf.wav": "an infinite number is no sound",
+    "no number/-inf.wav": "an infinite number is no sound",
+    "rate that can't be/rate_1.wav": "a rate of 1 Hz is no sound's",
+    "rate that can't be/rate_500.wav": "a rate of 500 Hz is no sound's",
+    "lie/data_little.wav": "it stops where the header says, before the sound does",
+    "lie/both_little.wav": "it stops where the header says, before the sound does",
+    "joined/twice.flac": "it loses the last block of the first of two streams",
+    "joined/with_junk.flac": "it loses the last block of the first of two streams",
+    "container/aac.wav": "it hears nothing either: AAC in WAV lacks its settings",
+}
+
+
+def heard(path: Path) -> tuple[float, str | None]:
+    """Seconds that are heard, and what was said of the file, however it ended.
+
+    Raises:
+        AssertionError: it took too long, or ended in another error than a sound file's.
+    """
+    began, recording, samples, said = time.monotonic(), Recording(path, RATE), 0, None
+    try:
+        for block in recording.blocks():
+            assert block.dtype == np.float32
+            assert np.abs(block).max(initial=0.0) <= 1.0
+            samples += len(block)
+        said = recording.warning
+        assert samples
+    except (AudioError, FileNotFoundError) as error:
+        samples, said = 0, str(error)
+    assert time.monotonic() - began < SLOWEST
+    return samples / RATE, said
+
+
+def check(case: Case) -> float:
+    """Hear a file and hold it against its fate."""
+    seconds, said = heard(case.path)
+    if case.fate != "either":
+        assert (seconds > 0) == (case.fate == "heard"), f"{case}: {said}"
+    assert said is None or "\n" not in said.replace(str(case.path), ""), case
+    return seconds
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        bad_sounds.headers_that_lie,
+        bad_sounds.what_is_no_sound,
+        bad_sounds.joined,
+        bad_sounds.names,
+        bad_sounds.what_is_no_file,
+    ],
+    ids=lambda rule: rule.__name__,
+)
+def test_what_becomes_of_each(rule, tmp_path: Path) -> None:
+    for case in rule(tmp_path):
+        if f"{case.kind}/{case.path.name}" not in JUDGED:
+            check(case)
+
+
+def reference(path: Path) -> float | None:
+    """Seconds that FFmpeg's own program hears; None where it does not end."""
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", f"file:{path}", "-map", "0:a:0", "-f", "f32le"]
+    try:
+        done = subprocess.run([*command, "-ac", "1", "-ar", str(RATE), "-"], capture_output=True, timeout=SLOWEST)
+    except subprocess.TimeoutExpired:
+        return None
+    return len(done.stdout) / 4 / RATE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_all_are_heard_as_long_as_ffmpeg_hears_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where FFmpeg knows better what is to be refused; what differs is in a list, with the reason."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs FFmpeg's program: apt install ffmpeg")
+    differ, counts = [], {"heard": 0, "refused": 0}
+    cases = corpus(tmp_path / "corpus")
+    for case in cases:
+        if f"{case.kind}/{case.path.name}" in JUDGED:
+            heard(case.path)
+            continue
+        seconds = check(case)
+        counts["heard" if seconds else "refused"] += 1
+        expected = reference(case.path) if case.kind != "no file" else 0.0
+        if seconds and expected is not None and abs(seconds - expected) > TOLERANCE:
+            differ.append((case.kind, case.path.name, seconds, expected))
+    with capsys.disabled():
+        print(
+            f"\n{len(cases)} files tried: {counts}, {len(JUDGED)} judged apart; of another length than FFmpeg's: {differ}"
+        )
+    assert len(cases) >= 300
+    assert not [each for each in differ if each[0] not in ("flipped", "truncated")]
+    assert len(differ) <= 3  # where damage is, decoders part ways
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_infer_answers_for_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One row and one line for each file that is a sound's by its name; nothing ends the others."""
+    cases = corpus(tmp_path / "corpus")
+    done = run("infer", f"audio={tmp_path / 'corpus'}", "image=none", f"out={tmp_path / 'out'}", "device=cpu")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    answered = [row for row in rows if row["error"] is None]
+    assert all(row["caption"] for row in answered)
+    assert all("\n" not in row["error"].replace(row["audio"], "") for row in rows if row["error"])
+    assert len({row["audio"] for row in rows}) == len(rows)
+    assert len(rows) >= 300
+    with capsys.disabled():
+        print(
+            f"\n{len(cases)} files made, {len(rows)} tried: {len(answered)} answered, {len(rows) - len(answered)} refused"
+        )
+
+
+DAMAGED = {
+    "wav": "pcm_s16le", "aiff": "pcm_s16be", "caf": "alac", "flac": "flac", "mp3": "libmp3lame", "ogg": "libvorbis",
+    "opus": "libopus", "ipod": "aac", "matroska": "libopus", "mpegts": "mp2", "avi": "libmp3lame", "asf": "wmav2",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A short file of many containers."""
+    folder, found = tmp_path_factory.mktemp("whole"), {}
+    for container, codec in DAMAGED.items():
+        if made := bad_sounds.encode(folder / f"x.{container}", container, codec):
+            found[container] = made.read_bytes()
+    return found
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_any_damage_is_heard_or_refused(
+    whole: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    container = data.draw(st.sampled_from(sorted(whole)))
+    bytes_ = bytearray(whole[container])
+    where = st.integers(0, len(bytes_) - 1)
+    for place, value in data.draw(st.lists(st.tuples(where, st.integers(0, 255)), max_size=30)):
+        bytes_[place] = value
+    start, end = sorted((data.draw(where), data.draw(where)))
+    change = data.draw(st.sampled_from(["none", "cut", "remove", "repeat"]))
+    if change == "cut":
+        del bytes_[end:]
+    elif change == "remove":
+        del bytes_[start:end]
+    elif change == "repeat":
+        bytes_[start:start] = bytes_[start:end]
+    path = tmp_path_factory.getbasetemp() / f"damaged.{container}"
+    path.write_bytes(bytes_)
+    heard(path)
