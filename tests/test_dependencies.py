@@ -23,6 +23,7 @@ ROOMS = {
     "tracking": "eval",
     "training": "train",
     "train": "train",
+    "app": "app",
 }
 FILES_APART = {"data/download.py": "download"}
 NAMES = {"pil": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}  # of packages by those of their modules
@@ -37,7 +38,6 @@ NOT_IMPORTED = {
     "peft": "diffusers reads LoRAs through it",
     "bitsandbytes": "transformers keeps weights in 4 bits with it",
     "wandb-workspaces": "experiments/tracking/dashboard.py imports it",
-    "gradio": "to come: the web app",
     "sounddevice": "to come: the microphone",
 }
 
