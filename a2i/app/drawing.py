@@ -61,11 +61,11 @@ def draw(teller: Teller, a2i: AudioToImage, caption: str, seed: int, count: int)
     if not 0 <= seed <= LAST_SEED - MOST_PICTURES:
         raise ValueError(f"got the seed {seed}; expected a whole number from 0 to {LAST_SEED - MOST_PICTURES:,}")
     unseen = painter.tokens_over(caption)
+    steps = painter.steps if isinstance(painter, Painter) else 1
     for index in range(count):
         doing = "Drawing the picture" if count == 1 else f"Drawing picture {index + 1} of {count}"
-        teller.tell(Progress(doing, index, count))
+        teller.tell(Progress(doing, index * steps, count * steps))
         if isinstance(painter, Painter):
-            steps = painter.steps
 
             def step_done(
                 step: int, before: int = index * steps, doing: str = doing, total: int = count * steps
