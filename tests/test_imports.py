@@ -40,8 +40,10 @@ ORDER = [
     "explain",
     "command_line",
     "result",
+    "file_names",
     "results",
     "pipeline",
+    "rows",
     "storyboard",
     "training",
     "prepare",
@@ -82,7 +84,8 @@ ONLY: dict[str, set[str]] = {
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "captioner", "errors", "features", "machine", "whole"},  # captioner: what a word is
-    "results": {"audio", "machine"},
+    "file_names": {"audio"},
+    "results": {"audio", "file_names", "machine"},
 }
 
 
