@@ -29,6 +29,7 @@ import httpx
 from a2i.app import fragments
 from a2i.app.drawing import Picture, draw
 from a2i.app.hearing import Look, hear, look_of, make_examples
+from a2i.app.scenes import Board
 from a2i.app.server import serving
 from a2i.app.sessions import Sessions
 from a2i.app.settings import check, free_port
@@ -133,7 +134,7 @@ def test_work_that_is_stopped_or_left_ends() -> None:
 
 def test_a_sound_is_looked_at_and_heard(a2i: AudioToImage, tmp_path: Path) -> None:
     sound = make_examples(tmp_path)["bell"]
-    told = all_told(lambda teller: hear(teller, a2i.captioner, sound, 3, MAX_SECONDS, {}))
+    told = all_told(lambda teller: hear(teller, a2i, sound, 3, MAX_SECONDS, {}))
     (look,) = [each for each in told if isinstance(each, Look)]
     assert look.seconds == pytest.approx(len(soundfile.read(sound)[0]) / 16_000, abs=1e-3)
     assert look.shown == look.seconds
@@ -144,18 +145,31 @@ def test_a_sound_is_looked_at_and_heard(a2i: AudioToImage, tmp_path: Path) -> No
     assert len(found.candidates) == 3
 
 
-def test_a_long_recording_is_heard_in_parts_between_which_it_can_be_stopped(a2i: AudioToImage, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "long.wav", tone(440, 130), 16_000)
-    told = all_told(lambda teller: hear(teller, a2i.captioner, tmp_path / "long.wav", 1, 600, {}))
-    assert [each.doing for each in told if isinstance(each, Progress)][1:] == [
-        f"Listening to part {part} of 3" for part in (1, 2, 3)
+def test_a_long_recording_becomes_a_storyboard_and_can_be_stopped(a2i: AudioToImage, tmp_path: Path) -> None:
+    made = make_examples(tmp_path)
+    pieces = [soundfile.read(made[name])[0] for name in ("rain", "bell")]
+    soundfile.write(tmp_path / "long.wav", np.concatenate([np.tile(each, 7) for each in pieces]), 16_000)
+
+    def work(teller: Teller) -> None:
+        hear(teller, a2i, tmp_path / "long.wav", 1, 600, {})
+
+    told = all_told(work)
+    board = told[-1]
+    assert isinstance(board, Board)
+    scenes = board.storyboard.scenes
+    assert scenes[0].start == 0
+    assert scenes[-1].end == pytest.approx(told[1].seconds, abs=0.1)
+    assert [Image.open(io.BytesIO(each)).text["caption"] for each in board.pictures] == [
+        each.caption for each in scenes
     ]
-    assert (told[-1].parts[0].start, told[-1].parts[0].end) == (0, 60)
-    told = told_until(
-        lambda teller: hear(teller, a2i.captioner, tmp_path / "long.wav", 1, 600, {}),
-        lambda each: isinstance(each, Look),
-    )
-    assert not [each for each in told if isinstance(each, CaptionResult)]
+    assert set(board.files) == {"captions.vtt", "captions.srt", "storyboard.html"}
+    assert not any(scene.image.exists() for scene in scenes)
+    html = fragments.board(board, "cc-by-nc-4.0", None)
+    assert html.count("<img ") == len(scenes)
+    assert all(f'alt="{scene.caption}"' in html for scene in scenes)
+    assert "Not for commercial use." in html
+    told = told_until(work, lambda each: isinstance(each, Progress) and each.doing == "Looking for scenes")
+    assert not [each for each in told if isinstance(each, Board)]
 
 
 def test_a_sound_that_can_not_be_taken_says_why(a2i: AudioToImage, tmp_path: Path) -> None:
@@ -168,7 +182,7 @@ def test_a_sound_that_can_not_be_taken_says_why(a2i: AudioToImage, tmp_path: Pat
     with pytest.raises(ValueError, match=r"bad\.wav"):
         look_of(tmp_path / "bad.wav", 2)
     with pytest.raises(ValueError, match="got 9 captions to find; expected 1 to 8"):
-        hear(Teller(), a2i.captioner, tmp_path / "long.wav", 9, 2, {})
+        hear(Teller(), a2i, tmp_path / "long.wav", 9, 2, {})
 
 
 def test_pictures_have_seeds_that_follow_each_other(a2i: AudioToImage) -> None:
@@ -231,14 +245,21 @@ def test_a_session_has_its_sound_to_itself(tmp_path: Path) -> None:
     newer = sessions.take("one", sent(), keep=True)
     assert newer.exists()
     assert (uploads / "hash" / "dog.wav").exists()
-    sessions.forget("one")
+    assert not first.exists()  # nobody had begun to hear it
+    sessions.begin("one", newer)
+    latest = sessions.take("one", newer, keep=True)
+    assert newer.exists()
+    sessions.forget(newer)
+    assert latest.exists()
     teller = sessions.begin("../../two")
+    sessions.end("one")
     sessions.end("../../two")
     assert not list(own.iterdir())
     with pytest.raises(Stopped):
         teller.tell(0)
     with pytest.raises(FileNotFoundError):
         sessions.take("three", uploads / "gone.wav")
+    assert not list(own.iterdir())
 
 
 def test_new_work_of_a_session_ends_its_old_one(tmp_path: Path) -> None:
@@ -247,6 +268,8 @@ def test_new_work_of_a_session_ends_its_old_one(tmp_path: Path) -> None:
     new = sessions.begin("one")
     with pytest.raises(Stopped):
         old.tell(0)
+    assert sessions.is_newest("one", new)
+    assert not sessions.is_newest("one", old)
     new.tell(0)
     other.tell(0)
     sessions.end_all()

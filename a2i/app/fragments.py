@@ -4,15 +4,20 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from PIL import Image
 
 from a2i.app.drawing import Picture
 from a2i.app.hearing import Look
+from a2i.app.scenes import Board
 from a2i.app.telling import Progress
 from a2i.captioner.batching import CaptionResult
 from a2i.licences import restriction
 from a2i.report.figures import time_ticks
+from a2i.storyboard import clock
+
+KINDS = {".html": "text/html", ".vtt": "text/vtt", ".srt": "application/x-subrip"}  # of what can be saved
 
 
 def length(seconds: float) -> str:
@@ -20,13 +25,6 @@ def length(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f}".removesuffix(".0") + (" second" if seconds == 1 else " seconds")
     return f"{clock(seconds)} minutes" if seconds % 60 else f"{seconds / 60:g} minute" + ("" if seconds == 60 else "s")
-
-
-def clock(seconds: float) -> str:
-    """A time of a recording: `3:05`, `1:03:05`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def status(progress: Progress) -> str:
@@ -68,7 +66,7 @@ def sound(look: Look) -> str:
 
 
 def heard(found: CaptionResult, licence: str | None) -> str:
-    """Caption, confidence, warning; of a recording in parts a table of them."""
+    """Caption, confidence and warning."""
     best, said = found.candidates[0], restriction(licence)
     lines = [
         f'<p class="caption">{escape(best.caption)}</p>',
@@ -76,17 +74,31 @@ def heard(found: CaptionResult, licence: str | None) -> str:
     ]
     if found.warning:
         lines.append(f'<p class="warning">Heard, but: {escape(found.warning)}</p>')
-    if found.parts:
-        rows = "".join(
-            f'<tr><th scope="row">{clock(part.start)} to {clock(part.end)}</th><td>{escape(part.caption)}</td>'
-            f"<td>{part.confidence:.0%}</td></tr>"
-            for part in found.parts
+    return "\n".join(lines)
+
+
+def board(made: Board, caption_licence: str | None, picture_licence: str | None) -> str:
+    """The scenes of a long recording: when, what is heard, and its picture."""
+    storyboard, restrictions = made.storyboard, [restriction(caption_licence)]
+    restrictions += [restriction(picture_licence)] if any(made.pictures) else []
+    cards = []
+    for scene, picture in zip(storyboard.scenes, made.pictures, strict=True):
+        image = f'<img src="{_data("image/png", picture)}" alt="{escape(scene.caption)}" />' if picture else ""
+        cards.append(
+            f"<li><figure>{image}<figcaption><strong>{clock(scene.start)} to {clock(scene.end)}</strong>"
+            f" {escape(scene.caption)} ({scene.confidence:.0%} sure)</figcaption></figure></li>"
         )
-        lines.append(
-            "<p>This is the surest part of a long recording. All parts:</p>"
-            '<table><thead><tr><th scope="col">Time</th><th scope="col">What is heard</th><th scope="col">Sure</th></tr>'
-            f"</thead><tbody>{rows}</tbody></table>"
-        )
+    links = " ".join(
+        f'<a href="{_data(KINDS[Path(name).suffix], content)}" download="{escape(name)}">Save {escape(name)}</a>'
+        for name, content in made.files.items()
+    )
+    said = next(filter(None, restrictions), None)
+    lines = [
+        f'<p class="caption">A storyboard of {len(cards)} scene{"" if len(cards) == 1 else "s"}</p>',
+        f"<p>{escape(said).capitalize()}.</p>" if said else "",
+        f'<p class="warning">Heard, but: {escape(storyboard.warning)}</p>' if storyboard.warning else "",
+        f'<ol class="pictures">{"".join(cards)}</ol><p class="files">{links}</p>',
+    ]
     return "\n".join(lines)
 
 
@@ -94,7 +106,7 @@ def pictures(drawn: Sequence[Picture], style: str, licence: str | None) -> str:
     """A grid of pictures; each one's text for those who can't see it is its caption."""
     items = []
     for each in drawn:
-        uri = "data:image/png;base64," + base64.b64encode(each.png).decode("ascii")
+        uri = _data("image/png", each.png)
         remarks = [f"Seed {each.seed}", f"style {style}"]
         remarks += ["black, since the safety checker refused it"] if each.flagged else []
         remarks += [said] if (said := restriction(licence)) else []
@@ -120,4 +132,8 @@ def _extremes(look: Look) -> list[tuple[float, float]]:
 def _uri(image: Image.Image) -> str:
     file = io.BytesIO()
     image.save(file, format="WEBP", quality=60)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return _data("image/webp", file.getvalue())
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,7 +1,5 @@
 """A sound file → what it looks like, and what is heard in it."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from a2i import audio
+from a2i.app.scenes import make_board
 from a2i.app.telling import Progress, Teller
 from a2i.captioner.batching import caption_many
-from a2i.captioner.candidates import Candidate
-from a2i.captioner.protocols import CaptionModel
 from a2i.features import LogMel
+from a2i.pipeline import AudioToImage
 from a2i.report import media
 
 SHOWN = 600.0  # seconds of a recording that the page plays and draws
@@ -48,18 +46,14 @@ class Look:
 
 
 def hear(
-    teller: Teller,
-    captioner: CaptionModel,
-    sound: Path,
-    candidates: int,
-    max_seconds: float,
-    decoding: dict[str, Any],
+    teller: Teller, a2i: AudioToImage, sound: Path, candidates: int, max_seconds: float, decoding: dict[str, Any]
 ) -> None:
-    """Tell the sound's `Look`, then its `CaptionResult`, with `Progress` between.
+    """Tell the sound's `Look`, then its `CaptionResult`, or its `Board` if the captioner can't hear it as one clip; with
+    `Progress` between.
 
     Args:
         teller: is told.
-        captioner: hears.
+        a2i: hears; and draws the scenes of a long recording.
         sound: its file.
         candidates: captions to find, from 1 to 8.
         max_seconds: longest sound that is taken.
@@ -75,11 +69,12 @@ def hear(
     teller.tell(Progress("Reading the sound"))
     look = look_of(sound, max_seconds)
     teller.tell(look)
-    watched = Watched(captioner, teller, math.ceil(look.seconds / captioner.longest))
-    settings = captioner.decoding_with(**decoding)
+    if look.seconds > a2i.captioner.longest:
+        return make_board(teller, a2i, sound, decoding)
+    teller.tell(Progress("Listening"))
+    settings = a2i.captioner.decoding_with(**decoding)
     beams = {} if settings.do_sample else {"num_beams": max(candidates, settings.num_beams)}
-    changes = decoding | beams | {"num_candidates": candidates}
-    (found,) = caption_many(watched, [sound], **changes)  # type: ignore[arg-type]  # the rest by `__getattr__`
+    (found,) = caption_many(a2i.captioner, [sound], **decoding | beams | {"num_candidates": candidates})
     if isinstance(found, Exception):
         raise found
     teller.tell(found)
@@ -118,23 +113,6 @@ def look_of(sound: Path, max_seconds: float) -> Look:
 @cache
 def _log_mel() -> LogMel:
     return LogMel()
-
-
-class Watched:
-    """A captioner that tells of each part of a recording which it is given, and so can be stopped between two."""
-
-    def __init__(self, captioner: CaptionModel, teller: Teller, parts: int) -> None:
-        self._captioner, self._teller, self._parts, self._begun = captioner, teller, parts, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._captioner, name)
-
-    def caption(self, waveforms: Sequence[np.ndarray], **decoding: Any) -> list[list[Candidate]]:
-        """As the captioner does it."""
-        doing = "Listening" if self._parts < 2 else f"Listening to part {self._begun + 1} of {self._parts}"
-        self._teller.tell(Progress(doing, self._begun, self._parts if self._parts > 1 else 0))
-        self._begun += 1
-        return self._captioner.caption(waveforms, **decoding)
 
 
 def make_examples(folder: Path) -> dict[str, Path]:

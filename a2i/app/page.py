@@ -12,11 +12,14 @@ import gradio as gr
 from a2i.app import fragments
 from a2i.app.drawing import LAST_SEED, LONGEST_CAPTION, MOST_PICTURES, Picture, draw
 from a2i.app.hearing import MOST_CANDIDATES, Look, hear
+from a2i.app.scenes import Board
 from a2i.app.sessions import Sessions
 from a2i.app.telling import Progress, Stopped, Teller
+from a2i.captioner.batching import CaptionResult
 from a2i.errors import with_kind
 from a2i.licences import restriction
 from a2i.pipeline import AudioToImage
+from a2i.storyboard import clock
 
 STOPPED = "Stopped."
 LISTENERS = 2  # sounds that are heard at once; pictures are drawn one by one
@@ -131,34 +134,40 @@ class Page:
 
         return take
 
-    def hear(self, sound: str | None, candidates: int, request: gr.Request) -> Iterator[dict[Any, Any] | list[Any]]:
+    def hear(self, sound: str | None, candidates: int, request: gr.Request) -> Iterator[list[Any]]:
         """Show a sound and what is heard; then it is deleted."""
-        if sound is None:  # `take` has said why
+        if sound is None or not Path(sound).exists():  # `take` has said why; or a newer one took its place
             return
         session, path = _session(request), Path(sound)
         nothing = [gr.skip(), "", "", gr.Radio([], visible=False), "", ""]
         yield [fragments.status(Progress("Waiting")), *nothing]
 
         def work(teller: Teller) -> None:
-            hear(teller, self.a2i.captioner, path, candidates, self.limits.seconds, self.decoding)
+            try:
+                hear(teller, self.a2i, path, candidates, self.limits.seconds, self.decoding)
+            finally:  # here, since nobody may listen to the end
+                self.sessions.forget(path)
 
-        look = ""
-        try:
-            for told, line in self._told(session, work, path.parent):
-                running = gr.Button(interactive=told is not None)
-                if isinstance(told, Look):
-                    look = fragments.sound(told)
-                if told is None or isinstance(told, Progress | Look):
-                    yield [line, running, look, *[gr.skip()] * 4]
-                else:
-                    choices = [
-                        (f"{each.caption} ({each.confidence:.0%} sure)", each.caption) for each in told.candidates
-                    ]
-                    best = told.candidates[0].caption
-                    shown = fragments.heard(told, self.a2i.captioner.licence)
-                    yield [line, running, look, shown, gr.Radio(choices, value=best, visible=True), best, gr.skip()]
-        finally:
-            self.sessions.forget(session)
+        for told, line in self._told(session, work, path):
+            running, same = gr.Button(interactive=told is not None), gr.skip()
+            if isinstance(told, CaptionResult | Board):
+                shown, choices = self._heard(told)
+                first = choices[0][1]
+                yield [line, running, same, shown, gr.Radio(choices, value=first, visible=True), first, same]
+            else:
+                yield [line, running, fragments.sound(told) if isinstance(told, Look) else same, *[same] * 4]
+
+    def _heard(self, found: CaptionResult | Board) -> tuple[str, list[tuple[str, str]]]:
+        """What is shown of it, and the captions to choose from: how each reads, and what of it is drawn."""
+        heard, painter = self.a2i.captioner.licence, self.a2i.painter
+        if isinstance(found, Board):
+            scenes = {
+                scene.caption: f"{clock(scene.start)}: {scene.caption}" for scene in found.storyboard.scenes[::-1]
+            }
+            shown = fragments.board(found, heard, painter.licence if painter else None)
+            return shown, [(reads, caption) for caption, reads in reversed(scenes.items())]
+        choices = [(f"{each.caption} ({each.confidence:.0%} sure)", each.caption) for each in found.candidates]
+        return fragments.heard(found, heard), choices
 
     def draw(self, caption: str, seed: float | None, number: int, request: gr.Request) -> Iterator[list[Any]]:
         """Draw a caption, and show each picture as soon as it is there."""
@@ -169,26 +178,33 @@ class Page:
             draw(teller, self.a2i, caption, int(seed or 0), number)
 
         yield [fragments.status(Progress("Waiting")), gr.Button(interactive=True), ""]
-        for told, line in self._told(_session(request), work, Path()):
+        for told, line in self._told(_session(request), work):
+            grid = gr.skip()
             if isinstance(told, Picture):
                 drawn.append(told)
-            yield [line, gr.Button(interactive=told is not None), fragments.pictures(drawn, self.style, licence)]
+                grid = fragments.pictures(drawn, self.style, licence)
+            yield [line, gr.Button(interactive=told is not None), grid]
 
-    def _told(self, session: str, work: Callable[[Teller], None], folder: Path) -> Iterator[tuple[Any | None, str]]:
-        """What work tells, each with the line that says how far it is; at the end None, with how it ended."""
-        line = ""
+    def _told(
+        self, session: str, work: Callable[[Teller], None], sound: Path | None = None
+    ) -> Iterator[tuple[Any | None, str]]:
+        """What work tells, each with the line that says how far it is; at the end None, with how it ended. Of work that newer
+        work of the same page stopped there is no end: the page belongs to the newer."""
+        line, teller = "", self.sessions.begin(session, sound)
         try:
-            for told in self.sessions.begin(session).told(work):
+            for told in teller.told(work):
                 line = fragments.status(told) if isinstance(told, Progress) else line
                 yield told, line
-            yield None, fragments.note("Done.")
+            end = fragments.note("Done.")
         except Stopped:
-            yield None, fragments.note(STOPPED)
+            end = fragments.note(STOPPED)
         except Exception as error:
             if not isinstance(error, OSError | ValueError):
                 traceback.print_exc(file=sys.stderr)
             # A file's place on this machine is nobody's business.
-            yield None, fragments.error(with_kind(error).replace(f"{folder}/", ""))
+            end = fragments.error(with_kind(error).replace(f"{sound.parent}/" if sound else "\0", ""))
+        if self.sessions.is_newest(session, teller):
+            yield None, end
 
     def stop(self, request: gr.Request) -> None:
         """The user pressed Stop."""
@@ -202,6 +218,7 @@ class Page:
         limits = f"at most {self.limits.megabytes:,} MB and {fragments.length(self.limits.seconds)}"
         return (
             f"Give a sound ({limits}). Its caption says what is heard. Choose or change the caption, and draw it."
+            f" A recording of more than {fragments.length(self.a2i.captioner.longest)} becomes a storyboard."
             " Nothing leaves the machine that serves this page, and the sound is deleted as soon as it is heard."
         )
 

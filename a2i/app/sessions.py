@@ -1,15 +1,16 @@
 """The sounds and the work of each open page."""
 
 import shutil
+import tempfile
 import threading
-from hashlib import sha256
+from contextlib import suppress
 from pathlib import Path
 
 from a2i.app.telling import Teller
 
 
 class Sessions:
-    """What each open page has: its sound until it is heard, in a folder of its own, and its work. Several threads may call it.
+    """What each open page has: its sound until it is heard, and its work, one at a time. Several threads may call it.
 
     Args:
         folder: for the sounds; it is there, and nothing else is in it.
@@ -17,15 +18,16 @@ class Sessions:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._unheard: dict[str, Path] = {}
         self._work: dict[str, Teller] = {}
         self._lock = threading.Lock()
 
     def take(self, session: str, sound: Path, keep: bool = False) -> Path:
-        """Move a sound to where only this session has it: two that send the same file would have it in one place.
+        """Move a sound to a place of its own: two pages that send the same file would have it in one place.
 
         Args:
             session: the page's name, whatever its browser says that it is.
-            sound: the file, which is deleted with the session's previous one.
+            sound: the file. One of this session that nobody has begun to hear is deleted.
             keep: copy it, and leave the file where it is.
 
         Returns:
@@ -34,50 +36,61 @@ class Sessions:
         Raises:
             FileNotFoundError: it is gone.
         """
-        with self._lock:
-            shutil.rmtree(self._place(session), ignore_errors=True)
-            self._place(session).mkdir()
-            place = self._place(session) / sound.name
+        place = Path(tempfile.mkdtemp(dir=self._folder)) / sound.name
+        try:
             if keep:
                 shutil.copyfile(sound, place)
             else:
                 sound.replace(place)
-                if not any(sound.parent.iterdir()):
+                with suppress(OSError):  # another page's copy may have come meanwhile
                     sound.parent.rmdir()
-            return place
-
-    def forget(self, session: str) -> None:
-        """Delete the session's sound."""
+        except OSError:
+            self.forget(place)
+            raise
         with self._lock:
-            shutil.rmtree(self._place(session), ignore_errors=True)
+            before, self._unheard[session] = self._unheard.get(session), place
+        self.forget(before)
+        return place
 
-    def begin(self, session: str) -> Teller:
-        """Stop the session's work, and have new one begin."""
+    def forget(self, sound: Path | None) -> None:
+        """Delete a sound that was taken."""
+        if sound is not None:
+            shutil.rmtree(sound.parent, ignore_errors=True)
+
+    def begin(self, session: str, sound: Path | None = None) -> Teller:
+        """Stop the session's work, and have new one begin.
+
+        Args:
+            session: the page's name.
+            sound: that is heard from now on; whoever calls this deletes it.
+        """
+        teller = Teller()
         with self._lock:
-            if session in self._work:
-                self._work[session].stop()
-            self._work[session] = Teller()
-            return self._work[session]
+            if self._unheard.get(session) == sound:
+                self._unheard.pop(session, None)
+            before, self._work[session] = self._work.get(session), teller
+        if before is not None:
+            before.stop()
+        return teller
+
+    def is_newest(self, session: str, teller: Teller) -> bool:
+        """Whether the session has begun no other work since."""
+        return self._work.get(session) is teller
 
     def stop(self, session: str) -> None:
         """Stop the session's work, if there is some."""
-        with self._lock:
-            if session in self._work:
-                self._work[session].stop()
+        if teller := self._work.get(session):
+            teller.stop()
 
     def end(self, session: str) -> None:
-        """The page was closed: stop its work and delete its sound."""
-        self.stop(session)
-        self.forget(session)
+        """The page was closed: stop its work, and delete its sound."""
         with self._lock:
-            self._work.pop(session, None)
+            teller, sound = self._work.pop(session, None), self._unheard.pop(session, None)
+        if teller is not None:
+            teller.stop()
+        self.forget(sound)
 
     def end_all(self) -> None:
         """Stop all work."""
-        with self._lock:
-            for teller in self._work.values():
-                teller.stop()
-
-    def _place(self, session: str) -> Path:
-        # A browser may send anything as its session's name.
-        return self._folder / sha256(session.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        for teller in list(self._work.values()):
+            teller.stop()
