@@ -3,7 +3,8 @@
 import inspect
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from a2i import hub, start_picture
+from a2i.lora import add_lora
 from a2i.machine import find_device
 from a2i.memory import OFFLOADS, chosen_offload, free_for, lay_out, no_room, weights_of
 from a2i.paths import MINI_PAINTER
@@ -24,11 +26,10 @@ MOST_LORA = 10
 MIDDLE = "intermediate_timesteps"  # of SANA-Sprint: the step between two, which it refuses where steps are not two
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 INDEX = "model_index.json"
-LORA_FILE = "pytorch_lora_weights.safetensors"  # as diffusers calls it
 # Arguments of a pipeline's call that are the painter's own, so that `call` can't give them.
 OWN = (
     *("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "width", "height", "generator"),
-    *("image", "strength", "latents", "num_images_per_prompt", "output_type", "return_dict"),
+    *("image", "strength", "latents", "num_images_per_prompt", "output_type", "return_dict", "callback_on_step_end"),
 )
 
 
@@ -189,7 +190,7 @@ class Painter:
         if scheduler is not None:
             pipeline.scheduler = exchanged(pipeline.scheduler, scheduler, steps)
         if lora is not None:
-            _add(pipeline, lora, lora_revision, lora_scale)
+            add_lora(pipeline, lora, lora_revision, lora_scale)
         if tiling:
             if not hasattr(getattr(pipeline, "vae", None), "enable_tiling"):
                 raise ValueError(f"got tiling=true; expected false: {type(pipeline).__name__} can't decode in tiles")
@@ -256,8 +257,21 @@ class Painter:
         """
         return self.draw_batch([caption], [seed], show_progress)[0]
 
-    def draw_batch(self, captions: Sequence[str], seeds: Sequence[int], show_progress: bool = False) -> list[Drawing]:
+    def draw_batch(
+        self,
+        captions: Sequence[str],
+        seeds: Sequence[int],
+        show_progress: bool = False,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[Drawing]:
         """Draw several captions at once; a picture is the one that `draw` gives, but for the rounding of a batch's sums.
+
+        Args:
+            captions: sentences.
+            seeds: as many.
+            show_progress: a bar on the terminal.
+            on_step: called after each denoising step with the number of steps done, where the pipeline allows it; an
+                exception that it raises ends the drawing.
 
         Raises:
             ValueError: the card has too little memory.
@@ -274,6 +288,13 @@ class Painter:
         if self._begin is not None:
             to_change = "strength" in self._takes
             arguments |= {"image": [self._begin] * (len(prompts) if to_change else 1), "strength": self.strength}
+        if on_step is not None:
+
+            def step_ended(_pipeline: Any, step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+                on_step(step + 1)
+                return values
+
+            arguments["callback_on_step_end"] = step_ended
         with self._drawing:
             self.pipeline.set_progress_bar_config(disable=not show_progress, leave=False, desc="drawing")
             try:
@@ -358,7 +379,9 @@ def _parts(source: str, revision: str | None) -> dict[str, Any]:
             hub.look_up(source, revision, INDEX)
             file = Path(hf_hub_download(source, INDEX, revision=revision))
         parts = dict(json.loads(file.read_text(encoding="utf-8")))
-        if not hasattr(diffusers, str(kind := parts.get("_class_name"))):
+        with _without_remarks():
+            known = hasattr(diffusers, str(kind := parts.get("_class_name")))  # imports it
+        if not known:
             raise ValueError(f"it is a {kind}, which diffusers {diffusers.__version__} does not have")
         return parts
     except (*hub.failures(), ValueError) as error:
@@ -377,72 +400,33 @@ def _load(source: str, revision: str | None, variant: str | None, safety_checker
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
 
-    # Bars over the parts that load, and a remark that torchvision, which nothing here needs, is not installed.
+    # Bars over the parts that load.
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
     off: dict[str, Any] = {} if safety_checker else {"safety_checker": None, "requires_safety_checker": False}
     try:
         hub.look_up(source, revision, "model_index.json")
-        return DiffusionPipeline.from_pretrained(
-            source,
-            revision=revision,
-            variant=variant,
-            dtype=dtype,
-            use_safetensors=True,
-            **off,
-        )
+        with _without_remarks():
+            return DiffusionPipeline.from_pretrained(
+                source,
+                revision=revision,
+                variant=variant,
+                dtype=dtype,
+                use_safetensors=True,
+                **off,
+            )
     except (*hub.failures(), ValueError) as error:
         raise _not_to_be_had(source, error) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
 
 
-def _add(pipeline: Any, lora: str, revision: str | None, scale: float) -> None:
-    """Add a LoRA to a pipeline's weights, for good.
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Without transformers' remark that torchvision, which nothing here needs, is not installed."""
+    from transformers.utils import logging
 
-    Raises:
-        ValueError: the model takes none, the LoRA can't be had, or it is for another model.
-    """
-    kind = type(pipeline).__name__
-    if not hasattr(pipeline, "load_lora_weights"):
-        raise ValueError(f"got lora={lora}; expected none: {kind} takes no LoRA")
-    from diffusers.utils import logging
-
-    place, file = _lora_place(lora)
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it warns of each part of the model that the LoRA leaves as it is
-    expected = "expected a safetensors file, a folder with one, or a Hub id, of a LoRA for this model"
+    logging.set_verbosity_error()
     try:
-        hub.look_up(place, revision, file)
-        pipeline.load_lora_weights(place, weight_name=file, revision=revision, use_safetensors=True, adapter_name="a2i")
-    # A LoRA of another model fails in many ways.
-    except Exception as error:
-        raise ValueError(f"got lora={lora}, which {kind} can't load ({hub.why(error)}); {expected}") from error
+        yield
     finally:
         logging.set_verbosity(verbosity)
-    if not any(pipeline.get_list_adapters().values()):
-        raise ValueError(f"got lora={lora}, which holds nothing for a {kind}; {expected}")
-    pipeline.fuse_lora(lora_scale=scale)  # as fast as without it
-    pipeline.unload_lora_weights()
-
-
-def _lora_place(lora: str) -> tuple[str, str]:
-    """Folder or Hub id of a LoRA, and the file there."""
-    path = Path(lora).expanduser()
-    if path.is_file():
-        return str(path.parent), path.name
-    if path.is_dir():
-        files = sorted(each.name for each in path.glob("*.safetensors"))
-        if LORA_FILE in files or len(files) == 1:
-            return str(path), LORA_FILE if LORA_FILE in files else files[0]
-        raise ValueError(
-            f"got lora={lora} with {', '.join(files) or 'no safetensors file'}; expected the file's own path, or a folder with"
-            " one"
-        )
-    owner, _, rest = lora.partition("/")
-    name, _, file = rest.partition("/")
-    if not owner or not name or path.parent.is_dir():
-        raise ValueError(f"got lora={lora}; expected a safetensors file, a folder with one, or a Hub id (OWNER/NAME)")
-    return f"{owner}/{name}", file or LORA_FILE

@@ -3,7 +3,11 @@
 from importlib.util import find_spec
 
 # Without these a program can do nothing. What single metrics, loggers or downloads need they say themselves.
-NEEDED = {"train": ("train", ("lightning", "matplotlib")), "evaluate": ("eval", ("matplotlib",))}
+NEEDED = {
+    "train": ("train", ("lightning", "matplotlib")),
+    "evaluate": ("eval", ("matplotlib",)),
+    "app": ("app", ("gradio", "matplotlib")),
+}
 
 
 def require(program: str) -> None:

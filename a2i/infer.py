@@ -10,8 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +34,12 @@ from a2i.names import (
 )
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.results import FILE, KEPT, ResultsFile, RowSettings, settings_of
+from a2i.rows import NO_MORE, begun
+from a2i.storyboard.settings import SceneSettings
+from a2i.storyboard.told import Told
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
-
-NO_MORE = frozenset(
-    {EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS}
-)  # a folder that takes no file takes no other either
 
 
 def infer(
@@ -72,22 +70,7 @@ def infer(
 
     found = a2i.each(marked(), seed, batch_size, picture_batch, show_progress=len(sounds) == 1, **decoding)
     for sound, result in zip(sounds, found, strict=True):
-        row: dict[str, Any] = {
-            "audio": readable(sound),
-            "caption": None,
-            "candidates": [],
-            "confidence": None,
-            "image": None,
-            "seed": seed,
-            "captioner": readable(a2i.name),
-            "image_model": readable(a2i.painter.name) if a2i.painter else None,
-            "audio_file": marks.popleft(),
-            "caption_settings": settings.caption,
-            "image_settings": settings.image,
-            "warning": None,
-            "captioner_licence": a2i.captioner.licence,
-            "image_licence": a2i.painter.licence if a2i.painter else None,
-        }
+        row = begun(a2i, sound, marks.popleft(), settings, seed)
         error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
         began = time.perf_counter()
         if not isinstance(result, Exception):
@@ -131,8 +114,14 @@ def _check_numbers(told: dict[str, Any]) -> None:
         raise ValueError("the captioner gave numbers that are none (NaN or infinite); its weights may be broken")
 
 
-def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: int) -> int:
+def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: int, told: Told | None = None) -> int:
     """Keep each result as soon as it is there, so that an interruption loses none, then show it, with a progress bar.
+
+    Args:
+        rows: as they come.
+        results: that keep them.
+        count: of the rows.
+        told: of the sound that is being heard, which gets a bar of its own; None for none.
 
     Returns:
         how many failed.
@@ -148,11 +137,16 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
     with Progress(
         *columns,
         console=console,
-        disable=count < 2 or not (together or seen),
+        disable=(count < 2 and told is None) or not (together or seen),
         redirect_stdout=together,
         redirect_stderr=seen,
     ) as bar:
         task = bar.add_task("listening and drawing", total=count)
+        if told is not None:
+            one = bar.add_task("hearing", total=None)
+            told.tell = lambda what, done, of: bar.update(
+                one, description=what, completed=int(done), total=max(int(of), 1)
+            )
         for row in rows:
             results.add(row)
             failed += row["error"] is not None
@@ -212,6 +206,8 @@ class InferSettings:
         device: None for the best one there is.
         batch_size: clips captioned at once.
         picture_batch: pictures drawn at once.
+        storyboard: a folder of scenes for each sound.
+        scenes: settings of these, as `SceneSettings` has them.
     """
 
     audio: str | list[str]
@@ -225,6 +221,8 @@ class InferSettings:
     device: str | None
     batch_size: int
     picture_batch: int
+    storyboard: bool = False
+    scenes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         refuse_nothing(self.audio)
@@ -260,6 +258,7 @@ def check(settings: dict[str, Any]) -> InferSettings:
     image = styled(settings["image"], settings["style"])
     made = checked(InferSettings, settings | {"captioner": captioner, "image": image})
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
+    SceneSettings(**fitting(SceneSettings, made.scenes, "scenes."))
     return made
 
 
@@ -327,9 +326,17 @@ def run(settings: InferSettings) -> int:
         failed = 0
         if left:
             a2i = _load(settings)
-            batches = (settings.batch_size, settings.picture_batch)
-            rows = infer(a2i, left, results, wanted, settings.seed, settings.decoding, *batches)
-            failed = write_results(rows, results, len(left))
+            batches = {"batch_size": settings.batch_size, "picture_batch": settings.picture_batch}
+            told = None
+            if settings.storyboard:
+                told, scenes = Told(), SceneSettings(**settings.scenes)
+                making = {"settings": scenes, "seed": settings.seed, **batches, **settings.decoding}
+                from a2i.storyboard.rows import storyboards
+
+                rows = storyboards(a2i, left, results, wanted, told, making)
+            else:
+                rows = infer(a2i, left, results, wanted, settings.seed, settings.decoding, **batches)
+            failed = write_results(rows, results, len(left), told)
     summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
     if there := len(sounds) - len(left):
         summary += f", {there:,} of them already before (to make all anew: again=true, or a2i --again)"
@@ -349,6 +356,8 @@ def _settings_of(settings: InferSettings) -> RowSettings:
         "decoding": settings.decoding,
         "seed": settings.seed,
     }
+    if settings.storyboard:
+        caption["storyboard"] = asdict(SceneSettings(**settings.scenes))
     if not settings.image:
         return settings_of(caption, None)
     # Without the target of a2i's own painter, which no hash of a picture holds so far.

@@ -10,8 +10,7 @@ import os
 import re
 import shutil
 import stat
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +19,17 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from a2i.audio.inputs import readable, real_path
+from a2i.file_names import DIGITS, PictureNames
 from a2i.machine import name_limit
 
 FILE = "results.jsonl"
 LOCK = ".results.lock"
-ENDING = ".png"
+STORYBOARD = "scenes.json"  # what a storyboard's folder is known by
 MODEL_FILES = ("captioner.json", "model_index.json", "config.json")  # one of them is in a model's folder
 CONTENT = 64 << 20  # bytes; larger files of a model's folder are known by size and time, which takes no seconds
 KEPT = (
     "what was done before is kept; make room, or choose another folder with out=FOLDER, and run the same command again"
 )
-DIGITS = 16  # of a hash, in names and in rows
 PART = re.compile(r"\.([0-9a-f]{16}|results\.jsonl)\.part")  # what is being written, here and in `Result.save`
 STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what a program was given, whatever that is
 
@@ -92,58 +91,7 @@ class _Row:
     bytes: int | None
     modified: int | None
     sha256: str | None
-
-
-class PictureNames:
-    """Gives each sound a file name for its picture that no other has, whatever a file system takes for equal.
-
-    Args:
-        owned: file name of a picture by its sound's key; kept.
-        limit: bytes of a file name.
-        is_free: whether a name that no sound owns may be used: no foreign file has it.
-    """
-
-    def __init__(
-        self, owned: Mapping[str, str], limit: int = 255, is_free: Callable[[str], bool] = lambda name: True
-    ) -> None:
-        self._owned = dict(owned)
-        self._owner = {caseless(name): key for key, name in self._owned.items()}
-        self._counts: dict[str, int] = {}
-        self._limit = limit
-        self._is_free = is_free
-
-    def of(self, key: str, stem: str) -> str:
-        """The name of a sound's picture: the one that it owns, else its stem, with a number where that is taken.
-
-        Args:
-            key: of the sound.
-            stem: of its file.
-        """
-        name = self._owned.get(key)
-        if name is not None and self._owner[caseless(name)] == key:
-            return name
-        # Where counting went on before, it goes on: thousands of equal stems would each begin at 2.
-        start = caseless(stem)
-        while True:
-            self._counts[start] = count = self._counts.get(start, 0) + 1
-            name = self._fitting(readable(stem), f"_{count}" if count > 1 else "")
-            if caseless(name) not in self._owner and self._is_free(name):
-                self._owner[caseless(name)] = key
-                self._owned[key] = name
-                return name
-
-    def _fitting(self, stem: str, number: str) -> str:
-        """Shortened, with a hash of the whole, where it is longer than names may be."""
-        if len(os.fsencode(stem + number + ENDING)) <= self._limit:
-            return stem + number + ENDING
-        end = f"~{hashlib.sha256(stem.encode()).hexdigest()[:DIGITS]}{number}{ENDING}"
-        room = max(self._limit - len(end), 0)
-        return os.fsencode(stem)[:room].decode("utf-8", "ignore") + end
-
-
-def caseless(name: str) -> str:
-    """Equal for names that some file system takes for the same: other case, or composed otherwise."""
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+    files: tuple[str, ...] = ()  # of a storyboard, relative to the results
 
 
 class ResultsFile:
@@ -196,6 +144,8 @@ class ResultsFile:
             self._read()
             owned = {key: row.image for key, row in self._rows.items() if row.image}
             self._names = PictureNames(owned, name_limit(self.folder), self._is_free)
+            folders = {key: Path(row.files[0]).parent.name for key, row in self._rows.items() if row.files}
+            self._folder_names = PictureNames(folders, name_limit(self.folder), self._is_free_folder, ending="")
         except BaseException:
             self._unlock()
             raise
@@ -254,13 +204,21 @@ class ResultsFile:
         row = self._rows.get(key) if key else None
         if row is None or row.failed or row.settings.caption != settings.caption:
             return False
-        if settings.image is not None and (row.settings.image != settings.image or not self._has_picture(row)):
+        if settings.image is not None and row.settings.image != settings.image:
             return False
-        return _is_unchanged(sound, row)
+        if row.files:
+            is_there = all((self.folder / name).is_file() for name in row.files)
+        else:
+            is_there = settings.image is None or self._has_picture(row)
+        return is_there and _is_unchanged(sound, row)
 
     def picture_name(self, sound: Path) -> str:
         """File name for a sound's picture: the same in every run, and no other sound's."""
         return self._names.of(self.key(sound) or self._other_key(), sound.stem)
+
+    def folder_name(self, sound: Path) -> str:
+        """Name for the folder of a sound's storyboard: the same in every run, and no other sound's."""
+        return self._folder_names.of(self.key(sound) or self._other_key(), sound.stem)
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row; it replaces the sound's earlier one, except that an error does not replace what was done with the same
@@ -307,6 +265,8 @@ class ResultsFile:
         with os.scandir(self.folder) as entries:
             left = [entry.path for entry in entries if PART.fullmatch(entry.name)]
         for path in left:
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)  # of a storyboard
             with suppress(OSError):
                 os.unlink(path)
 
@@ -389,6 +349,16 @@ class ResultsFile:
         except OSError:
             return False
 
+    def _is_free_folder(self, name: str) -> bool:
+        """Whether nothing of that name is there, or only a storyboard of ours that a kill left without its row."""
+        path = self.folder / name
+        if not os.path.lexists(path):
+            return True
+        try:
+            return '"software": "a2i"' in (path / STORYBOARD).read_text("utf-8")[:100]
+        except (OSError, ValueError):
+            return False
+
 
 def _holds(before: _Row, failed: dict[str, Any]) -> bool:
     """Whether an earlier row answers what was asked, of the same sound as far as one can know, where a later one failed."""
@@ -434,4 +404,11 @@ def _row_of(row: dict[str, Any], offset: int, length: int) -> _Row:
         bytes=mark.get("bytes"),
         modified=mark.get("modified"),
         sha256=mark.get("sha256"),
+        files=tuple("/".join(Path(name).parts[-2:]) for name in _storyboard_files(row)),
     )
+
+
+def _storyboard_files(row: dict[str, Any]) -> list[str]:
+    """The page of a row's storyboard, and the pictures."""
+    pictures = [scene["image"] for scene in row.get("scenes", ()) if scene.get("image")]
+    return [row["page"], *pictures] if row.get("page") else []

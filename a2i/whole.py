@@ -2,6 +2,8 @@
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = ".partial"
@@ -15,14 +17,24 @@ def write_whole(path: Path, content: bytes, flush: bool = True) -> None:
         content: of the file.
         flush: to the disk before it gets its name, so that this holds for a power failure as well.
     """
+    with whole(path) as partial, partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        if flush:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to piece by piece: renamed to `path` if all goes well, else gone.
+
+    Args:
+        path: of the file; missing folders are made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            if flush:
-                os.fsync(file.fileno())
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -258,3 +258,22 @@ def test_terms_that_are_not_accepted_yet(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refused)
     with pytest.raises(ValueError, match=r"^a/b: could not load .*owner has to give access: ask for it at .*hf auth"):
         Painter("a/b", device="cpu")
+
+
+def test_each_step_is_told_and_an_exception_there_ends_the_drawing(painter_folder: Path) -> None:
+    class EnoughError(Exception):
+        pass
+
+    steps: list[int] = []
+
+    def enough(step: int) -> None:
+        if step == 2:
+            raise EnoughError
+
+    painter = Painter(str(painter_folder), steps=3, device="cpu")
+    (told,) = painter.draw_batch(["a dog barks."], [0], on_step=steps.append)
+    assert steps == [1, 2, 3]
+    with pytest.raises(EnoughError):
+        painter.draw_batch(["a dog barks."], [0], on_step=enough)
+    (again,) = painter.draw_batch(["a dog barks."], [0])  # nothing is left locked
+    assert np.array_equal(told.image, again.image)

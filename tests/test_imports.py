@@ -29,6 +29,7 @@ ORDER = [
     "schedulers",
     "memory",
     "start_picture",
+    "lora",
     "diffusion",
     "models",
     "metrics",
@@ -39,8 +40,10 @@ ORDER = [
     "explain",
     "command_line",
     "result",
+    "file_names",
     "results",
     "pipeline",
+    "rows",
     "storyboard",
     "training",
     "prepare",
@@ -74,13 +77,15 @@ ONLY: dict[str, set[str]] = {
     "schedulers": {"errors"},
     "memory": set(),
     "start_picture": {"errors"},
-    "diffusion": {"errors", "hub", "machine", "memory", "paths", "schedulers", "start_picture"},
+    "lora": {"hub"},
+    "diffusion": {"errors", "hub", "lora", "machine", "memory", "paths", "schedulers", "start_picture"},
     "models": {"captioner", "diffusion", "hub", "image_settings", "names", "paths", "plugins"},
     "metrics": {"audio", "captioner", "hub", "plugins", "whole"},  # audio: of pictures; captioner: what a word is
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "captioner", "errors", "features", "machine", "whole"},  # captioner: what a word is
-    "results": {"audio", "machine"},
+    "file_names": {"audio"},
+    "results": {"audio", "file_names", "machine"},
 }
 
 
@@ -133,6 +138,7 @@ def test_hydra_stops_at_the_entry_points(path: Path) -> None:
         "infer",
         "prepare",
         "export",
+        "app",
     ):
         assert known <= (
             {"omegaconf"} if room(path) == "names" else set()

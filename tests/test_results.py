@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2i.results import PictureNames, ResultsFile, RowSettings, caseless, settings_of
+from a2i.file_names import PictureNames, caseless
+from a2i.results import ResultsFile, RowSettings, settings_of
 
 ASKED = RowSettings("caption", "image")
 stems = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=300) | st.sampled_from(

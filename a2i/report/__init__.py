@@ -3,21 +3,18 @@
 All that a page shows lies in it: it asks no network for anything, and its content security policy would not let it.
 """
 
-import base64
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from a2i.metrics.registry import label
 from a2i.report import figures
 from a2i.report.clips import ClipRow, best_and_worst, metric_names, show
+from a2i.report.page import HERE, fill
 from a2i.report.scores import DifferenceRow, ScoreRow, SystemScores, compared_lines, with_bars
 from a2i.whole import write_text
 
 __all__ = ["ClipRow", "DifferenceRow", "ScoreRow", "SystemScores", "write_comparison", "write_report"]
-
-HERE = Path(__file__).parent
 
 
 def write_report(
@@ -140,26 +137,12 @@ def _less(value: float | None, other: float | None) -> float | None:
 
 def _write(path: str | Path, template: str, **values: Any) -> Path:
     """Fill in a template; the page is there whole or not at all."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    page = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    page.filters.update(
-        end=figures.end, label=label, number=figures.number, p_value=figures.p_value, words=figures.words
-    )
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    # Only this very script may run, whatever a caption holds.
-    script_hash = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    text = page.get_template(template).render(
-        **values, script=Markup(script), style=Markup(style), script_hash=script_hash
-    )
-    write_text(Path(path), text)
+    filters: dict[str, Callable[..., Any]] = {
+        "end": figures.end,
+        "label": label,
+        "number": figures.number,
+        "p_value": figures.p_value,
+        "words": figures.words,
+    }
+    write_text(Path(path), fill([HERE], template, ["page.css"], "page.js", filters, **values))
     return Path(path)

@@ -86,8 +86,18 @@ def spectrogram(waveform: np.ndarray, log_mel: LogMel) -> Image.Image:
     return Image.fromarray((matplotlib.colormaps["magma"](decibels.clip(0, 1))[..., :3] * 255).astype(np.uint8))
 
 
-def embed_picture(image: Path | Image.Image) -> str:
-    """Picture, or its file → data URI of a WebP of at most 256 × 256 px; what is transparent becomes white.
+def embed_picture(image: Path | Image.Image, side: int = PICTURE) -> str:
+    """Picture, or its file → data URI of a WebP of at most `side` × `side` px; what is transparent becomes white.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it can't be read as a picture.
+    """
+    return _image_uri(small_picture(image, side), 80)
+
+
+def small_picture(image: Path | Image.Image, side: int) -> Image.Image:
+    """Picture, or its file → RGB picture of at most `side` × `side` px; what is transparent becomes white.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -96,16 +106,16 @@ def embed_picture(image: Path | Image.Image) -> str:
     if isinstance(image, Path):
         path = image
         try:
-            image = Image.open(path)
-            image.load()
+            with Image.open(path) as opened:
+                image = opened.convert("RGBA")
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file; expected a picture") from None
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path}: can't be read as a picture ({error}); expected PNG, JPEG or WebP") from error
     small = image.convert("RGBA")
-    small.thumbnail((PICTURE, PICTURE), Image.Resampling.LANCZOS)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     ground = Image.new("RGBA", small.size, "white")
-    return _image_uri(Image.alpha_composite(ground, small).convert("RGB"), 80)
+    return Image.alpha_composite(ground, small).convert("RGB")
 
 
 def _image_uri(image: Image.Image, quality: int) -> str:

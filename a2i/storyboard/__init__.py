@@ -49,3 +49,10 @@ class Storyboard:
     def seconds(self) -> float:
         """Length of the recording."""
         return self.scenes[-1].end
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a player shows them: `0:07`, `12:30`, `1:02:03`."""
+    whole = int(seconds)
+    minutes = f"{whole // 60 % 60:02}" if whole >= 3600 else f"{whole // 60}"
+    return f"{whole // 3600}:{minutes}:{whole % 60:02}" if whole >= 3600 else f"{minutes}:{whole % 60:02}"

@@ -1,0 +1,155 @@
+"""Serves the page on one address, asks no other machine for anything, and leaves nothing behind."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from a2i.app.settings import AppSettings
+from a2i.pipeline import AudioToImage
+
+# Before Gradio is imported: it counts its users, and so does the Hub's client for it.
+os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+STYLES = Path(__file__).parent / "page.css"
+SCRIPT = Path(__file__).parent / "page.js"
+FETCHES_NOTHING = "this page fetches nothing from other machines"
+LARGEST_MESSAGE = 1_000_000  # bytes of what a page sends beside sounds
+
+
+class Guard:
+    """Refuses what would have Gradio's server fetch something from another machine, and messages that no page sends.
+
+    Args:
+        app: that is guarded, an ASGI application.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer with 403 or 413, or have the application answer."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        from starlette.responses import PlainTextResponse
+
+        if _goes_elsewhere(scope["path"]):
+            return await PlainTextResponse(FETCHES_NOTHING, 403)(scope, receive, send)
+        if dict(scope["headers"]).get(b"content-type", b"").startswith(b"multipart/"):  # a sound, which Gradio bounds
+            return await self.app(scope, receive, send)
+        messages, size = [], 0
+        while not messages or messages[-1].get("more_body"):
+            messages.append(await receive())
+            size += len(messages[-1].get("body", b""))
+            if size > LARGEST_MESSAGE:
+                return await PlainTextResponse("the message is too long", 413)(scope, receive, send)
+        if _names_elsewhere(b"".join(message.get("body", b"") for message in messages)):
+            return await PlainTextResponse(FETCHES_NOTHING, 403)(scope, receive, send)
+        left = iter(messages)
+
+        async def again() -> Any:
+            return next(left, None) or await receive()
+
+        return await self.app(scope, again, send)
+
+
+def _goes_elsewhere(path: str) -> bool:
+    _, asked, place = path.partition("/file=")
+    return "/proxy=" in path or bool(asked and re.match(r"\w+:/", place))
+
+
+def _names_elsewhere(body: bytes) -> bool:
+    """Whether a file in a message from the page is an address, which the server would download."""
+    try:
+        parts = [json.loads(body)] if body else []
+    except ValueError:
+        return False  # Gradio says what is wrong
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            if "://" in str(part.get("path", "")):
+                return True
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    return False
+
+
+@contextmanager
+def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "none") -> Iterator[str]:
+    """Serve the page in threads while the context lasts.
+
+    Args:
+        a2i: both models, loaded.
+        settings: checked.
+        port: a free one.
+        style: name of the pictures' style.
+
+    Yields:
+        the page's address.
+
+    Raises:
+        OSError: the port was taken meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix="a2i-app-") as temporary, _uploads_in(Path(temporary) / "uploads"):
+        from starlette.middleware import Middleware
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+        from a2i.app.hearing import make_examples
+        from a2i.app.page import Limits, Page
+        from a2i.app.sessions import Sessions
+        from a2i.app.theme import theme
+
+        folders = [Path(temporary) / name for name in ("examples", "sounds")]
+        for folder in folders:
+            folder.mkdir()
+        sessions = Sessions(folders[1])
+        limits = Limits(settings.max_seconds, settings.max_megabytes)
+        page = Page(a2i, sessions, make_examples(folders[0]), limits, settings.decoding, style).build()
+        page.queue(max_size=settings.queue)
+        guards = [Middleware(Guard)]
+        if not settings.is_for_others:
+            # A page elsewhere whose name is made to mean this machine would be let in as this one.
+            guards.append(Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[", "::1"]))
+        try:
+            _, address, _ = page.launch(
+                server_name=settings.host,
+                server_port=port,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size=settings.max_megabytes * 10**6,
+                allowed_paths=[],
+                footer_links=[],
+                run_history=False,
+                enable_monitoring=False,
+                ssr_mode=False,
+                pwa=False,
+                mcp_server=False,
+                app_kwargs={"middleware": guards, "docs_url": None, "redoc_url": None, "openapi_url": None},
+                theme=theme(),
+                css_paths=STYLES,
+                head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
+            )
+            yield address
+        finally:
+            sessions.end_all()
+            page.close(verbose=False)
+
+
+@contextmanager
+def _uploads_in(folder: Path) -> Iterator[None]:
+    """Have Gradio write what is sent to a folder of its own."""
+    name = "GRADIO_TEMP_DIR"
+    before = os.environ.get(name)
+    os.environ[name] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before

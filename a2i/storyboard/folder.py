@@ -1,0 +1,105 @@
+"""A storyboard as a folder: its pictures, page, contact sheet, subtitles, and `scenes.json`. There whole or not at all."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from a2i.audio.inputs import readable
+from a2i.pipeline import AudioToImage
+from a2i.storyboard import Storyboard
+from a2i.storyboard.contact_sheet import write_contact_sheet
+from a2i.storyboard.make import SILENCE, make_storyboard
+from a2i.storyboard.page import write_page
+from a2i.storyboard.subtitles import write_subtitles
+from a2i.whole import write_text
+
+SCENES, PAGE, SHEET = "scenes.json", "storyboard.html", "contact_sheet.png"
+
+
+def make_folder(a2i: AudioToImage, sound: str | Path, folder: str | Path, **settings: Any) -> Storyboard:
+    """Make a storyboard and write all of it into a folder, which takes the place of an earlier one.
+
+    Args:
+        a2i: captions and draws.
+        sound: a sound file, or a video with sound.
+        folder: replaced when all is done; what was there before stays until then, and if anything fails.
+        **settings: as `make_storyboard` takes them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it can't be used; see `make_storyboard`.
+        OSError: the folder can't be written.
+    """
+    folder = Path(folder)
+    with _taking_the_place_of(folder) as part:
+        storyboard = make_storyboard(a2i, sound, part, **settings)
+        write_subtitles(storyboard, part)
+        write_contact_sheet(storyboard, part)
+        write_page(storyboard, part)
+        write_text(part / SCENES, json.dumps(as_json(storyboard), indent=1, ensure_ascii=False) + "\n")
+    scenes = [replace(scene, image=scene.image and folder / scene.image.name) for scene in storyboard.scenes]
+    return replace(storyboard, scenes=tuple(scenes))
+
+
+def as_json(storyboard: Storyboard) -> dict[str, Any]:
+    """What `scenes.json` holds; pictures by their names in the folder."""
+    return {
+        "software": "a2i",
+        "audio": readable(storyboard.source),
+        "seconds": round(storyboard.seconds, 3),
+        "seed": storyboard.seed,
+        "captioner": readable(storyboard.captioner),
+        "image_model": storyboard.image_model and readable(storyboard.image_model),
+        "warning": storyboard.warning,
+        "scenes": [
+            {
+                "start": round(scene.start, 3),
+                "end": round(scene.end, 3),
+                "caption": scene.caption,
+                "confidence": round(scene.confidence, 4),
+                "candidates": list(scene.candidates),
+                "image": scene.image and scene.image.name,
+            }
+            for scene in storyboard.scenes
+        ],
+    }
+
+
+def row_of(storyboard: Storyboard, folder: Path) -> dict[str, Any]:
+    """What a row of `results.jsonl` says of a storyboard: `caption` is that of the surest scene in which something is heard."""
+    heard = [scene for scene in storyboard.scenes if scene.caption != SILENCE] or storyboard.scenes
+    surest = max(heard, key=lambda scene: scene.confidence)
+    scenes = as_json(storyboard)["scenes"]
+    return {
+        "caption": surest.caption,
+        "candidates": list(surest.candidates),
+        "confidence": round(surest.confidence, 4),
+        "warning": storyboard.warning,
+        "page": readable(folder / PAGE),
+        "scenes": [each | {"image": each["image"] and readable(folder / each["image"])} for each in scenes],
+    }
+
+
+@contextmanager
+def _taking_the_place_of(folder: Path) -> Iterator[Path]:
+    """A new folder, which gets the name of `folder` if all goes well; one that a kill left has the same name, and goes."""
+    part, old = (
+        folder.with_name(f".{sha256(f'{folder.name}{end}'.encode(errors='surrogateescape')).hexdigest()[:16]}.part")
+        for end in ("", "/old")
+    )
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

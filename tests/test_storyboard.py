@@ -1,0 +1,175 @@
+import json
+import os
+import stat
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import make_captioner, tone
+from PIL import Image
+
+from a2i import AudioToImage
+from a2i.captioner.text import CaptionTokenizer
+from a2i.command_line import composed
+from a2i.diffusion import Painter
+from a2i.infer import caption_and_draw
+from a2i.storyboard.boundaries import Ear
+from a2i.storyboard.folder import make_folder
+from a2i.storyboard.make import CAPTIONING, DRAWING, HEARING, SILENCE, make_storyboard
+from a2i.storyboard.settings import SceneSettings
+
+RATE = 16_000
+EVERY = {"captions.srt", "captions.vtt", "scenes.json", "storyboard.html"}
+
+
+@pytest.fixture(scope="module")
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture(scope="module")
+def a2i(tokenizer: CaptionTokenizer, painter_folder: Path) -> AudioToImage:
+    return AudioToImage(make_captioner(tokenizer), Painter(str(painter_folder), steps=1), "tiny")
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4 s of a tone, 4 s of silence, 5 s of noise."""
+    path = tmp_path_factory.mktemp("recordings") / "walk.wav"
+    noise = 0.1 * np.random.default_rng(0).standard_normal(5 * RATE)
+    soundfile.write(path, np.concatenate([tone(700, 4), np.zeros(4 * RATE), noise]), RATE)
+    return path
+
+
+def program(sounds: Any, out: Path, captioner: Path, *, status: int = 0, **settings: Any) -> list[dict[str, Any]]:
+    """The rows after a run of the whole program."""
+    asked = {"captioner": str(captioner), "image": "none", "device": "cpu", "storyboard": True, **settings}
+    given = {"audio": sounds, "out": str(out), **asked}
+    if status:
+        with pytest.raises(SystemExit, match=str(status)):
+            caption_and_draw(composed("infer", given))
+    else:
+        caption_and_draw(composed("infer", given))
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def test_scenes_captions_and_pictures(a2i: AudioToImage, ear: Ear, walk: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, float, float]] = []
+    made = make_folder(
+        a2i, walk, tmp_path / "walk", seed=5, ear=ear, tell=lambda *what: told.append(what), num_candidates=2
+    )
+    assert [scene.start for scene in made.scenes] == [0, pytest.approx(4, abs=0.5), pytest.approx(8, abs=0.5)]
+    assert all(before.end == after.start for before, after in pairwise(made.scenes))
+    assert made.seconds == pytest.approx(13)
+    assert (made.scenes[1].caption, made.scenes[1].confidence) == (SILENCE, 1.0)
+    assert (made.seed, made.captioner, made.source) == (5, "tiny", walk)
+    for number, scene in enumerate(made.scenes, 1):
+        assert scene.candidates[0] == scene.caption
+        assert scene.image == tmp_path / "walk" / f"{number:02}.png"
+        with Image.open(scene.image) as image:
+            assert (image.text["caption"], image.text["seed"]) == (scene.caption, "5")  # type: ignore[attr-defined]
+    assert {path.name for path in (tmp_path / "walk").iterdir()} >= EVERY
+    held = json.loads((tmp_path / "walk" / "scenes.json").read_text())
+    assert [scene["image"] for scene in held["scenes"]] == ["01.png", "02.png", "03.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["walk"]
+    for what, whole in ((HEARING, 13), (CAPTIONING, 13), (DRAWING, 3)):
+        shares = [(done, of) for each, done, of in told if each == what]
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx((whole, whole))
+
+
+def test_batches_change_nothing(a2i: AudioToImage, ear: Ear, walk: Path) -> None:
+    alone, together = (make_storyboard(a2i, walk, ear=ear, batch_size=size) for size in (1, 8))
+    assert [(scene.start, scene.caption) for scene in together.scenes] == [
+        (scene.start, scene.caption) for scene in alone.scenes
+    ]
+    assert all(scene.image is None for scene in alone.scenes)
+
+
+def test_what_sounds_the_same_is_one_scene_however_long(a2i: AudioToImage, ear: Ear, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "hum.wav", tone(300, 21), RATE)
+    made = make_storyboard(a2i, tmp_path / "hum.wav", ear=ear, settings=SceneSettings(longest=5))
+    assert [(scene.start, scene.end) for scene in made.scenes] == [(0.0, pytest.approx(21))]
+
+
+def test_less_than_a_second(a2i: AudioToImage, ear: Ear, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "click.wav", tone(300, 0.01), RATE)
+    (scene,) = make_storyboard(a2i, tmp_path / "click.wav", ear=ear).scenes
+    assert (scene.start, scene.end) == (0.0, pytest.approx(0.01, abs=1e-3))
+
+
+@pytest.mark.parametrize("stage", [HEARING, CAPTIONING, DRAWING])
+def test_a_cancelled_one_leaves_what_was_there(
+    a2i: AudioToImage, ear: Ear, walk: Path, tmp_path: Path, stage: str
+) -> None:
+    def tell(what: str, done: float, of: float) -> None:
+        if what == stage:
+            raise KeyboardInterrupt
+
+    (tmp_path / "walk").mkdir()
+    (tmp_path / "walk" / "scenes.json").write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        make_folder(a2i, walk, tmp_path / "walk", ear=ear, tell=tell)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["walk", "walk/scenes.json"]
+    assert (tmp_path / "walk" / "scenes.json").read_text() == "before"
+
+
+def test_a_pipe_is_refused_at_once(a2i: AudioToImage, ear: Ear, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    with pytest.raises(ValueError, match="which can be read once; expected a file"):
+        make_storyboard(a2i, tmp_path / "pipe", ear=ear)
+
+
+def test_the_program_goes_on_past_bad_files_and_from_where_it_was(
+    walk: Path, captioner_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sounds = tmp_path / "sounds"
+    (sounds / "other").mkdir(parents=True)
+    for path in (sounds / "walk.wav", sounds / "other" / "walk.wav"):
+        path.write_bytes(walk.read_bytes())
+    (sounds / "bad.wav").write_text("no sound")
+    (tmp_path / "out" / "walk").mkdir(parents=True)
+    (tmp_path / "out" / "walk" / "mine.txt").write_text("not to be touched")
+    rows = program(str(sounds), tmp_path / "out", captioner_folder, status=1)
+    assert [row["error"] is None for row in rows] == [False, True, True]
+    assert "can't be read as sound" in rows[0]["error"]
+    assert (tmp_path / "out" / "walk" / "mine.txt").read_text() == "not to be touched"
+    for row, name in zip(rows[1:], ("walk_2", "walk_3"), strict=True):
+        assert Path(row["page"]) == tmp_path / "out" / name / "storyboard.html"
+        assert {path.name for path in (tmp_path / "out" / name).iterdir()} == EVERY
+        assert [set(scene) for scene in row["scenes"]] == [
+            {"start", "end", "caption", "confidence", "candidates", "image"}
+        ] * len(row["scenes"])
+        assert row["caption"] in [scene["caption"] for scene in row["scenes"]]
+        assert row["image"] is None
+    (sounds / "bad.wav").unlink()
+    before = (tmp_path / "out" / "results.jsonl").read_text()
+    program(str(sounds), tmp_path / "out", captioner_folder)
+    assert "2 of 2 done, 2 of them already before" in capsys.readouterr().out
+    assert (tmp_path / "out" / "results.jsonl").read_text() == before
+    # What was deleted, and what other settings ask for, is made again, under the same name.
+    (tmp_path / "out" / "walk_2" / "storyboard.html").unlink()
+    program(str(sounds), tmp_path / "out", captioner_folder)
+    assert "2 of 2 done, 1 of them already before" in capsys.readouterr().out
+    again = program(str(sounds), tmp_path / "out", captioner_folder, scenes={"shortest": 3})
+    assert "2 of 2 done; " in capsys.readouterr().out
+    assert sorted(row["page"] for row in again if row["error"] is None) == sorted(row["page"] for row in rows[1:])
+
+
+def test_what_a_kill_left_is_cleared(walk: Path, captioner_folder: Path, tmp_path: Path) -> None:
+    left = tmp_path / "out" / ".0123456789abcdef.part"
+    left.mkdir(parents=True)
+    (left / "01.png").write_text("half")
+    program(str(walk), tmp_path / "out", captioner_folder)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["results.jsonl", "walk"]
+
+
+def test_settings_are_checked_before_anything_is_loaded(walk: Path, captioner_folder: Path, tmp_path: Path) -> None:
+    for wrong, said in (({"shortest": 0}, "shortest=0"), ({"longest": 1}, "longest=1"), ({"other": 1}, "scenes.other")):
+        with pytest.raises(ValueError, match=said):
+            program(str(walk), tmp_path / "out", captioner_folder, scenes=wrong)
+    assert not (tmp_path / "out" / "results.jsonl").exists()
