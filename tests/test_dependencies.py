@@ -23,6 +23,7 @@ ROOMS = {
     "tracking": "eval",
     "training": "train",
     "train": "train",
+    "listen": "listen",
 }
 FILES_APART = {"data/download.py": "download"}
 NAMES = {"pil": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}  # of packages by those of their modules
@@ -38,7 +39,6 @@ NOT_IMPORTED = {
     "bitsandbytes": "transformers keeps weights in 4 bits with it",
     "wandb-workspaces": "experiments/tracking/dashboard.py imports it",
     "gradio": "to come: the web app",
-    "sounddevice": "to come: the microphone",
 }
 
 

@@ -131,6 +131,7 @@ def test_hydra_stops_at_the_entry_points(path: Path) -> None:
         "train",
         "evaluate",
         "infer",
+        "listen",
         "prepare",
         "export",
     ):
