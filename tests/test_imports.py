@@ -32,6 +32,7 @@ ORDER = [
     "diffusion",
     "models",
     "metrics",
+    "rerank",
     "report",
     "tracking",
     "data",
@@ -41,6 +42,7 @@ ORDER = [
     "result",
     "results",
     "pipeline",
+    "grid",
     "storyboard",
     "training",
     "prepare",
@@ -77,6 +79,7 @@ ONLY: dict[str, set[str]] = {
     "diffusion": {"errors", "hub", "machine", "memory", "paths", "schedulers", "start_picture"},
     "models": {"captioner", "diffusion", "hub", "image_settings", "names", "paths", "plugins"},
     "metrics": {"audio", "captioner", "hub", "plugins", "whole"},  # audio: of pictures; captioner: what a word is
+    "rerank": {"captioner", "metrics"},
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "captioner", "errors", "features", "machine", "whole"},  # captioner: what a word is

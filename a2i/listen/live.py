@@ -113,9 +113,11 @@ def captions(
             if not source.wait(due):
                 left = source.newest.count - heard
                 if left and (not heard or left >= every / 2 * source.rate):
-                    yield caption(time.monotonic(), dropped)
+                    in_file = math.ceil(left / (every * source.rate)) - 1  # windows that ended before the file did
+                    yield caption(time.monotonic(), min(dropped, in_file))
                 return
-            yield caption(due, dropped)
+            if source.newest.count > heard:  # else nothing has come since, as from a machine that was asleep
+                yield caption(due, dropped)
     finally:
         source.stop()
 
