@@ -12,7 +12,7 @@ from typing import Any
 from a2i import __version__
 from a2i.machine import begin_program
 
-PROGRAMS = ("train", "evaluate", "prepare", "infer", "app", "export", "doctor")
+PROGRAMS = ("train", "evaluate", "prepare", "infer", "app", "listen", "export", "doctor")
 HELP = """\
 Caption sounds and draw the captions. Each sound produces NAME.png (caption, seed and model in its metadata) and one line in
 results.jsonl. A file that can't be read stops no other: its line says why, and the exit status is 1. The same command again
@@ -31,6 +31,7 @@ programs (each has a --help of its own):
   a2i prepare data=NAME                download or make a data set, check it, and decode its sounds once
   a2i infer audio=FILE                 as above, with every setting as key=value
   a2i app                              a page in the browser: drop or record a sound, choose its caption, draw it
+  a2i listen                           the microphone: a caption every few seconds, a picture of each new scene
   a2i export captioner=RUN to=FOLDER   a trained captioner with a model card, for others; to=hub:OWNER/NAME sends it
   a2i doctor                           what this machine can do, and what to type
 

@@ -21,6 +21,8 @@ from a2i.captioner.decoding import Decoding
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.errors import with_kind
+from a2i.grid import Shape
+from a2i.grid import write as write_grid
 from a2i.image_settings import NO_STYLE, deciding, is_mini_painter, is_painter, styled
 from a2i.licences import restriction
 from a2i.machine import begin_program
@@ -33,7 +35,9 @@ from a2i.names import (
     with_revision,
 )
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
-from a2i.results import FILE, KEPT, ResultsFile, RowSettings, settings_of
+from a2i.rerank import check as check_rerank
+from a2i.rerank import enough, reranked
+from a2i.results import FILE, GRID, KEPT, ResultsFile, RowSettings, settings_of
 from a2i.rows import NO_MORE, begun
 from a2i.storyboard.settings import SceneSettings
 from a2i.storyboard.told import Told
@@ -51,6 +55,7 @@ def infer(
     decoding: dict[str, Any],
     batch_size: int = 1,
     picture_batch: int = 1,
+    grid: Shape | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Caption and draw each sound; one that fails gives an `error` and the others go on.
 
@@ -89,6 +94,10 @@ def infer(
                 if result.image is not None:
                     image = result.save(results.folder / results.picture_name(sound))
                     told |= {"image": readable(image), "image_bytes": image.stat().st_size}
+                if grid is not None and a2i.painter is not None:
+                    place = results.folder / results.picture_name(sound, GRID)
+                    made = write_grid(result, a2i.painter, grid, place, picture_batch, len(sounds) == 1)
+                    told["grid"] = readable(made)
                 row |= told
             # Whatever one file does to a disk, the others go on; where none can be written they would only take time.
             except Exception as failure:
@@ -208,6 +217,9 @@ class InferSettings:
         picture_batch: pictures drawn at once.
         storyboard: a folder of scenes for each sound.
         scenes: settings of these, as `SceneSettings` has them.
+        grid: captions by seeds, such as 3x4, of a grid of pictures for each sound; None for none.
+        rerank: what puts the candidates in order; see `a2i.rerank`. None for the captioner itself.
+        rerank_model: the model that does; None for its default.
     """
 
     audio: str | list[str]
@@ -221,6 +233,9 @@ class InferSettings:
     device: str | None
     batch_size: int
     picture_batch: int
+    grid: str | None
+    rerank: str | None
+    rerank_model: str | None
     storyboard: bool = False
     scenes: dict[str, Any] = field(default_factory=dict)
 
@@ -231,6 +246,16 @@ class InferSettings:
                 raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
         check_seed(self.seed)
         check_out(self.out)
+        check_rerank(self.rerank, self.rerank_model)
+        if self.shape is not None and not self.image:
+            raise ValueError(f"got grid={self.grid} with image=none; expected a picture model")
+        if self.grid is not None and self.storyboard:
+            raise ValueError(f"got grid={self.grid} beside storyboard=true; expected one of the two")
+
+    @property
+    def shape(self) -> Shape | None:
+        """Of the grid."""
+        return None if self.grid is None else Shape.of(self.grid)
 
     @property
     def is_mini(self) -> bool:
@@ -335,7 +360,9 @@ def run(settings: InferSettings) -> int:
 
                 rows = storyboards(a2i, left, results, wanted, told, making)
             else:
-                rows = infer(a2i, left, results, wanted, settings.seed, settings.decoding, **batches)
+                shape = settings.shape
+                decoding = enough(a2i.captioner, settings.decoding, shape.captions if shape else 1)
+                rows = infer(a2i, left, results, wanted, settings.seed, decoding, **batches, grid=shape)
             failed = write_results(rows, results, len(left), told)
     summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
     if there := len(sounds) - len(left):
@@ -358,6 +385,10 @@ def _settings_of(settings: InferSettings) -> RowSettings:
     }
     if settings.storyboard:
         caption["storyboard"] = asdict(SceneSettings(**settings.scenes))
+    if settings.rerank is not None:
+        caption |= {"rerank": settings.rerank, "rerank_model": settings.rerank_model}
+    if settings.grid is not None:  # it asks for more candidates, and so for more beams
+        caption["grid"] = settings.grid
     if not settings.image:
         return settings_of(caption, None)
     # Without the target of a2i's own painter, which no hash of a picture holds so far.
@@ -385,6 +416,7 @@ def _load(settings: InferSettings) -> "AudioToImage":
     gc.freeze()  # it stays, so that collections need not look at it
     gc.enable()
     a2i.captioner.decoding_with(**settings.decoding)
+    a2i.captioner = reranked(a2i.captioner, settings.rerank, settings.rerank_model, settings.device)
     if a2i.captioner.licence and not heard:
         say(f"captions by {a2i.name}, licence: {a2i.captioner.licence}")
     if a2i.painter is not None and a2i.painter.licence and not drawn:

@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Turns that a thread waits awake: GNU's own 300,000 are slower beside a busy program, none is slower alone.
 SPINS = 1_000
+BEHIND = 10  # niceness of a thread that gives way; 19 would get next to nothing on a busy machine
 
 
 def begin_program() -> None:
@@ -89,17 +91,26 @@ def _without_fail(method: Callable[..., Any], stream: io.TextIOWrapper) -> Calla
 
 def in_threads(work: Callable[[], None], threads: int) -> None:
     """Run `work` in so many threads at once, none of which shares PyTorch's operations with OpenMP's other threads."""
-    with ThreadPoolExecutor(threads, initializer=_leave_others_alone) as pool:
+    with ThreadPoolExecutor(threads, initializer=leave_others_alone) as pool:
         for done in [pool.submit(work) for _ in range(threads)]:
             done.result()
 
 
-def _leave_others_alone() -> None:
-    """How many threads OpenMP takes is each thread's own setting; PyTorch sets it when a thread first asks."""
+def leave_others_alone() -> None:
+    """Have the PyTorch operations of this thread use no other threads.
+
+    How many OpenMP takes is each thread's own setting; PyTorch sets it when a thread first asks.
+    """
     import torch
 
     torch.get_num_threads()
     _openmp().limit(limits=1)
+
+
+def give_way() -> None:
+    """Have this thread run when others leave it time, where threads have a priority of their own."""
+    if sys.platform == "linux":  # elsewhere that would be the whole process's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from a2i.machine import name_limit
 FILE = "results.jsonl"
 LOCK = ".results.lock"
 STORYBOARD = "scenes.json"  # what a storyboard's folder is known by
+GRID = ".grid"  # behind the stem of a sound that has a grid of pictures, and behind its key
 MODEL_FILES = ("captioner.json", "model_index.json", "config.json")  # one of them is in a model's folder
 CONTENT = 64 << 20  # bytes; larger files of a model's folder are known by size and time, which takes no seconds
 KEPT = (
@@ -86,6 +87,7 @@ class _Row:
     length: int
     failed: bool
     image: str | None
+    grid: str | None
     image_bytes: int | None
     settings: RowSettings
     bytes: int | None
@@ -143,6 +145,7 @@ class ResultsFile:
             self._clear()
             self._read()
             owned = {key: row.image for key, row in self._rows.items() if row.image}
+            owned |= {key + GRID: row.grid for key, row in self._rows.items() if row.grid}
             self._names = PictureNames(owned, name_limit(self.folder), self._is_free)
             folders = {key: Path(row.files[0]).parent.name for key, row in self._rows.items() if row.files}
             self._folder_names = PictureNames(folders, name_limit(self.folder), self._is_free_folder, ending="")
@@ -212,9 +215,14 @@ class ResultsFile:
             is_there = settings.image is None or self._has_picture(row)
         return is_there and _is_unchanged(sound, row)
 
-    def picture_name(self, sound: Path) -> str:
-        """File name for a sound's picture: the same in every run, and no other sound's."""
-        return self._names.of(self.key(sound) or self._other_key(), sound.stem)
+    def picture_name(self, sound: Path, more: str = "") -> str:
+        """File name for a sound's picture: the same in every run, and no other sound's.
+
+        Args:
+            sound: of the picture.
+            more: behind its stem: "" for its picture, `GRID` for its grid.
+        """
+        return self._names.of((self.key(sound) or self._other_key()) + more, sound.stem + more)
 
     def folder_name(self, sound: Path) -> str:
         """Name for the folder of a sound's storyboard: the same in every run, and no other sound's."""
@@ -399,6 +407,7 @@ def _row_of(row: dict[str, Any], offset: int, length: int) -> _Row:
         length,
         failed=row["error"] is not None,
         image=Path(image).name if image else None,
+        grid=Path(row["grid"]).name if row.get("grid") else None,
         image_bytes=row.get("image_bytes"),
         settings=RowSettings(str(row.get("caption_settings")), row.get("image_settings")),
         bytes=mark.get("bytes"),

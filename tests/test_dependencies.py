@@ -24,6 +24,7 @@ ROOMS = {
     "training": "train",
     "train": "train",
     "app": "app",
+    "listen": "listen",
 }
 FILES_APART = {"data/download.py": "download"}
 NAMES = {"pil": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}  # of packages by those of their modules
@@ -38,7 +39,6 @@ NOT_IMPORTED = {
     "peft": "diffusers reads LoRAs through it",
     "bitsandbytes": "transformers keeps weights in 4 bits with it",
     "wandb-workspaces": "experiments/tracking/dashboard.py imports it",
-    "sounddevice": "to come: the microphone",
 }
 
 

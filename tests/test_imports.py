@@ -33,6 +33,7 @@ ORDER = [
     "diffusion",
     "models",
     "metrics",
+    "rerank",
     "report",
     "tracking",
     "data",
@@ -44,6 +45,7 @@ ORDER = [
     "results",
     "pipeline",
     "rows",
+    "grid",
     "storyboard",
     "training",
     "prepare",
@@ -81,6 +83,7 @@ ONLY: dict[str, set[str]] = {
     "diffusion": {"errors", "hub", "lora", "machine", "memory", "paths", "schedulers", "start_picture"},
     "models": {"captioner", "diffusion", "hub", "image_settings", "names", "paths", "plugins"},
     "metrics": {"audio", "captioner", "hub", "plugins", "whole"},  # audio: of pictures; captioner: what a word is
+    "rerank": {"captioner", "metrics"},
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
     "data": {"audio", "captioner", "errors", "features", "machine", "whole"},  # captioner: what a word is
@@ -136,6 +139,7 @@ def test_hydra_stops_at_the_entry_points(path: Path) -> None:
         "train",
         "evaluate",
         "infer",
+        "listen",
         "prepare",
         "export",
         "app",

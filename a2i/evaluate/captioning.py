@@ -99,6 +99,7 @@ class Captioning:
         """
         from a2i.machine import find_device
         from a2i.models import licence_line, load_captioner  # here: --help and a wrong name need not wait for torch
+        from a2i.rerank import reranked
 
         # Before `made_by`, which downloads a captioner to tell what it is.
         if ranks.first and isinstance(captioner, dict) and (line := licence_line("captioner", captioner)):
@@ -118,6 +119,7 @@ class Captioning:
             device = find_device(ranks.device(settings.device))
             loaded = load_captioner(captioner, device)
             loaded.decoding_with(**settings.decoding)
+            loaded = reranked(loaded, settings.rerank, settings.rerank_model, device)
             if kept is not None:
                 if ranks.first:
                     kept.begin()

@@ -115,6 +115,7 @@ def made_by(captioner: "str | Path | Mapping[str, Any]", settings: CaptioningSet
         "split": settings.split,
         "decoding": settings.decoding,
         **seeded,
+        **({"rerank": [settings.rerank, settings.rerank_model]} if settings.rerank else {}),
         "versions": versions("a2i", "torch", "transformers"),
     }
 

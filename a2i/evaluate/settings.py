@@ -1,12 +1,13 @@
 """The settings of an evaluation, checked before anything is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from a2i.compose import check_out, check_seed, checked, fitting
 from a2i.image_settings import styled
 from a2i.names import name_of, with_revision
+from a2i.rerank import check as check_rerank
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class CaptioningSettings:
     decoding: dict[str, Any]
     device: str | None
     seed: int
+    rerank: str | None = field(default=None, kw_only=True)
+    rerank_model: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class EvaluateSettings(CaptioningSettings):
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        check_rerank(self.rerank, self.rerank_model)
         check_out(self.out)
         if (self.captioner is None) == (self.captions is None):
             raise ValueError(
@@ -84,7 +88,9 @@ def check(settings: dict[str, Any]) -> EvaluateSettings:
     """
     captioner = with_revision(settings.get("captioner"), settings.get("captioner_revision"))
     image = styled(settings["image"], settings["style"])
-    return checked(EvaluateSettings, settings | {"captioner": captioner, "image": image})
+    rerank_model = (settings["clap"] or {}).get("model") if settings["rerank"] == "clap" else None
+    given = {"captioner": captioner, "image": image, "rerank_model": rerank_model}
+    return checked(EvaluateSettings, settings | given)
 
 
 def _check_report(*, clips: int | None, sounds: bool) -> None:
