@@ -19,9 +19,20 @@ from a2i.data.foley import __main__ as foley
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-PROGRAMS = ("train", "evaluate", "infer", "prepare", "export")
+PROGRAMS = [name for name in a2i.PROGRAMS if (CONF / f"{name}.yaml").is_file()]
 PLAIN: dict[str, Callable[[list[str]], Any]] = {"doctor": doctor.main, "data.foley": foley.main}  # without settings
-GROUPS = ("data", "model", "model/encoder", "model/decoder", "captioner", "image", "style", "experiment", "trainer", "logger")
+GROUPS = (
+    "data",
+    "model",
+    "model/encoder",
+    "model/decoder",
+    "captioner",
+    "image",
+    "style",
+    "experiment",
+    "trainer",
+    "logger",
+)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
