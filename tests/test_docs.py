@@ -29,8 +29,7 @@ CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
 def pages() -> list[Path]:
     """Those that are written by hand, in the order of the site."""
-    sections = [[entry] if isinstance(entry, str) else next(iter(entry.values())) for entry in CONFIG["nav"]]
-    names = [name for section in sections for name in section]
+    names = re.findall(r"[\w/]+\.md", str(CONFIG["nav"]))
     return [DOCS / name for name in names if (DOCS / name).is_file()]
 
 
