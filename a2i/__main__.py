@@ -36,6 +36,7 @@ programs (each has a --help of its own):
   a2i doctor                           what this machine can do, and what to type
 
 A file with the name of a program is reached as ./train.
+The Tab key completes programs, settings and their values after: eval "$(register-python-argcomplete a2i)"
 """
 
 
@@ -45,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments without the program's name; None for those of the process.
     """
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+        from a2i.completion import complete
+
+        complete(_parser(), PROGRAMS)
     given = list(sys.argv[1:] if argv is None else argv)
     if given and given[0] in PROGRAMS:
         # As `python -m` runs it: a program that starts itself again, on other devices, finds itself under that name.

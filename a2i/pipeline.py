@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 class AudioToImage:
     """Captions a sound and draws the caption. Several threads may call one.
 
-    >>> a2i = AudioToImage.from_pretrained()
-    >>> result = a2i("dog.wav")
-    >>> result.caption, result.image
+    Examples:
+        >>> a2i = AudioToImage.from_pretrained()
+        >>> result = a2i("bell.wav")
+        >>> result.caption
+        'A bell rings several times.'
+        >>> result.image.size
+        (128, 128)
     """
 
     def __init__(self, captioner: CaptionModel, painter: PictureModel | None, name: str = "captioner") -> None:
@@ -53,7 +57,10 @@ class AudioToImage:
     ) -> "AudioToImage":
         """Load both models. `load` is a second name of it, after `Captioner.load`; this one is that of transformers.
 
-        >>> AudioToImage.load("OWNER/NAME", captioner_revision="v1")
+        Examples:
+            >>> hears = AudioToImage.load(image=None)  # captions alone
+            >>> hears("bell.wav").image is None
+            True
 
         Args:
             captioner: `mini` or None for the small one that comes with a2i, another name of `conf/captioner` such as
@@ -107,8 +114,11 @@ class AudioToImage:
     ) -> Result:
         """Caption a sound and draw the caption.
 
-        >>> a2i("dog.wav")
-        >>> a2i(waveform, sampling_rate=44_100)
+        Examples:
+            >>> a2i(waveform, sampling_rate=44_100).caption
+            'A bell rings several times.'
+            >>> a2i("bell.wav", seed=1, num_candidates=2).candidates[0]
+            'A bell rings several times.'
 
         Args:
             sound: a sound file, or an array of samples, of any type and with one channel or several; see
@@ -141,6 +151,12 @@ class AudioToImage:
         **decoding: Any,
     ) -> Iterator[Result | Exception]:
         """Caption and draw many sounds in their order, each as soon as it is done. A sound that fails stops no other.
+
+        Examples:
+            >>> for sound, result in zip(["bell.wav", "gone.wav"], a2i.each(["bell.wav", "gone.wav"])):
+            ...     print(sound, type(result).__name__)
+            bell.wav Result
+            gone.wav FileNotFoundError
 
         Args:
             sounds: as `a2i.captioner.batching.caption_many` takes them; read as they are needed.

@@ -51,6 +51,10 @@ class Result:
     def save(self, path: str | Path) -> Path:
         """Write the picture as PNG, its text chunks telling `caption`, `seed` and `model`.
 
+        Examples:
+            >>> result.save("pictures/bell.png").stat().st_size > 0
+            True
+
         Raises:
             ValueError: there is no picture.
             OSError: it can't be written there. What was there stays.

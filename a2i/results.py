@@ -99,8 +99,10 @@ class _Row:
 class ResultsFile:
     """The results in a folder, which belong to this process while they are open.
 
-    >>> with ResultsFile(Path("out")) as results:
-    ...     results.add(row)
+    Examples:
+        >>> with ResultsFile(Path("out")) as results:
+        ...     results.has(Path("bell.wav"), settings_of({"captioner": "mini"}, None))
+        False
 
     Args:
         folder: made if it is not there.

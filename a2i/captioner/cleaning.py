@@ -60,8 +60,9 @@ class Lexicon:
     def clean(self, caption: str) -> str:
         """The caption with unknown words completed, where they are fragments of one word alone, or else removed.
 
-        >>> Lexicon(frozenset({"birds", "sing"}), {"irds": ("birds",)}).clean("irds ient sing.")
-        'birds sing.'
+        Examples:
+            >>> Lexicon(frozenset({"birds", "sing"}), {"irds": ("birds",)}).clean("irds ient sing.")
+            'birds sing.'
         """
         if all(word in self.words for word in words(caption)):
             return caption

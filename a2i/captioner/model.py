@@ -24,7 +24,16 @@ from a2i.features import FeatureSettings, LogMel, side_by_side
 
 
 class Captioner(nn.Module):
-    """Captions waveforms."""
+    """Captions waveforms.
+
+    Examples:
+        >>> captioner = Captioner.load("runs/first/captioner")
+        >>> captioner.sampling_rate
+        44100
+        >>> [[best, *_]] = captioner.caption([waveform])
+        >>> best.caption
+        'A bell rings several times.'
+    """
 
     longest = 60.0  # seconds; captioners learn from clips of up to half a minute
 

@@ -30,6 +30,10 @@ class Clip:
         tags: (classes,) float32, the probabilities that a tagger gives to each of its classes; None where there are none. See
             `a2i.data.tags`.
         recording: what it was cut from, where others may be cut from the same; None where the data set does not say.
+
+    Examples:
+        >>> Clip("bell", Path("bell.wav"), ("A bell rings.",), start=0.5, end=2.0).seconds()
+        1.5
     """
 
     name: str

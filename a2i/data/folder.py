@@ -233,6 +233,11 @@ class Folder:
         val_share: share of the files for validation where the table has no column ``split``.
         test_share: likewise for the test.
         seed: another seed divides the files in another way.
+
+    Examples:
+        >>> clips = Folder("sounds").clips("train")
+        >>> sorted(clip.name for clip in clips)
+        ['bell.wav', 'rain.wav']
     """
 
     def __init__(

@@ -22,10 +22,16 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a captioner on a data set, or any system's captions.
 
-    >>> from a2i import evaluate
-    >>> evaluate("runs/mini/captioner", data="foley", split="test")["bertscore"]["f1"]
-    >>> evaluate(captions="theirs.csv", metrics=["cider_d", "meteor"], against="ours.csv")
-    >>> evaluate("mini", data="folder", **{"data.root": "my sounds", "decoding.num_beams": 2})
+    Examples:
+        >>> from a2i import evaluate
+        >>> settings = {"data.root": "sounds", "decoding.num_candidates": 1}
+        >>> scores = evaluate("mini", data="folder", split="train", metrics=["bleu_4"], **settings)
+        captions by a2i-mini-captioner, licence: cc-by-nc-4.0
+        mini, 2 clips (value, and where 95 of 100 bootstrap samples lie):
+          bleu_4                     0.4273  0.0000 to 1.0000
+          ...
+        >>> round(scores["bleu_4"]["value"], 4)
+        0.4273
 
     Args:
         captioner: name in `conf/captioner`, folder, Hub id, or settings as such a file holds them; or

@@ -20,7 +20,7 @@ class CaptionScores(Metric):
     Each clip counts once, by its name, though a sampler may give it to two processes. The first process computes, and all
     give the same. The models are no part of any module that holds this: they are neither trained, nor moved, nor saved with it.
 
-    Example:
+    Examples:
         >>> scores = CaptionScores(["rouge_l"])
         >>> scores.update(["a dog barks"], [["a dog barks", "a dog is barking"]], ["dog.wav"])
         >>> scores.compute()["rouge_l"]

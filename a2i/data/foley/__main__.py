@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = options.folder / (f"{title}.wav" if taken[title] == 1 else f"{title}_{taken[title]}.wav")
         replace(path, wav_of(settings, "test", index))
         print(path)
-        rows[path.name] = [("val", "test")[index] if index < 2 < options.count else "train"]
+        rows[path.name] = [("val", "test")[index % 10] if index % 10 < 2 < options.count else "train"]
         rows[path.name] += captions_of(settings, "test", index)
     _add_captions(options.folder / TABLE, rows)
 
