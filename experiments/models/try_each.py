@@ -60,7 +60,7 @@ def main() -> None:
         for name in track(["mini", *painters.MAKERS], "picture models", console=Console(stderr=True)):
             image = [f"image={name}"]
             if name != "mini":
-                image += [f"image.model={painters.make(name, work / f'{name}_painter')}", "image.revision=null", *SIZE]
+                image += [f"image.model={painters.make(name, work / f'{name}_painter')}", "image.revision=null", "image.variant=null", *SIZE]
             if name == "sd15_lcm":
                 image += [f"image.lora={painters.make_lora(work / 'lora.safetensors')}", "image.lora_revision=null"]
             drawn.append(tried(f"{name}_painter", ["captioner=mini"], image, work))
@@ -78,9 +78,9 @@ def tried(name: str, captioner: list[str], image: list[str], work: Path) -> dict
         out.with_suffix(".txt"),
     )
     data = ["data=foley", f"data.root={work / 'foley'}", "data.n_train=1", "data.n_val=1", f"data.n_test={COUNT}"]
-    quick = ["metrics=[rouge_l,bertscore]", "bootstrap_samples=50", "device=cpu"]
+    quick = ["metrics=[rouge_l]", "bootstrap_samples=50", "device=cpu"]
     evaluate = run(["a2i.evaluate", *captioner, *image, *data, *quick, f"out={scores}"], scores.with_suffix(".txt"))
-    results, clips = out / "results.jsonl", scores / "clips.csv"
+    results, clips = out / "results.jsonl", scores / "captions.csv"
     rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     scored = list(csv.DictReader(clips.open(encoding="utf-8"))) if clips.exists() else []
     return {
