@@ -150,12 +150,7 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
         for row in rows:
             results.add(row)
             failed += row["error"] is not None
-            message = (
-                f"{row['audio']}: {row['caption']} ({row['confidence']:.0%} sure{_restrictions(row)})"
-                + (f"; warning: {row['warning']}" if row["warning"] else "")
-                if row["error"] is None
-                else f"{row['audio']}: error: {row['error']}"
-            )
+            message = f"{row['audio']}: {_made(row) if row['error'] is None else 'error: ' + row['error']}"
             if together:
                 style = None if row["error"] is None else "red"
                 with suppress(OSError, ValueError):
@@ -164,6 +159,14 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
                 say(message)
             bar.advance(task)
     return failed
+
+
+def _made(row: dict[str, Any]) -> str:
+    """The caption, with how sure it is; of a storyboard how many scenes there are, and where it is."""
+    caption = f"{row['caption']} ({row['confidence']:.0%} sure{_restrictions(row)})"
+    if (scenes := row.get("scenes")) is not None:
+        caption = f"{len(scenes):,} scene{'s' if len(scenes) != 1 else ''} in {row['page']}; the surest: {caption}"
+    return caption + (f"; warning: {row['warning']}" if row["warning"] else "")
 
 
 def _restrictions(row: dict[str, Any]) -> str:

@@ -81,7 +81,11 @@ def row_of(storyboard: Storyboard, folder: Path) -> dict[str, Any]:
         "confidence": round(surest.confidence, 4),
         "warning": storyboard.warning,
         "page": readable(folder / PAGE),
-        "scenes": [each | {"image": each["image"] and readable(folder / each["image"])} for each in scenes],
+        "scenes": [
+            {name: each[name] for name in ("start", "end", "caption", "confidence")}
+            | {"image": each["image"] and readable(folder / each["image"])}
+            for each in scenes
+        ],
     }
 
 
@@ -101,5 +105,7 @@ def _taking_the_place_of(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         part.rename(folder)
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -88,6 +88,11 @@ def make_storyboard(
             " readings: write the sound to a file first"
         )
     longest = settings.longest or a2i.captioner.longest
+    if longest < 2 * settings.shortest:
+        raise ValueError(
+            f"got scenes.shortest={settings.shortest:g} with a captioner that hears {longest:g} s as one clip; expected at most"
+            f" half of that, or scenes.longest"
+        )
     ear = ear or Ear(a2i.captioner.device)
     first = Recording(path, ear.rate)
     about = duration(path, exact=False)
@@ -129,7 +134,7 @@ def _captioned(
             yield from _caption(a2i, held, seed, decoding)
             held = []
             tell(CAPTIONING, stretch.start, total)
-        held.append((stretch, None if stretch.is_silent else samples))
+        held.append((stretch, samples))
     yield from _caption(a2i, held, seed, decoding)
     tell(CAPTIONING, total, total)
 
@@ -157,29 +162,35 @@ def _caption(
         )
 
 
-def _cut(path: Path, rate: int, stretches: Sequence[Stretch]) -> Iterator[np.ndarray]:
-    """(samples,) of each stretch, the last to the recording's end, one stretch in memory at a time."""
+def _cut(path: Path, rate: int, stretches: Sequence[Stretch]) -> Iterator[np.ndarray | None]:
+    """(samples,) of each stretch, the last to the recording's end; None of a silent one, which may last for hours."""
     ends = [round(stretch.end * rate) for stretch in stretches]
     held: list[np.ndarray] = []
     place = index = 0
+
+    def keep(block: np.ndarray) -> None:
+        if not stretches[index].is_silent:
+            held.append(block)
+
+    def kept() -> np.ndarray | None:
+        if stretches[index].is_silent:
+            return None
+        samples = np.concatenate([np.zeros(0, np.float32), *held])
+        if not len(samples):
+            raise _changed(path)
+        return samples
+
     for block in Recording(path, rate).blocks():
         while index < len(ends) - 1 and place + len(block) >= ends[index]:
-            cut = ends[index] - place
-            held.append(block[:cut])
-            yield _some(held, path)
-            held, block, place, index = [], block[cut:], ends[index], index + 1
-        held.append(block)
+            first = ends[index] - place
+            keep(block[:first])
+            yield kept()
+            held, block, place, index = [], block[first:], ends[index], index + 1
+        keep(block)
         place += len(block)
     if index < len(ends) - 1:
         raise _changed(path)
-    yield _some(held, path)
-
-
-def _some(held: Sequence[np.ndarray], path: Path) -> np.ndarray:
-    samples = np.concatenate(held)
-    if not len(samples):
-        raise _changed(path)
-    return samples
+    yield kept()
 
 
 def _changed(path: Path) -> ValueError:
