@@ -166,6 +166,10 @@ def _made(row: dict[str, Any]) -> str:
     caption = f"{row['caption']} ({row['confidence']:.0%} sure{_restrictions(row)})"
     if (scenes := row.get("scenes")) is not None:
         caption = f"{len(scenes):,} scene{'s' if len(scenes) != 1 else ''} in {row['page']}; the surest: {caption}"
+    if "video" in row:
+        caption += (
+            f"; with captions: {row['video']}" if row["video"] else "; no video: its captions are in captions.vtt"
+        )
     return caption + (f"; warning: {row['warning']}" if row["warning"] else "")
 
 
@@ -211,6 +215,7 @@ class InferSettings:
         picture_batch: pictures drawn at once.
         storyboard: a folder of scenes for each sound.
         scenes: settings of these, as `SceneSettings` has them.
+        captions: of videos, in a copy: `track` or `burn`; None for no copy.
     """
 
     audio: str | list[str]
@@ -226,12 +231,17 @@ class InferSettings:
     picture_batch: int
     storyboard: bool = False
     scenes: dict[str, Any] = field(default_factory=dict)
+    captions: str | None = None
 
     def __post_init__(self) -> None:
         refuse_nothing(self.audio)
         for name, value in (("batch_size", self.batch_size), ("picture_batch", self.picture_batch)):
             if value < 1:
                 raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
+        if self.captions not in (None, "track", "burn"):
+            raise ValueError(f"got captions={self.captions}; expected track, burn or null")
+        if self.captions and not self.storyboard:
+            raise ValueError(f"got captions={self.captions} without a storyboard; expected storyboard=true beside it")
         check_seed(self.seed)
         check_out(self.out)
 
@@ -336,7 +346,7 @@ def run(settings: InferSettings) -> int:
                 making = {"settings": scenes, "seed": settings.seed, **batches, **settings.decoding}
                 from a2i.storyboard.rows import storyboards
 
-                rows = storyboards(a2i, left, results, wanted, told, making)
+                rows = storyboards(a2i, left, results, wanted, told, making, settings.captions)
             else:
                 rows = infer(a2i, left, results, wanted, settings.seed, settings.decoding, **batches)
             failed = write_results(rows, results, len(left), told)
@@ -360,7 +370,7 @@ def _settings_of(settings: InferSettings) -> RowSettings:
         "seed": settings.seed,
     }
     if settings.storyboard:
-        caption["storyboard"] = asdict(SceneSettings(**settings.scenes))
+        caption["storyboard"] = asdict(SceneSettings(**settings.scenes)) | {"captions": settings.captions}
     if not settings.image:
         return settings_of(caption, None)
     # Without the target of a2i's own painter, which no hash of a picture holds so far.

@@ -58,11 +58,12 @@ def program(sounds: Any, out: Path, captioner: Path, *, status: int = 0, **setti
 
 def test_scenes_captions_and_pictures(a2i: AudioToImage, ear: Ear, walk: Path, tmp_path: Path) -> None:
     told: list[tuple[str, float, float]] = []
-    made = make_folder(
+    made, video = make_folder(
         a2i, walk, tmp_path / "walk", seed=5, ear=ear, tell=lambda *what: told.append(what), num_candidates=2
     )
     assert [scene.start for scene in made.scenes] == [0, pytest.approx(4, abs=0.5), pytest.approx(8, abs=0.5)]
     assert all(before.end == after.start for before, after in pairwise(made.scenes))
+    assert video is None
     assert made.seconds == pytest.approx(13)
     assert (made.scenes[1].caption, made.scenes[1].confidence) == (SILENCE, 1.0)
     assert (made.seed, made.captioner, made.source) == (5, "tiny", walk)
@@ -172,4 +173,7 @@ def test_settings_are_checked_before_anything_is_loaded(walk: Path, captioner_fo
     for wrong, said in (({"shortest": 0}, "shortest=0"), ({"longest": 1}, "longest=1"), ({"other": 1}, "scenes.other")):
         with pytest.raises(ValueError, match=said):
             program(str(walk), tmp_path / "out", captioner_folder, scenes=wrong)
+    for more in ({"captions": "other"}, {"captions": "burn", "storyboard": False}):
+        with pytest.raises(ValueError, match="got captions="):
+            program(str(walk), tmp_path / "out", captioner_folder, **more)
     assert not (tmp_path / "out" / "results.jsonl").exists()

@@ -129,7 +129,8 @@ def _captioned(
     rate, total = a2i.captioner.sampling_rate, stretches[-1].end
     held: list[tuple[Stretch, np.ndarray | None]] = []
     for stretch, samples in zip(stretches, _cut(path, rate, stretches), strict=True):
-        seconds = sum(len(each) for _, each in held if each is not None) / rate + stretch.seconds
+        # Beside the longest the others are padded.
+        seconds = (len(held) + 1) * max(each.seconds for each in (stretch, *(each for each, _ in held)))
         if held and (len(held) >= batch_size or seconds > a2i.captioner.longest):
             yield from _caption(a2i, held, seed, decoding)
             held = []
