@@ -143,7 +143,7 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
     ) as bar:
         task = bar.add_task("listening and drawing", total=count)
         if told is not None:
-            one = bar.add_task("hearing", total=None)
+            one = bar.add_task("", total=None)
             told.tell = lambda what, done, of: bar.update(
                 one, description=what, completed=int(done), total=max(int(of), 1)
             )

@@ -23,7 +23,7 @@ from a2i.storyboard.told import Tell
 
 SILENCE = "There is silence."  # of a scene in which nothing is heard: no captioner is asked
 
-HEARING, CAPTIONING, DRAWING = "hearing", "captioning", "drawing"  # seconds, seconds, pictures
+HEARING, CAPTIONING, DRAWING = "hearing (seconds)", "captioning (seconds)", "drawing (pictures)"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
     A2I_REAL_DATA=FOLDER python experiments/storyboard/hour.py --work FOLDER --out hour.json
 
-The sound is made of real pieces of 3 to 20 s; some boundaries are cross-fades, some pieces have a background: ten minutes of
-them, six times over for the hour. Each length is a process of its own: `python -m a2i.infer audio=… storyboard=true image=none`.
+The sound is made of real pieces of 3 to 20 s, with cross-fades and backgrounds among them: ten minutes, six times over for the
+hour. Each length is a process of its own: `python -m a2i.infer audio=… storyboard=true image=none`.
 """
 
 import argparse
