@@ -57,8 +57,8 @@ def make_storyboard(
     ear: Ear | None = None,
     **decoding: Any,
 ) -> Storyboard:
-    """Find the scenes of a recording, caption and draw them. Memory does not grow with the recording's length, but for a
-    kilobyte a second.
+    """Find the scenes of a recording, caption and draw them. Memory does not grow with the recording's length, but for
+    some 20 MB an hour.
 
     >>> storyboard = make_storyboard(AudioToImage.from_pretrained(), "walk.wav", "walk")
     >>> [(scene.start, scene.end, scene.caption) for scene in storyboard.scenes]
