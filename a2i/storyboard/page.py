@@ -21,6 +21,7 @@ EMBEDDED = 300.0  # seconds of the longest recording that the page itself holds:
 SIDES = ((100, 512), (400, 256), (1 << 62, 128))
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds between ticks
 TICKS = 8  # at most
+LAST_TICK = 90.0  # percent: the text of a later one would stand beyond the end
 
 
 @dataclass(frozen=True)
@@ -115,4 +116,5 @@ def _card(scene: Scene, side: int) -> Card:
 def ticks(seconds: float) -> list[tuple[float, str]]:
     """Ticks of a time axis from 0 to `seconds`: place in percent, and text such as `1:30`."""
     step = next((step for step in STEPS if seconds / step <= TICKS), STEPS[-1])
-    return [(round(100 * place / seconds, 2), clock(place)) for place in range(0, int(seconds) + 1, step)]
+    places = [(round(100 * place / seconds, 2), clock(place)) for place in range(0, int(seconds) + 1, step)]
+    return [(at, text) for at, text in places if at <= LAST_TICK]

@@ -133,18 +133,18 @@ def _write(
         copied = [*_sounds(video), *(pictures(video) if how == "track" else ())]
         if how == "track":
             copied += [each for each in video.streams.subtitles if _fits(each, name)]
+        painter = _Burner(video, copy, shown) if how == "burn" else None
         places = {
             each.index: copy.add_stream_from_template(each) for each in sorted(copied, key=lambda each: each.index)
         }
         for each in copied:
             places[each.index].metadata.update(each.metadata)
-        painter = _Burner(video, copy, shown) if how == "burn" else None
         track = _Track(copy, codec, shown) if how == "track" else None
         for packet in video.demux(*copied, *(pictures(video)[:1] if how == "burn" else ())):
             seconds = float(packet.dts * packet.time_base) if packet.dts is not None else None
             if painter and packet.stream.type == "video":
                 painter.add(packet)
-            elif packet.dts is not None:  # None: the empty packet at the end
+            elif packet.size:  # at the end an empty one comes
                 if track and seconds is not None:
                     track.until(seconds)
                 packet.stream = places[packet.stream.index]
@@ -272,4 +272,5 @@ def draw_label(lines: tuple[str, ...], size: tuple[int, int]) -> Image.Image:
     draw = ImageDraw.Draw(box)
     for row, (line, width) in enumerate(zip(lines, widths, strict=True)):
         draw.text(((box.width - width) / 2, height // 4 + row * step), line, "white", font)
+    box.thumbnail(size)  # of a picture so small that no font is small enough
     return box
