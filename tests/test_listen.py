@@ -91,7 +91,7 @@ def test_a_file_in_real_time_becomes_captions_and_pictures(
     pictures = sorted(out.glob("*.png"))
     assert pictures
     assert Image.open(pictures[0]).text["caption"] in {row["caption"] for row in found}  # type: ignore[attr-defined]
-    assert f"{len(found)} captions" in done.stdout
+    assert f"{len(found)} caption{'s' * (len(found) != 1)}, " in done.stdout
     assert "on average" in done.stdout
     lines = [line for line in done.stdout.splitlines() if "% sure)" in line]
     assert len(lines) == len(found)

@@ -15,7 +15,7 @@ from a2i.command_line import entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.image_settings import NO_STYLE, is_mini_painter, styled
 from a2i.infer import say, shown
-from a2i.machine import begin_program
+from a2i.machine import begin_program, leave_others_alone
 from a2i.names import MINI, is_mini, with_revision
 from a2i.whole import not_written
 
@@ -144,6 +144,7 @@ def run(settings: ListenSettings) -> int:
 
         drawer = Drawer(a2i, folder, settings.seed, screen.tell)
     say(f"listening to {source.name}; Ctrl-C ends it")
+    screen.status = "listening"
     with screen.open():
         failed = _hear(settings, a2i, source, drawer, screen)
     return failed + (drawer.failed if drawer else 0)
@@ -164,7 +165,7 @@ def _hear(
                 begins = scenes.begins(found)
                 file.write((json.dumps(_row(found, begins)) + "\n").encode())
                 screen.tell(_line(found), found.error is not None)
-                screen.status = f"listening to {source.name}: {summary.line()}"
+                screen.status = f"listening: {summary.line()}"
                 if begins and drawer is not None:
                     drawer.ask(found)
     except OSError as error:
@@ -218,6 +219,8 @@ def _load(settings: ListenSettings) -> "tuple[AudioToImage, Source]":
         (NO_STYLE,) if settings.style and is_mini_painter(settings.image) else getattr(a2i.painter, "remarks", ())
     ):
         say(f"note: {remark}")
+    # Threads that wait for each other on a busy machine are late together; pictures have use for the other cores.
+    leave_others_alone()
     # The first caption takes twice as long as the others, whatever it is of.
     a2i.captioner.caption([np.zeros(round(settings.window * rate), np.float32)], **settings.decoding)
     return a2i, microphone or Played(settings.audio or "", rate, settings.window, settings.speed)

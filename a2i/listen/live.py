@@ -154,10 +154,10 @@ class Summary:
     def line(self) -> str:
         """For the end, in one line."""
         count = self.captions + self.failed
-        told = f"{self.heard:.0f} s heard, {self.captions:,} captions"
+        told = f"{self.heard:.0f} s heard, {self.captions:,} caption{'s' * (self.captions != 1)}"
         if count:
             told += f", {self.total / count:.2f} s after their window on average, {self.latest:.2f} s at most"
-        told += f"; {self.dropped:,} windows dropped" if self.dropped else ""
+        told += f"; {self.dropped:,} window{'s' * (self.dropped != 1)} dropped" if self.dropped else ""
         return told + (f"; {self.failed:,} failed" if self.failed else "")
 
 
