@@ -93,4 +93,6 @@ def test_the_program_keeps_grid_and_picture(captioner_folder: Path, painter_fold
     for wrong in ("grid=3by4", "image=none"):
         refused = programs.run("infer", *given[:2], f"out={out}", "grid=3x2", wrong)
         assert refused.returncode == 2
-        assert f"got {'grid=3by4; expected captions x' if 'by' in wrong else 'grid=3x2 with image=none'}" in refused.stderr
+        assert (
+            f"got {'grid=3by4; expected captions x' if 'by' in wrong else 'grid=3x2 with image=none'}" in refused.stderr
+        )

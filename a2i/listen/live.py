@@ -7,7 +7,7 @@ of what was just heard.
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -138,7 +138,7 @@ class Summary:
     captions: int = 0
     failed: int = 0
     dropped: int = 0
-    total: float = field(default=0.0, repr=False)
+    total: float = 0.0
     latest: float = 0.0
     heard: float = 0.0
 
