@@ -142,3 +142,18 @@ def test_programs_rerank(captioner_folder: Path, sounds: Path, tmp_path: Path, b
     refused = programs.run("infer", *given, "rerank=agree")
     assert refused.returncode == 2
     assert "got rerank=agree; expected null or one of agreement, clap" in refused.stderr
+
+
+def test_an_evaluation_reranks_and_knows_it(captioner_folder: Path, sounds: Path, bertscore: BERTScore) -> None:
+    from a2i.data import Clip
+    from a2i.evaluate.captioning import Captioning
+    from a2i.evaluate.distributed import Ranks
+    from a2i.evaluate.kept import made_by
+    from a2i.evaluate.settings import CaptioningSettings
+
+    clips = [Clip(path.name, path, ("A tone.",)) for path in sorted(sounds.glob("*.wav"))]
+    plain, other = (CaptioningSettings({}, "test", 8, {}, "cpu", 0, rerank=kind) for kind in (None, "agreement"))
+    captioning = Captioning.of(str(captioner_folder), other, clips, Ranks())
+    assert isinstance(captioning.captioner, Reranked)
+    assert all(row.error is None and row.caption for row in captioning.run())
+    assert made_by(str(captioner_folder), plain) != made_by(str(captioner_folder), other), "captions are not mixed up"
