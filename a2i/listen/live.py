@@ -113,8 +113,9 @@ def captions(
             if not source.wait(due):
                 left = source.newest.count - heard
                 if left and (not heard or left >= every / 2 * source.rate):
-                    in_file = math.ceil(left / (every * source.rate)) - 1  # windows that ended before the file did
-                    yield caption(time.monotonic(), min(dropped, in_file))
+                    # Windows that ended in the file after the last one, and before this.
+                    since = source.newest.count - (heard or (window - every) * source.rate)
+                    yield caption(time.monotonic(), max(math.ceil(since / (every * source.rate)) - 1, 0))
                 return
             if source.newest.count > heard:  # else nothing has come since, as from a machine that was asleep
                 yield caption(due, dropped)
