@@ -92,7 +92,7 @@ def write(
         pictures += [each.image for each in painter.draw_batch([cell[0] for cell in some], [cell[1] for cell in some])]
     rows = []
     for number, (caption, value) in enumerate(zip(captions, result.log_probabilities, strict=False)):
-        note = f"{value:.2f} nats a word piece"
+        note = f"log-probability {value:.2f}"
         note = f"{result.confidence:.0%} sure, {note}" if number == 0 else note
         rows.append(Row(caption, note, pictures[number * shape.seeds : (number + 1) * shape.seeds]))
     text = PngInfo()

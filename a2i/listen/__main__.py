@@ -1,21 +1,23 @@
 """`python -m a2i.listen`: hear the microphone, say what is heard, and draw each new scene."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from a2i.captioner.decoding import Decoding
-from a2i.command_line import entry_point
+from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.image_settings import NO_STYLE, is_mini_painter, styled
 from a2i.infer import say, shown
-from a2i.machine import begin_program
+from a2i.machine import begin_program, leave_others_alone
 from a2i.names import MINI, is_mini, with_revision
 from a2i.whole import not_written
 
@@ -144,8 +146,13 @@ def run(settings: ListenSettings) -> int:
 
         drawer = Drawer(a2i, folder, settings.seed, screen.tell)
     say(f"listening to {source.name}; Ctrl-C ends it")
+    screen.status = "listening"
     with screen.open():
         failed = _hear(settings, a2i, source, drawer, screen)
+    if drawer is not None and drawer.is_busy:
+        # Interrupted twice. PyTorch aborts where Python ends under a thread of its own, and says so.
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
     return failed + (drawer.failed if drawer else 0)
 
 
@@ -162,13 +169,11 @@ def _hear(
             for found in captions(a2i.captioner, source, *timing, **settings.decoding):
                 summary.add(found)
                 begins = scenes.begins(found)
-                file.write((json.dumps(_row(found, begins)) + "\n").encode())
+                _append(file, _row(found, begins), path)
                 screen.tell(_line(found), found.error is not None)
-                screen.status = f"listening to {source.name}: {summary.line()}"
+                screen.status = f"listening: {summary.line()}"
                 if begins and drawer is not None:
                     drawer.ask(found)
-    except OSError as error:
-        raise not_written(path, error) if error.filename in (None, str(path)) and error.errno else error from None
     except KeyboardInterrupt:
         screen.tell("")
     if drawer is not None:
@@ -180,12 +185,19 @@ def _hear(
             screen.tell("")
     told = summary.line()
     if drawer is not None:
-        told += f"; {drawer.drawn:,} pictures"
+        told += f"; {drawer.drawn:,} picture{'s' * (drawer.drawn != 1)}"
         told += f", {drawer.passed_over:,} scenes without one" if drawer.passed_over else ""
     if source.lost:
         told += f"; the machine was too busy to take all sound, {source.lost:,} times"
     screen.tell(f"{told}; all in {settings.out}")
     return summary.failed
+
+
+def _append(file: FileIO, row: dict[str, Any], path: Path) -> None:
+    try:
+        file.write((json.dumps(row) + "\n").encode())
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def _row(found: "Heard", begins: bool) -> dict[str, Any]:
@@ -218,6 +230,8 @@ def _load(settings: ListenSettings) -> "tuple[AudioToImage, Source]":
         (NO_STYLE,) if settings.style and is_mini_painter(settings.image) else getattr(a2i.painter, "remarks", ())
     ):
         say(f"note: {remark}")
+    # Threads that wait for each other on a busy machine are late together; pictures have use for the other cores.
+    leave_others_alone()
     # The first caption takes twice as long as the others, whatever it is of.
     a2i.captioner.caption([np.zeros(round(settings.window * rate), np.float32)], **settings.decoding)
     return a2i, microphone or Played(settings.audio or "", rate, settings.window, settings.speed)

@@ -7,7 +7,7 @@ of what was just heard.
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -113,8 +113,9 @@ def captions(
             if not source.wait(due):
                 left = source.newest.count - heard
                 if left and (not heard or left >= every / 2 * source.rate):
-                    in_file = math.ceil(left / (every * source.rate)) - 1  # windows that ended before the file did
-                    yield caption(time.monotonic(), min(dropped, in_file))
+                    # Windows that ended in the file after the last one, and before this.
+                    since = source.newest.count - (heard or (window - every) * source.rate)
+                    yield caption(time.monotonic(), max(math.ceil(since / (every * source.rate)) - 1, 0))
                 return
             if source.newest.count > heard:  # else nothing has come since, as from a machine that was asleep
                 yield caption(due, dropped)
@@ -138,7 +139,7 @@ class Summary:
     captions: int = 0
     failed: int = 0
     dropped: int = 0
-    total: float = field(default=0.0, repr=False)
+    total: float = 0.0
     latest: float = 0.0
     heard: float = 0.0
 
@@ -154,10 +155,10 @@ class Summary:
     def line(self) -> str:
         """For the end, in one line."""
         count = self.captions + self.failed
-        told = f"{self.heard:.0f} s heard, {self.captions:,} captions"
+        told = f"{self.heard:.0f} s heard, {self.captions:,} caption{'s' * (self.captions != 1)}"
         if count:
             told += f", {self.total / count:.2f} s after their window on average, {self.latest:.2f} s at most"
-        told += f"; {self.dropped:,} windows dropped" if self.dropped else ""
+        told += f"; {self.dropped:,} window{'s' * (self.dropped != 1)} dropped" if self.dropped else ""
         return told + (f"; {self.failed:,} failed" if self.failed else "")
 
 

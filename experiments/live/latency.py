@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("latency"))
     given, overrides = parser.parse_known_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    looks = []
+    looks: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as work:
         joined = Path(work) / "joined.flac"
         join(given.sounds, joined, given.minutes)
