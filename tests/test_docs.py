@@ -55,7 +55,7 @@ def test_it_has_every_page_program_and_experiment(site: Path) -> None:
     for word in (
         "a2i train",
         "a2i doctor",
-        "trainer.max_epochs",
+        "label_smoothing",
         "experiment=ast_gpt2_best",
         "model/encoder=crnn_mini",
     ):
