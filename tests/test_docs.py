@@ -160,7 +160,9 @@ def test_a_browser_shows_it_and_finds_words(opened: Any, address: str, width: in
     picture = page.locator("article img").first
     assert picture.evaluate("image => image.naturalWidth") > 0
     if width > 1000:
-        page.fill("input.md-search__input", "encoder")
+        box = page.locator("input.md-search__input")
+        box.click()
+        box.press_sequentially("encoder")  # what fills it at once is not heard
         page.wait_for_selector(".md-search-result__item a")
         page.keyboard.press("Escape")
     page.goto(f"{address}/reference/programs.html")
