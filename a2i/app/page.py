@@ -63,7 +63,7 @@ class Page:
     def build(self) -> gr.Blocks:
         """The page itself."""
         drawing = self.a2i.painter is not None
-        with gr.Blocks(title="a2i: hear and draw", analytics_enabled=False, delete_cache=(60, 600)) as page:
+        with gr.Blocks(title="a2i: hear and draw", analytics_enabled=False) as page:
             gr.HTML(f"<h1>Hear and draw</h1><p>{self._introduction()}</p>")
             gr.HTML("<h2>1. A sound</h2>")
             with gr.Row():
@@ -104,7 +104,9 @@ class Page:
             listened = [status, stop, look, heard, choice, caption, pictures]
             hearing: dict[str, Any] = {"concurrency_limit": LISTENERS, "concurrency_id": "hear"} | QUIET
             starts = [file.upload(self.take, file, [sound, file, status], **AT_ONCE)]
-            starts += [microphone.stop_recording(self.take, microphone, [sound, microphone, status], **AT_ONCE)]
+            starts += [
+                microphone.stop_recording(self.take_recording, microphone, [sound, microphone, status], **AT_ONCE)
+            ]
             for name, button in tries.items():
                 starts.append(button.click(self._example(name), None, [sound, status], **AT_ONCE))
             for start in starts:
@@ -118,18 +120,23 @@ class Page:
             page.unload(self.end)
         return page
 
-    def take(self, sound: str | None, request: gr.Request) -> tuple[str | None, None, str]:
-        """A sound was dropped or recorded."""
+    def take_recording(self, sound: str | None, request: gr.Request) -> tuple[str | None, None, str]:
+        """A sound was recorded; Gradio's recorder still asks for the file."""
+        return self.take(sound, request, "later")
+
+    def take(self, sound: str | None, request: gr.Request, delete: str = "now") -> tuple[str | None, None, str]:
+        """A sound was dropped."""
         if sound is None:
             return None, None, fragments.error("No sound came; record or drop it again.")
         try:
-            return str(self.sessions.take(_session(request), Path(sound))), None, fragments.status(Progress("Waiting"))
+            place = self.sessions.take(_session(request), Path(sound), delete)
+            return str(place), None, fragments.status(Progress("Waiting"))
         except FileNotFoundError:
             return None, None, fragments.error("The sound is gone already; drop it again.")
 
     def _example(self, name: str) -> Callable[[gr.Request], tuple[str, str]]:
         def take(request: gr.Request) -> tuple[str, str]:
-            place = self.sessions.take(_session(request), self.examples[name], keep=True)
+            place = self.sessions.take(_session(request), self.examples[name], "never")
             return str(place), fragments.status(Progress("Waiting"))
 
         return take

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ STYLES = Path(__file__).parent / "page.css"
 SCRIPT = Path(__file__).parent / "page.js"
 FETCHES_NOTHING = "this page fetches nothing from other machines"
 LARGEST_MESSAGE = 1_000_000  # bytes of what a page sends beside sounds
+LEFT = 600.0  # seconds after which an upload that nobody took is deleted
 
 
 class Guard:
@@ -41,7 +44,8 @@ class Guard:
             return await PlainTextResponse(FETCHES_NOTHING, 403)(scope, receive, send)
         if dict(scope["headers"]).get(b"content-type", b"").startswith(b"multipart/"):  # a sound, which Gradio bounds
             return await self.app(scope, receive, send)
-        messages, size = [], 0
+        messages: list[Any] = []
+        size = 0
         while not messages or messages[-1].get("more_body"):
             messages.append(await receive())
             size += len(messages[-1].get("body", b""))
@@ -95,7 +99,10 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
     Raises:
         OSError: the port was taken meanwhile.
     """
-    with tempfile.TemporaryDirectory(prefix="a2i-app-") as temporary, _uploads_in(Path(temporary) / "uploads"):
+    with (
+        tempfile.TemporaryDirectory(prefix="a2i-app-") as temporary,
+        _uploads_in(Path(temporary) / "uploads") as uploads,
+    ):
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -115,7 +122,10 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
         if not settings.is_for_others:
             # A page elsewhere whose name is made to mean this machine would be let in as this one.
             guards.append(Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[", "::1"]))
+        ended = threading.Event()
+        sweeper = threading.Thread(target=_sweep_until, args=(ended, uploads), daemon=True)
         try:
+            sweeper.start()
             _, address, _ = page.launch(
                 server_name=settings.host,
                 server_port=port,
@@ -133,22 +143,36 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
                 app_kwargs={"middleware": guards, "docs_url": None, "redoc_url": None, "openapi_url": None},
                 theme=theme(),
                 css_paths=STYLES,
-                head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
+                head=f"<script>const MEGABYTES = {settings.max_megabytes};\n{SCRIPT.read_text(encoding='utf-8')}</script>",
             )
             yield address
         finally:
+            ended.set()
             sessions.end_all()
             page.close(verbose=False)
 
 
+def sweep(folder: Path, age: float = LEFT) -> None:
+    """Delete the files in a folder and its folders that have not changed for so many seconds: uploads that broke off."""
+    for path in [*folder.glob("*"), *folder.glob("*/*")]:
+        with suppress(OSError):  # another thread took it
+            if path.is_file() and time.time() - path.stat().st_mtime > age:
+                path.unlink()
+
+
+def _sweep_until(ended: threading.Event, folder: Path) -> None:
+    while not ended.wait(LEFT / 10):
+        sweep(folder)
+
+
 @contextmanager
-def _uploads_in(folder: Path) -> Iterator[None]:
+def _uploads_in(folder: Path) -> Iterator[Path]:
     """Have Gradio write what is sent to a folder of its own."""
     name = "GRADIO_TEMP_DIR"
     before = os.environ.get(name)
     os.environ[name] = str(folder)
     try:
-        yield
+        yield folder
     finally:
         os.environ.pop(name)
         if before is not None:

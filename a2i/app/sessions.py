@@ -19,16 +19,18 @@ class Sessions:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._unheard: dict[str, Path] = {}
+        self._originals: dict[Path, Path] = {}
         self._work: dict[str, Teller] = {}
         self._lock = threading.Lock()
 
-    def take(self, session: str, sound: Path, keep: bool = False) -> Path:
-        """Move a sound to a place of its own: two pages that send the same file would have it in one place.
+    def take(self, session: str, sound: Path, delete: str = "now") -> Path:
+        """Bring a sound to a place of its own: two pages that send the same file would have it in one place.
 
         Args:
-            session: the page's name, whatever its browser says that it is.
-            sound: the file. One of this session that nobody has begun to hear is deleted.
-            keep: copy it, and leave the file where it is.
+            session: the page's name, whatever its browser says that it is. A sound of it that nobody has begun to hear is
+                forgotten.
+            sound: the file.
+            delete: when the file is deleted: `now`, `later` when what is taken is forgotten, or `never`.
 
         Returns:
             the file's new place.
@@ -38,16 +40,17 @@ class Sessions:
         """
         place = Path(tempfile.mkdtemp(dir=self._folder)) / sound.name
         try:
-            if keep:
-                shutil.copyfile(sound, place)
-            else:
+            if delete == "now":
                 sound.replace(place)
-                with suppress(OSError):  # another page's copy may have come meanwhile
-                    sound.parent.rmdir()
+                _delete(sound)
+            else:
+                shutil.copyfile(sound, place)
         except OSError:
             self.forget(place)
             raise
         with self._lock:
+            if delete == "later":
+                self._originals[place] = sound
             before, self._unheard[session] = self._unheard.get(session), place
         self.forget(before)
         return place
@@ -56,6 +59,10 @@ class Sessions:
         """Delete a sound that was taken."""
         if sound is not None:
             shutil.rmtree(sound.parent, ignore_errors=True)
+            with self._lock:
+                original = self._originals.pop(sound, None)
+            if original is not None:
+                _delete(original)
 
     def begin(self, session: str, sound: Path | None = None) -> Teller:
         """Stop the session's work, and have new one begin.
@@ -94,3 +101,10 @@ class Sessions:
         """Stop all work."""
         for teller in list(self._work.values()):
             teller.stop()
+
+
+def _delete(sent: Path) -> None:
+    """Delete a file that was sent, and its folder, unless another page has sent the same meanwhile."""
+    sent.unlink(missing_ok=True)
+    with suppress(OSError):
+        sent.parent.rmdir()

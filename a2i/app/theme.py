@@ -14,4 +14,9 @@ def theme() -> gr.themes.Base:
         font=FONTS,
         font_mono=FIXED_FONTS,
         text_size=gr.themes.sizes.text_lg,
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
     )
