@@ -60,14 +60,11 @@ def main() -> None:
         for name in track(["mini", *painters.MAKERS], "picture models", console=Console(stderr=True)):
             image = [f"image={name}"]
             if name != "mini":
-                image += [
-                    f"image.model={painters.make(name, work / f'{name}_painter')}",
-                    "image.revision=null",
-                    "image.variant=null",
-                    *SIZE,
-                ]
+                made = painters.make(name, work / f"{name}_painter")
+                image += [f"image.model={made}", "image.revision=null", "image.variant=null", *SIZE]
             if name == "sd15_lcm":
-                image += [f"image.lora={painters.make_lora(work / 'lora.safetensors')}", "image.lora_revision=null"]
+                made = painters.make_lora(work / "lora.safetensors")
+                image += [f"image.lora={made}", "image.lora_revision=null"]
             drawn.append(tried(f"{name}_painter", ["captioner=mini"], image, work))
     show("captioner=", captioned)
     show("image=", drawn)
