@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import programs
 
 import a2i
 from a2i.__main__ import PROGRAMS
+from a2i.command_line import INTERRUPTED
 
 ROOT = Path(a2i.__file__).parents[1]
 # What a command asks for that an offline machine lacks, and what it then says.
@@ -38,6 +40,7 @@ LESS = {
     "prepare": ["workers=0"],
     "data.foley": ["--count", "12"],
 }
+ENDLESS = {"app": "Ctrl-C stops it"}  # what runs until it is stopped, and what it says when it is ready
 MADE_SOUNDS = ["data.n_train=8", "data.n_val=2", "data.n_test=2", "data.max_seconds=5.5"]
 
 
@@ -135,9 +138,27 @@ class Newcomer:
             return failed[0] if failed else done[-1]
         programs_here = {"python": [sys.executable], "a2i": [sys.executable, "-m", "a2i"]}
         command = [*programs_here.get(words[0], words[:1]), *words[1:]]
+        if ready := ENDLESS.get(Command(tuple(words), (), "").entry):
+            return self.stopped(command, ready)
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=3_600
         )
+
+    def stopped(self, command: list[str], ready: str) -> "subprocess.CompletedProcess[str]":
+        """Start what runs until it is stopped, and press Ctrl-C when it is ready; all is well if it then says so."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True
+        ) as running:
+            assert running.stdout is not None
+            said = []
+            for line in running.stdout:
+                said.append(line)
+                if ready in line:
+                    running.send_signal(signal.SIGINT)
+            _, errors = running.communicate()
+        status = 0 if running.returncode == INTERRUPTED and ready in said[-1] else running.returncode or 1
+        return subprocess.CompletedProcess(command, status, "".join(said), errors)
 
     def made_by(self, target: str) -> list[list[str]]:
         """What `make` would run, with the Python that tests, where everything is installed already."""
@@ -175,7 +196,11 @@ def follow(newcomer: Newcomer, page: Path, heading: str | None = None, less: boo
         words = command.less() if less else list(command.words)
         # What a plug-in registers would stay in this process.
         here = (
-            again and less and words[0] in ("python", "a2i") and not any(word.startswith("plugins=") for word in words)
+            again
+            and less
+            and command.entry not in ENDLESS
+            and words[0] in ("python", "a2i")
+            and not any(word.startswith("plugins=") for word in words)
         )
         done = newcomer.run_here(words) if here else newcomer.run(words)
         print(f"{time.monotonic() - begun:.0f} s, status {done.returncode}: {command}", flush=True)
