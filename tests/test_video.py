@@ -124,7 +124,7 @@ def test_what_cannot_be_copied_is_told_in_a_line_and_leaves_nothing(tmp_path: Pa
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(source.read_bytes()[:1000])
     with pytest.raises(
-        ValueError, match=r"broken\.mp4: can't be copied with captions=burn \(.+\); captions\.vtt has the"
+        ValueError, match=r"broken\.mp4: can't be copied with captions=burn \(.+\); captions=null does without"
     ):
         write_captioned(board(broken), tmp_path / "out", "burn")
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

@@ -1,9 +1,8 @@
 """A video → a copy with captions of what is heard: as a subtitle track, or burnt into the picture."""
 
 import struct
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from errno import EDQUOT, EFBIG, ENOSPC
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from a2i.storyboard import Storyboard
-from a2i.storyboard.subtitles import VTT, Cue, cues, srt_text, vtt_text
+from a2i.storyboard.subtitles import Cue, cues, srt_text, vtt_text
+from a2i.storyboard.told import Tell, nobody
 from a2i.whole import not_written, whole
 
 if TYPE_CHECKING:
     import av
-    from rich.progress import Progress, TaskID
 
 HOW = ("track", "burn")
 # What the copy of a video becomes, by the video's ending: ending, FFmpeg's name of the format, codec of the subtitles.
@@ -43,7 +42,7 @@ STYLES = (
 )
 
 
-def write_captioned(storyboard: Storyboard, folder: Path, how: str) -> Path | None:
+def write_captioned(storyboard: Storyboard, folder: Path, how: str, tell: Tell = nobody) -> Path | None:
     """Write a copy of a video with captions, `NAME.captioned.mp4` or the like; the video itself stays as it is.
 
     Args:
@@ -51,6 +50,7 @@ def write_captioned(storyboard: Storyboard, folder: Path, how: str) -> Path | No
         folder: for the copy.
         how: `track` for a subtitle track, all else being copied as it is, in the video's own format or Matroska; `burn` for
             captions in the picture, which is encoded anew as H.264 in MP4, or in Matroska where MP4 can't hold the sound.
+        tell: is called with what is being done, and how many seconds of the video are, of how many.
 
     Returns:
         the copy; None for a sound without a picture.
@@ -64,16 +64,22 @@ def write_captioned(storyboard: Storyboard, folder: Path, how: str) -> Path | No
     if how not in HOW:
         raise ValueError(f"got captions={how}; expected track or burn, or null for none")
     source = storyboard.source
+
+    def clocked(seconds: float) -> None:
+        tell("seconds of the video with captions", seconds, storyboard.seconds)
+
     try:
         with av.open(str(source), metadata_errors="replace", options={"fflags": "+genpts"}) as video:
             if not pictures(video):
                 return None
             path = folder / f"{source.stem}.captioned{_kind(source, video, how)[0]}"
-            with whole(path) as partial, _progress(storyboard, how) as tick:
-                _write(video, partial, _kind(source, video, how), how, _shifted(cues(storyboard), video), tick)
+            with whole(path) as partial:
+                _write(video, partial, _kind(source, video, how), how, _shifted(cues(storyboard), video), clocked)
     except av.FFmpegError as error:
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise not_written(folder, error) from error
         raise ValueError(
-            f"{source}: can't be copied with captions={how} ({error.strerror}); {VTT} has the captions"
+            f"{source}: can't be copied with captions={how} ({error.strerror}); captions=null does without a copy"
         ) from error
     except OSError as error:
         raise not_written(folder, error) from error
@@ -107,22 +113,13 @@ def _shifted(shown: list[Cue], video: "av.container.InputContainer") -> list[Cue
     return [Cue(max(0.0, cue.start + late), max(0.001, cue.end + late), cue.lines) for cue in shown]
 
 
-@contextmanager
-def _progress(storyboard: Storyboard, how: str) -> Iterator[tuple["Progress", "TaskID"]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not sys.stderr.isatty()) as bar:
-        yield bar, bar.add_task(f"video with captions ({how})", total=storyboard.seconds)
-
-
 def _write(
     video: "av.container.InputContainer",
     path: Path,
     kind: tuple[str, str, str],
     how: str,
     shown: list[Cue],
-    tick: tuple["Progress", "TaskID"],
+    clocked: Callable[[float], None],
 ) -> None:
     import av
 
@@ -150,7 +147,7 @@ def _write(
                 packet.stream = places[packet.stream.index]
                 copy.mux(packet)
             if seconds is not None:
-                tick[0].update(tick[1], completed=seconds)
+                clocked(seconds)
         if track:
             track.until(float("inf"))
 
