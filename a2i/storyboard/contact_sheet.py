@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from a2i.report.media import small_picture
 from a2i.storyboard import Scene, Storyboard, clock
@@ -147,7 +147,8 @@ def _draw_tile(
 
 def _picture(path: Path, side: int) -> Image.Image | None:
     try:
-        return small_picture(path, side)
+        # Small ones fill their tile, too.
+        return ImageOps.contain(small_picture(path, side), (side, side), Image.Resampling.LANCZOS)
     except (OSError, ValueError):
         return None
 
