@@ -1,6 +1,7 @@
 """`python -m a2i.infer audio=…`: caption sounds and draw the captions.
 
-Each sound produces `NAME.png` (caption, seed and model in its metadata) and one line in `results.jsonl`.
+Each sound produces `NAME.png` (caption, seed and model in its metadata) and one line in `results.jsonl`;
+with `storyboard=true` a folder `NAME` of its scenes instead of the picture.
 """
 
 import gc

@@ -15,7 +15,7 @@ from a2i import AudioToImage
 from a2i.captioner.text import CaptionTokenizer
 from a2i.command_line import composed
 from a2i.diffusion import Painter
-from a2i.infer import caption_and_draw
+from a2i.infer import _settings_of, caption_and_draw, check
 from a2i.storyboard.boundaries import Ear
 from a2i.storyboard.folder import make_folder
 from a2i.storyboard.make import CAPTIONING, DRAWING, HEARING, SILENCE, make_storyboard
@@ -177,3 +177,15 @@ def test_settings_are_checked_before_anything_is_loaded(walk: Path, captioner_fo
         with pytest.raises(ValueError, match="got captions="):
             program(str(walk), tmp_path / "out", captioner_folder, **more)
     assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_scenes_decide_rows_of_storyboards_alone(tmp_path: Path) -> None:
+    def asked(**settings: Any) -> Any:
+        return _settings_of(check(composed("infer", {"audio": "x.wav", "out": str(tmp_path / "out"), **settings})))
+
+    assert asked(scenes={"shortest": 3}) == asked()
+    board = asked(storyboard=True)
+    assert board.caption != asked().caption
+    assert board.image != asked().image
+    assert asked(storyboard=True, scenes={"shortest": 3}).caption != board.caption
+    assert asked(storyboard=True, captions="track").caption != board.caption

@@ -23,6 +23,7 @@ from a2i.storyboard.told import Tell
 
 SILENCE = "There is silence."  # of a scene in which nothing is heard: no captioner is asked
 
+TOGETHER = 20.0  # seconds that are captioned at once: what an encoder computes of a minute takes a gigabyte
 HEARING, CAPTIONING, DRAWING = "hearing (seconds)", "captioning (seconds)", "drawing (pictures)"
 
 
@@ -57,8 +58,8 @@ def make_storyboard(
     ear: Ear | None = None,
     **decoding: Any,
 ) -> Storyboard:
-    """Find the scenes of a recording, caption and draw them. Memory does not grow with the recording's length, but for a
-    kilobyte a second.
+    """Find the scenes of a recording, caption and draw them. Memory does not grow with the recording's length, but for
+    some 20 MB an hour.
 
     >>> storyboard = make_storyboard(AudioToImage.from_pretrained(), "walk.wav", "walk")
     >>> [(scene.start, scene.end, scene.caption) for scene in storyboard.scenes]
@@ -125,13 +126,13 @@ def _captioned(
     tell: Tell,
     decoding: dict[str, Any],
 ) -> Iterator[Draft]:
-    """Each stretch with its caption, in their order; in memory is no more than the captioner hears as one clip."""
+    """Each stretch with its caption, in their order; in memory is one stretch, or a batch of `TOGETHER` seconds."""
     rate, total = a2i.captioner.sampling_rate, stretches[-1].end
     held: list[tuple[Stretch, np.ndarray | None]] = []
     for stretch, samples in zip(stretches, _cut(path, rate, stretches), strict=True):
         # Beside the longest the others are padded.
         seconds = (len(held) + 1) * max(each.seconds for each in (stretch, *(each for each, _ in held)))
-        if held and (len(held) >= batch_size or seconds > a2i.captioner.longest):
+        if held and (len(held) >= batch_size or seconds > TOGETHER):
             yield from _caption(a2i, held, seed, decoding)
             held = []
             tell(CAPTIONING, stretch.start, total)
