@@ -86,6 +86,11 @@ def test_a_track_beside_what_is_copied_as_it_is(name: str, picture: str, sound: 
         assert name == "clip.ts" or packets(path, kind) == packets(source, kind)
     (first, dog), (second, rain) = subtitles(path)
     assert second - first == pytest.approx(1.0, abs=0.002)
+    # Scenes count from the first sample: a transport stream's clock begins later.
+    with av.open(str(path)) as file:
+        assert first == pytest.approx(
+            float(file.streams.audio[0].start_time * file.streams.audio[0].time_base), abs=0.03
+        )
     assert "[a dog barks &" in dog
     assert "[rain falls on a roof]" in rain
     assert [each.name for each in path.parent.iterdir()] == [copy]
