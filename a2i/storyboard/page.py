@@ -2,7 +2,6 @@
 
 import base64
 import stat
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from a2i.report.page import HERE as REPORT
 from a2i.report.page import fill
 from a2i.storyboard import Scene, Storyboard, clock
 from a2i.storyboard.sound import mp3, write_mp3
+from a2i.storyboard.told import Tell, nobody
 from a2i.whole import not_written, whole, write_text
 
 HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ class Card:
     time: str
 
 
-def write_page(storyboard: Storyboard, folder: Path) -> Path:
+def write_page(storyboard: Storyboard, folder: Path, tell: Tell = nobody) -> Path:
     """Write the page, which works opened from disk and asks no network for anything.
 
     The sound of a recording of at most five minutes lies in the page; that of a longer one beside it, in `storyboard.mp3`.
@@ -52,13 +52,13 @@ def write_page(storyboard: Storyboard, folder: Path) -> Path:
     Raises:
         OSError: it can't be written.
     """
-    from rich.progress import track
-
     path = folder / PAGE
-    player, note = _player(storyboard, folder)
+    player, note = _player(storyboard, folder, tell)
     side = next(side for most, side in SIDES if len(storyboard.scenes) <= most)
-    scenes = track(storyboard.scenes, "pictures of the page", disable=not sys.stderr.isatty())
-    cards = [_card(scene, side) for scene in scenes]
+    cards = []
+    for scene in storyboard.scenes:
+        cards.append(_card(scene, side))
+        tell("pictures of the page", len(cards), len(storyboard.scenes))
     facts = {
         "length": clock(storyboard.seconds),
         "scenes": f"{len(cards):,}",
@@ -85,19 +85,19 @@ def write_page(storyboard: Storyboard, folder: Path) -> Path:
     return path
 
 
-def _player(storyboard: Storyboard, folder: Path) -> tuple[str | None, str | None]:
+def _player(storyboard: Storyboard, folder: Path, tell: Tell) -> tuple[str | None, str | None]:
     """What the player plays; None, and why, where the recording can't be read again."""
     source, seconds = storyboard.source, storyboard.seconds
     try:
         if not stat.S_ISREG(source.stat().st_mode):
             return None, "No sound: the recording came through a pipe, and can be read once only."
         if seconds <= EMBEDDED:
-            return f"data:audio/mpeg;base64,{base64.b64encode(mp3(source, seconds)).decode('ascii')}", None
+            return f"data:audio/mpeg;base64,{base64.b64encode(mp3(source, seconds, tell)).decode('ascii')}", None
     except (OSError, ValueError) as error:
         return None, f"No sound: {one_line(error)}"
     try:
         with whole(folder / SOUND) as partial:
-            write_mp3(source, partial, seconds)
+            write_mp3(source, partial, seconds, tell)
     except ValueError as error:
         return None, f"No sound: {one_line(error)}"
     except OSError as error:

@@ -21,8 +21,6 @@ import numpy as np
 import soundfile
 from joined import RATE, joined, real_data, sources
 
-MINUTES = (1, 10, 60)
-
 
 def made(minutes: int, work: Path) -> Path:
     """A recording of so many minutes; the shorter ones are the longer one's beginning."""
@@ -79,10 +77,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=formatter)
     parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for the sounds and the results, kept")
     parser.add_argument("--out", type=Path, default=Path("hour.json"), help="the record")
+    parser.add_argument("--minutes", type=int, nargs="+", default=[1, 10, 60], help="of each recording")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     record = {}
-    for minutes in MINUTES:
+    for minutes in given.minutes:
         record[f"{minutes} min"] = found = measured(made(minutes, given.work), given.work)
         print(f"{minutes} min: " + ", ".join(f"{name} {value:,.1f}" for name, value in found.items()), flush=True)
         given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
