@@ -398,6 +398,22 @@ def test_a_file_of_this_machine_is_no_sound_to_hear(address: str, tmp_path: Path
     assert secret.exists()
 
 
+def test_a_full_queue_takes_no_more(address: str) -> None:
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        events = client.get(f"{address}config").json()["dependencies"]
+        (drawing,) = [each["id"] for each in events if len(each["inputs"]) == 3]
+        answers = [
+            client.post(
+                f"{address}gradio_api/queue/join",
+                json={"fn_index": drawing, "session_hash": f"queue {index}", "data": ["A dog barks.", 0, 2]},
+            )
+            for index in range(6)
+        ]
+    assert answers[0].status_code == 200
+    assert answers[-1].status_code == 503
+    assert "Queue is full" in answers[-1].text
+
+
 def test_uploads_that_nobody_takes_are_swept_away(tmp_path: Path) -> None:
     for name, age in (("old", 700), ("new", 500)):
         (tmp_path / name).mkdir()
@@ -551,4 +567,4 @@ def test_ctrl_c_ends_it_in_one_line(tmp_path: Path) -> None:
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=60)
     assert program.returncode == 130
-    assert errors.strip() == "stopped; no sound is left"
+    assert errors.strip() == "stopped; no sound is left"  # and no traceback

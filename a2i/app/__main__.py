@@ -1,5 +1,6 @@
 """`python -m a2i.app`: a web page on this machine, for sounds, captions and pictures."""
 
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def load(settings: AppSettings) -> "AudioToImage":
 
 
 def serve(settings: AppSettings, style: str) -> None:
-    """Serve the page until Ctrl-C.
+    """Serve the page until Ctrl-C, or until the system ends the program.
 
     Args:
         settings: checked.
@@ -58,6 +59,7 @@ def serve(settings: AppSettings, style: str) -> None:
     with serving(a2i, settings, port, "none" if is_mini_painter(settings.image) else style) as address:
         if settings.is_for_others:
             say(f"note: host={settings.host} lets every machine of the network use the page, without a password")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the sounds would stay
         say(f"the page is at {address}; Ctrl-C stops it")
         threading.Event().wait()
 

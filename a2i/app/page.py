@@ -22,6 +22,7 @@ from a2i.pipeline import AudioToImage
 from a2i.storyboard import clock
 
 STOPPED = "Stopped."
+FOUND = "Captions found, the likeliest first"
 LISTENERS = 2  # sounds that are heard at once; pictures are drawn one by one
 # Shown to nobody but this page.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -83,7 +84,7 @@ class Page:
             count = gr.Slider(1, MOST_CANDIDATES, 3, step=1, label="Captions to find", elem_id="candidates")
             gr.HTML("<h2>2. What is heard</h2>")
             look, heard = gr.HTML(fragments.note("Nothing yet."), elem_id="look"), gr.HTML(elem_id="heard")
-            choice = gr.Radio([], label="Captions found, the likeliest first", visible=False, elem_id="choice")
+            choice = gr.Radio([], label=FOUND, visible=False, elem_id="choice")
             gr.HTML("<h2>3. A picture</h2>", visible=drawing)
             caption = gr.Textbox(
                 label="Caption to draw: as it was heard, or as you write it", lines=2, max_length=LONGEST_CAPTION,
@@ -158,23 +159,26 @@ class Page:
         for told, line in self._told(session, work, path):
             running, same = gr.Button(interactive=told is not None), gr.skip()
             if isinstance(told, CaptionResult | Board):
-                shown, choices = self._heard(told)
-                first = choices[0][1]
-                yield [line, running, same, shown, gr.Radio(choices, value=first, visible=True), first, same]
+                shown, choice = self._heard(told)
+                yield [line, running, same, shown, choice, choice.value, same]
             else:
                 yield [line, running, fragments.sound(told) if isinstance(told, Look) else same, *[same] * 4]
 
-    def _heard(self, found: CaptionResult | Board) -> tuple[str, list[tuple[str, str]]]:
-        """What is shown of it, and the captions to choose from: how each reads, and what of it is drawn."""
+    def _heard(self, found: CaptionResult | Board) -> tuple[str, gr.Radio]:
+        """What is shown of it, and the captions to choose from."""
         heard, painter = self.a2i.captioner.licence, self.a2i.painter
-        if isinstance(found, Board):
-            scenes = {
-                scene.caption: f"{clock(scene.start)}: {scene.caption}" for scene in found.storyboard.scenes[::-1]
-            }
+        if isinstance(found, CaptionResult):
+            choices = [(f"{each.caption} ({each.confidence:.0%} sure)", each.caption) for each in found.candidates]
+            label = FOUND
+            shown = fragments.heard(found, heard)
+        else:
+            scenes: dict[str, str] = {}
+            for scene in found.storyboard.scenes:
+                scenes.setdefault(scene.caption, f"{clock(scene.start)}: {scene.caption}")
+            choices = [(reads, caption) for caption, reads in scenes.items()]
+            label = "Scenes, to draw one of them again"
             shown = fragments.board(found, heard, painter.licence if painter else None)
-            return shown, [(reads, caption) for caption, reads in reversed(scenes.items())]
-        choices = [(f"{each.caption} ({each.confidence:.0%} sure)", each.caption) for each in found.candidates]
-        return fragments.heard(found, heard), choices
+        return shown, gr.Radio(choices, value=choices[0][1], label=label, visible=True)
 
     def draw(self, caption: str, seed: float | None, number: int, request: gr.Request) -> Iterator[list[Any]]:
         """Draw a caption, and show each picture as soon as it is there."""
