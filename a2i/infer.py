@@ -24,11 +24,10 @@ from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.errors import with_kind
 from a2i.grid import Shape
 from a2i.grid import write as write_grid
-from a2i.image_settings import NO_STYLE, deciding, is_mini_painter, is_painter, styled
+from a2i.image_settings import deciding, is_mini_painter, is_painter, styled
 from a2i.licences import restriction
 from a2i.machine import begin_program
 from a2i.names import (
-    MINI,
     deciding_captioner,
     is_folder,
     is_mini,
@@ -271,16 +270,6 @@ class InferSettings:
         """Of the grid."""
         return None if self.grid is None else Shape.of(self.grid)
 
-    @property
-    def is_mini(self) -> bool:
-        """Whether the captioner is the one that comes with a2i."""
-        return is_mini(self.captioner)
-
-    @property
-    def is_mini_painter(self) -> bool:
-        """Whether the picture model is the one that comes with a2i."""
-        return is_mini_painter(self.image)
-
 
 def check(settings: dict[str, Any]) -> InferSettings:
     """Check what can be checked before a model is loaded.
@@ -390,7 +379,7 @@ def run(settings: InferSettings) -> int:
 def _settings_of(settings: InferSettings) -> RowSettings:
     """What decides a caption and a picture; not what changes no more than the rounding of sums."""
     caption = {
-        "captioner": str(MINI_CAPTIONER) if settings.is_mini else name_of(settings.captioner),
+        "captioner": str(MINI_CAPTIONER) if is_mini(settings.captioner) else name_of(settings.captioner),
         "audio_language": None
         if is_folder(settings.captioner)
         else deciding_captioner(settings.captioner),  # the key's name is part of every hash so far
@@ -408,35 +397,18 @@ def _settings_of(settings: InferSettings) -> RowSettings:
     # Without the target of a2i's own painter, which no hash of a picture holds so far.
     left_out = ("_target_", "licence") if is_painter(settings.image) else ("licence",)
     image = {name: value for name, value in deciding(settings.image).items() if name not in left_out}
-    if settings.is_mini_painter:
+    if is_mini_painter(settings.image):
         image["model"] = str(MINI_PAINTER)
     return settings_of(caption, image | {"caption": caption})
 
 
 def _load(settings: InferSettings) -> "AudioToImage":
-    from a2i.models import licence_line
-    from a2i.pipeline import AudioToImage
+    from a2i.loading import load  # here: --help, and what is there already, need not wait for torch
 
-    small = [("captioner", "captioner=FOLDER")] if settings.is_mini else []
-    small += [("painter", "image=stable_diffusion")] if settings.is_mini_painter else []
-    if small:
-        names, full = (" and ".join(words) for words in zip(*small, strict=True))
-        say(f"using the small embedded {names}; for full ones: {full}")
-    heard, drawn = licence_line("captioner", settings.captioner), licence_line("image", settings.image or {})
-    for line in filter(None, (heard, drawn)):
-        say(line)
-    captioner = MINI if settings.is_mini else settings.captioner
-    a2i = AudioToImage.load(captioner, settings.image or None, settings.device)
+    a2i = load(settings, say)
     gc.freeze()  # it stays, so that collections need not look at it
     gc.enable()
-    a2i.captioner.decoding_with(**settings.decoding)
     a2i.captioner = reranked(a2i.captioner, settings.rerank, settings.rerank_model, settings.device)
-    if a2i.captioner.licence and not heard:
-        say(f"captions by {a2i.name}, licence: {a2i.captioner.licence}")
-    if a2i.painter is not None and a2i.painter.licence and not drawn:
-        say(f"pictures by {a2i.painter.name}, licence: {a2i.painter.licence}")
-    for remark in (NO_STYLE,) if settings.style and settings.is_mini_painter else getattr(a2i.painter, "remarks", ()):
-        say(f"note: {remark}")
     return a2i
 
 

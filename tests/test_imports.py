@@ -45,6 +45,7 @@ ORDER = [
     "file_names",
     "results",
     "pipeline",
+    "loading",
     "rows",
     "grid",
     "storyboard",

@@ -3,7 +3,6 @@
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -11,34 +10,9 @@ from omegaconf import DictConfig
 from a2i.app.settings import AppSettings, check, free_port
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import plain
-from a2i.image_settings import NO_STYLE, is_mini_painter
+from a2i.image_settings import is_mini_painter
 from a2i.infer import say
 from a2i.machine import begin_program
-from a2i.names import MINI, is_mini
-
-if TYPE_CHECKING:
-    from a2i.pipeline import AudioToImage
-
-
-def load(settings: AppSettings) -> "AudioToImage":
-    """Load both models, and say which and under what licence.
-
-    Raises:
-        FileNotFoundError: there is no such model.
-        ValueError: a model does not fit or can't be loaded.
-    """
-    from a2i.models import licence_line  # here: --help and a wrong setting need not wait for torch
-    from a2i.pipeline import AudioToImage
-
-    for line in (licence_line("captioner", settings.captioner), licence_line("image", settings.image or {})):
-        if line:
-            say(line)
-    if settings.style and is_mini_painter(settings.image):
-        say(f"note: {NO_STYLE}")
-    captioner = MINI if is_mini(settings.captioner) else settings.captioner
-    a2i = AudioToImage.load(captioner, settings.image or None, settings.device)
-    a2i.captioner.decoding_with(**settings.decoding)
-    return a2i
 
 
 def serve(settings: AppSettings, style: str) -> None:
@@ -53,8 +27,10 @@ def serve(settings: AppSettings, style: str) -> None:
         KeyboardInterrupt: the user pressed Ctrl-C.
     """
     port = free_port(settings.host, settings.port)  # before models are loaded
-    a2i = load(settings)
-    from a2i.app.server import serving
+    from a2i.app.server import serving  # here: --help and a wrong setting need not wait for torch
+    from a2i.loading import load
+
+    a2i = load(settings, say)
 
     with serving(a2i, settings, port, "none" if is_mini_painter(settings.image) else style) as address:
         if settings.is_for_others:

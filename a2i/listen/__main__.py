@@ -15,10 +15,10 @@ from omegaconf import DictConfig
 from a2i.captioner.decoding import Decoding
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
-from a2i.image_settings import NO_STYLE, is_mini_painter, styled
+from a2i.image_settings import styled
 from a2i.infer import say, shown
 from a2i.machine import begin_program, leave_others_alone
-from a2i.names import MINI, is_mini, with_revision
+from a2i.names import with_revision
 from a2i.whole import not_written
 
 if TYPE_CHECKING:
@@ -214,22 +214,12 @@ def _load(settings: ListenSettings) -> "tuple[AudioToImage, Source]":
     import numpy as np
 
     from a2i.listen.sources import Microphone, Played
-    from a2i.models import licence_line
-    from a2i.pipeline import AudioToImage
+    from a2i.loading import load
 
     # Before the models, which take seconds to load.
     microphone = None if settings.audio is not None else Microphone(settings.microphone, settings.window)
-    for line in (licence_line("captioner", settings.captioner), licence_line("image", settings.image or {})):
-        if line:
-            say(line)
-    captioner = MINI if is_mini(settings.captioner) else settings.captioner
-    a2i = AudioToImage.load(captioner, settings.image or None, settings.device)
+    a2i = load(settings, say)
     rate = a2i.captioner.sampling_rate
-    a2i.captioner.decoding_with(**settings.decoding)
-    for remark in (
-        (NO_STYLE,) if settings.style and is_mini_painter(settings.image) else getattr(a2i.painter, "remarks", ())
-    ):
-        say(f"note: {remark}")
     # Threads that wait for each other on a busy machine are late together; pictures have use for the other cores.
     leave_others_alone()
     # The first caption takes twice as long as the others, whatever it is of.
