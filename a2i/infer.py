@@ -1,6 +1,7 @@
 """`python -m a2i.infer audio=…`: caption sounds and draw the captions.
 
-Each sound produces `NAME.png` (caption, seed and model in its metadata) and one line in `results.jsonl`.
+Each sound produces `NAME.png` (caption, seed and model in its metadata) and one line in `results.jsonl`;
+with `storyboard=true` a folder `NAME` of its scenes instead of the picture.
 """
 
 import gc
@@ -143,19 +144,14 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
     ) as bar:
         task = bar.add_task("listening and drawing", total=count)
         if told is not None:
-            one = bar.add_task("hearing", total=None)
+            one = bar.add_task("", total=None)
             told.tell = lambda what, done, of: bar.update(
                 one, description=what, completed=int(done), total=max(int(of), 1)
             )
         for row in rows:
             results.add(row)
             failed += row["error"] is not None
-            message = (
-                f"{row['audio']}: {row['caption']} ({row['confidence']:.0%} sure{_restrictions(row)})"
-                + (f"; warning: {row['warning']}" if row["warning"] else "")
-                if row["error"] is None
-                else f"{row['audio']}: error: {row['error']}"
-            )
+            message = f"{row['audio']}: {_made(row) if row['error'] is None else 'error: ' + row['error']}"
             if together:
                 style = None if row["error"] is None else "red"
                 with suppress(OSError, ValueError):
@@ -164,6 +160,18 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
                 say(message)
             bar.advance(task)
     return failed
+
+
+def _made(row: dict[str, Any]) -> str:
+    """The caption, with how sure it is; of a storyboard how many scenes there are, and where it is."""
+    caption = f"{row['caption']} ({row['confidence']:.0%} sure{_restrictions(row)})"
+    if (scenes := row.get("scenes")) is not None:
+        caption = f"{len(scenes):,} scene{'s' if len(scenes) != 1 else ''} in {row['page']}; the surest: {caption}"
+    if "video" in row:
+        caption += (
+            f"; with captions: {row['video']}" if row["video"] else "; no video: its captions are in captions.vtt"
+        )
+    return caption + (f"; warning: {row['warning']}" if row["warning"] else "")
 
 
 def _restrictions(row: dict[str, Any]) -> str:
@@ -208,6 +216,7 @@ class InferSettings:
         picture_batch: pictures drawn at once.
         storyboard: a folder of scenes for each sound.
         scenes: settings of these, as `SceneSettings` has them.
+        captions: of videos, in a copy: `track` or `burn`; None for no copy.
     """
 
     audio: str | list[str]
@@ -223,12 +232,17 @@ class InferSettings:
     picture_batch: int
     storyboard: bool = False
     scenes: dict[str, Any] = field(default_factory=dict)
+    captions: str | None = None
 
     def __post_init__(self) -> None:
         refuse_nothing(self.audio)
         for name, value in (("batch_size", self.batch_size), ("picture_batch", self.picture_batch)):
             if value < 1:
                 raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
+        if self.captions not in (None, "track", "burn"):
+            raise ValueError(f"got captions={self.captions}; expected track, burn or null")
+        if self.captions and not self.storyboard:
+            raise ValueError(f"got captions={self.captions} without a storyboard; expected storyboard=true beside it")
         check_seed(self.seed)
         check_out(self.out)
 
@@ -333,7 +347,7 @@ def run(settings: InferSettings) -> int:
                 making = {"settings": scenes, "seed": settings.seed, **batches, **settings.decoding}
                 from a2i.storyboard.rows import storyboards
 
-                rows = storyboards(a2i, left, results, wanted, told, making)
+                rows = storyboards(a2i, left, results, wanted, told, making, settings.captions)
             else:
                 rows = infer(a2i, left, results, wanted, settings.seed, settings.decoding, **batches)
             failed = write_results(rows, results, len(left), told)
@@ -357,7 +371,7 @@ def _settings_of(settings: InferSettings) -> RowSettings:
         "seed": settings.seed,
     }
     if settings.storyboard:
-        caption["storyboard"] = asdict(SceneSettings(**settings.scenes))
+        caption["storyboard"] = asdict(SceneSettings(**settings.scenes)) | {"captions": settings.captions}
     if not settings.image:
         return settings_of(caption, None)
     # Without the target of a2i's own painter, which no hash of a picture holds so far.

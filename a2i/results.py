@@ -409,6 +409,7 @@ def _row_of(row: dict[str, Any], offset: int, length: int) -> _Row:
 
 
 def _storyboard_files(row: dict[str, Any]) -> list[str]:
-    """The page of a row's storyboard, and the pictures."""
+    """The page of a row's storyboard, its pictures, and its video."""
     pictures = [scene["image"] for scene in row.get("scenes", ()) if scene.get("image")]
-    return [row["page"], *pictures] if row.get("page") else []
+    video = [row["video"]] if row.get("video") else []
+    return [row["page"], *pictures, *video] if row.get("page") else []

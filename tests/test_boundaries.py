@@ -62,8 +62,8 @@ def test_less_than_a_second_is_one_scene(ear: Ear, samples: int) -> None:
 
 
 def test_blocks_change_nothing(ear: Ear) -> None:
-    """23 s are three chunks."""
-    sound = np.concatenate([noise(6), tone(500, 9, RATE), noise(8, 1)])
+    """13 s are two chunks."""
+    sound = np.concatenate([noise(4), tone(500, 5, RATE), noise(4, 1)])
     whole = hear(ear, [sound])
     assert len(whole.states) == len(whole.loudness) == (-(-len(sound) // 1024) + 1) // 8
     for size in (4_000, 100_003, 10 * RATE):

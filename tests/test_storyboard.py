@@ -15,7 +15,7 @@ from a2i import AudioToImage
 from a2i.captioner.text import CaptionTokenizer
 from a2i.command_line import composed
 from a2i.diffusion import Painter
-from a2i.infer import caption_and_draw
+from a2i.infer import _settings_of, caption_and_draw, check
 from a2i.storyboard.boundaries import Ear
 from a2i.storyboard.folder import make_folder
 from a2i.storyboard.make import CAPTIONING, DRAWING, HEARING, SILENCE, make_storyboard
@@ -58,11 +58,12 @@ def program(sounds: Any, out: Path, captioner: Path, *, status: int = 0, **setti
 
 def test_scenes_captions_and_pictures(a2i: AudioToImage, ear: Ear, walk: Path, tmp_path: Path) -> None:
     told: list[tuple[str, float, float]] = []
-    made = make_folder(
+    made, video = make_folder(
         a2i, walk, tmp_path / "walk", seed=5, ear=ear, tell=lambda *what: told.append(what), num_candidates=2
     )
     assert [scene.start for scene in made.scenes] == [0, pytest.approx(4, abs=0.5), pytest.approx(8, abs=0.5)]
     assert all(before.end == after.start for before, after in pairwise(made.scenes))
+    assert video is None
     assert made.seconds == pytest.approx(13)
     assert (made.scenes[1].caption, made.scenes[1].confidence) == (SILENCE, 1.0)
     assert (made.seed, made.captioner, made.source) == (5, "tiny", walk)
@@ -91,14 +92,16 @@ def test_batches_change_nothing(a2i: AudioToImage, ear: Ear, walk: Path) -> None
 
 def test_what_sounds_the_same_is_one_scene_however_long(a2i: AudioToImage, ear: Ear, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "hum.wav", tone(300, 21), RATE)
-    made = make_storyboard(a2i, tmp_path / "hum.wav", ear=ear, settings=SceneSettings(longest=5))
-    assert [(scene.start, scene.end) for scene in made.scenes] == [(0.0, pytest.approx(21))]
+    (scene,) = make_storyboard(a2i, tmp_path / "hum.wav", ear=ear, settings=SceneSettings(longest=5)).scenes
+    assert scene.start == 0
+    assert scene.end == pytest.approx(21)
 
 
 def test_less_than_a_second(a2i: AudioToImage, ear: Ear, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "click.wav", tone(300, 0.01), RATE)
     (scene,) = make_storyboard(a2i, tmp_path / "click.wav", ear=ear).scenes
-    assert (scene.start, scene.end) == (0.0, pytest.approx(0.01, abs=1e-3))
+    assert scene.start == 0
+    assert scene.end == pytest.approx(0.01, abs=1e-3)
 
 
 @pytest.mark.parametrize("stage", [HEARING, CAPTIONING, DRAWING])
@@ -141,9 +144,9 @@ def test_the_program_goes_on_past_bad_files_and_from_where_it_was(
     for row, name in zip(rows[1:], ("walk_2", "walk_3"), strict=True):
         assert Path(row["page"]) == tmp_path / "out" / name / "storyboard.html"
         assert {path.name for path in (tmp_path / "out" / name).iterdir()} == EVERY
-        assert [set(scene) for scene in row["scenes"]] == [
-            {"start", "end", "caption", "confidence", "candidates", "image"}
-        ] * len(row["scenes"])
+        assert [set(scene) for scene in row["scenes"]] == [{"start", "end", "caption", "confidence", "image"}] * len(
+            row["scenes"]
+        )
         assert row["caption"] in [scene["caption"] for scene in row["scenes"]]
         assert row["image"] is None
     (sounds / "bad.wav").unlink()
@@ -172,4 +175,19 @@ def test_settings_are_checked_before_anything_is_loaded(walk: Path, captioner_fo
     for wrong, said in (({"shortest": 0}, "shortest=0"), ({"longest": 1}, "longest=1"), ({"other": 1}, "scenes.other")):
         with pytest.raises(ValueError, match=said):
             program(str(walk), tmp_path / "out", captioner_folder, scenes=wrong)
+    for more in ({"captions": "other"}, {"captions": "burn", "storyboard": False}):
+        with pytest.raises(ValueError, match="got captions="):
+            program(str(walk), tmp_path / "out", captioner_folder, **more)
     assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_scenes_decide_rows_of_storyboards_alone(tmp_path: Path) -> None:
+    def asked(**settings: Any) -> Any:
+        return _settings_of(check(composed("infer", {"audio": "x.wav", "out": str(tmp_path / "out"), **settings})))
+
+    assert asked(scenes={"shortest": 3}) == asked()
+    board = asked(storyboard=True)
+    assert board.caption != asked().caption
+    assert board.image != asked().image
+    assert asked(storyboard=True, scenes={"shortest": 3}).caption != board.caption
+    assert asked(storyboard=True, captions="track").caption != board.caption

@@ -2,14 +2,14 @@
 
 import io
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from a2i.report.media import small_picture
 from a2i.storyboard import Scene, Storyboard, clock
+from a2i.storyboard.told import Tell, nobody
 from a2i.whole import not_written, write_whole
 
 SHEET = "contact_sheet.png"
@@ -19,7 +19,7 @@ LINES = 3  # of a caption, of which the last ends in … where there is more
 PAPER, INK, SOFT, EMPTY = "#fbfaf7", "#1d2127", "#5c6470", "#dcdad3"
 
 
-def write_contact_sheet(storyboard: Storyboard, folder: Path) -> Path | None:
+def write_contact_sheet(storyboard: Storyboard, folder: Path, tell: Tell = nobody) -> Path | None:
     """Write the sheet, of at most 2400 × 8000 px. More scenes than fit are shown in part, at equal steps; the head says so.
 
     Returns:
@@ -31,7 +31,7 @@ def write_contact_sheet(storyboard: Storyboard, folder: Path) -> Path | None:
     if not any(scene.image for scene in storyboard.scenes):
         return None
     file = io.BytesIO()
-    draw_sheet(storyboard).save(file, format="PNG")
+    draw_sheet(storyboard, tell).save(file, format="PNG")
     path = folder / SHEET
     try:
         write_whole(path, file.getvalue())
@@ -102,10 +102,8 @@ def grid_for(count: int) -> Grid:
     return Grid(side, most, room)
 
 
-def draw_sheet(storyboard: Storyboard) -> Image.Image:
+def draw_sheet(storyboard: Storyboard, tell: Tell = nobody) -> Image.Image:
     """The sheet as an RGB picture. A scene whose picture is missing or can't be read has an empty tile."""
-    from rich.progress import track
-
     count = len(storyboard.scenes)
     grid = grid_for(count)
     held = min(count, grid.columns * grid.rows)
@@ -119,9 +117,10 @@ def draw_sheet(storyboard: Storyboard) -> Image.Image:
     said += f", of which {held:,} are shown" if held < count else ""
     title = ImageFont.load_default(max(20, grid.text_size))
     draw.text((grid.gap, grid.head // 3), fitting(said, title, size[0] - 2 * grid.gap, 1)[0], INK, title)
-    for index, scene in enumerate(track(scenes, "contact sheet", disable=not sys.stderr.isatty())):
+    for index, scene in enumerate(scenes):
         place = (grid.gap + index % grid.columns * across, grid.head + index // grid.columns * down)
         _draw_tile(page, draw, font, grid, place, scene)
+        tell("pictures of the contact sheet", index + 1, held)
     return page
 
 
@@ -148,7 +147,8 @@ def _draw_tile(
 
 def _picture(path: Path, side: int) -> Image.Image | None:
     try:
-        return small_picture(path, side)
+        # Small ones fill their tile, too.
+        return ImageOps.contain(small_picture(path, side), (side, side), Image.Resampling.LANCZOS)
     except (OSError, ValueError):
         return None
 

@@ -16,19 +16,33 @@ from a2i.storyboard.contact_sheet import write_contact_sheet
 from a2i.storyboard.make import SILENCE, make_storyboard
 from a2i.storyboard.page import write_page
 from a2i.storyboard.subtitles import write_subtitles
+from a2i.storyboard.told import Tell, nobody
+from a2i.storyboard.video import write_captioned
 from a2i.whole import write_text
 
 SCENES, PAGE, SHEET = "scenes.json", "storyboard.html", "contact_sheet.png"
 
 
-def make_folder(a2i: AudioToImage, sound: str | Path, folder: str | Path, **settings: Any) -> Storyboard:
+def make_folder(
+    a2i: AudioToImage,
+    sound: str | Path,
+    folder: str | Path,
+    captions: str | None = None,
+    tell: Tell = nobody,
+    **settings: Any,
+) -> tuple[Storyboard, Path | None]:
     """Make a storyboard and write all of it into a folder, which takes the place of an earlier one.
 
     Args:
         a2i: captions and draws.
         sound: a sound file, or a video with sound.
         folder: replaced when all is done; what was there before stays until then, and if anything fails.
+        captions: `track` or `burn` for a copy of a video with captions, see `a2i.storyboard.video`; None for none.
+        tell: as `make_storyboard` takes it; is told of the page, the sheet and the video too.
         **settings: as `make_storyboard` takes them.
+
+    Returns:
+        the storyboard, and the video with captions; None without one.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -37,13 +51,14 @@ def make_folder(a2i: AudioToImage, sound: str | Path, folder: str | Path, **sett
     """
     folder = Path(folder)
     with _taking_the_place_of(folder) as part:
-        storyboard = make_storyboard(a2i, sound, part, **settings)
+        storyboard = make_storyboard(a2i, sound, part, tell=tell, **settings)
         write_subtitles(storyboard, part)
-        write_contact_sheet(storyboard, part)
-        write_page(storyboard, part)
+        write_contact_sheet(storyboard, part, tell)
+        write_page(storyboard, part, tell)
+        video = write_captioned(storyboard, part, captions, tell) if captions else None
         write_text(part / SCENES, json.dumps(as_json(storyboard), indent=1, ensure_ascii=False) + "\n")
     scenes = [replace(scene, image=scene.image and folder / scene.image.name) for scene in storyboard.scenes]
-    return replace(storyboard, scenes=tuple(scenes))
+    return replace(storyboard, scenes=tuple(scenes)), video and folder / video.name
 
 
 def as_json(storyboard: Storyboard) -> dict[str, Any]:
@@ -81,7 +96,11 @@ def row_of(storyboard: Storyboard, folder: Path) -> dict[str, Any]:
         "confidence": round(surest.confidence, 4),
         "warning": storyboard.warning,
         "page": readable(folder / PAGE),
-        "scenes": [each | {"image": each["image"] and readable(folder / each["image"])} for each in scenes],
+        "scenes": [
+            {name: each[name] for name in ("start", "end", "caption", "confidence")}
+            | {"image": each["image"] and readable(folder / each["image"])}
+            for each in scenes
+        ],
     }
 
 
@@ -101,5 +120,7 @@ def _taking_the_place_of(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         part.rename(folder)
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

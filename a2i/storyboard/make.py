@@ -23,7 +23,8 @@ from a2i.storyboard.told import Tell
 
 SILENCE = "There is silence."  # of a scene in which nothing is heard: no captioner is asked
 
-HEARING, CAPTIONING, DRAWING = "hearing", "captioning", "drawing"  # seconds, seconds, pictures
+TOGETHER = 20.0  # seconds that are captioned at once: what an encoder computes of a minute takes a gigabyte
+HEARING, CAPTIONING, DRAWING = "hearing (seconds)", "captioning (seconds)", "drawing (pictures)"
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def make_storyboard(
     ear: Ear | None = None,
     **decoding: Any,
 ) -> Storyboard:
-    """Find the scenes of a recording, caption and draw them. Memory does not grow with the recording's length, but for a
-    kilobyte a second.
+    """Find the scenes of a recording, caption and draw them. Memory does not grow with the recording's length, but for
+    some 20 MB an hour.
 
     >>> storyboard = make_storyboard(AudioToImage.from_pretrained(), "walk.wav", "walk")
     >>> [(scene.start, scene.end, scene.caption) for scene in storyboard.scenes]
@@ -88,6 +89,11 @@ def make_storyboard(
             " readings: write the sound to a file first"
         )
     longest = settings.longest or a2i.captioner.longest
+    if longest < 2 * settings.shortest:
+        raise ValueError(
+            f"got scenes.shortest={settings.shortest:g} with a captioner that hears {longest:g} s as one clip; expected at most"
+            f" half of that, or scenes.longest"
+        )
     ear = ear or Ear(a2i.captioner.device)
     first = Recording(path, ear.rate)
     about = duration(path, exact=False)
@@ -120,16 +126,17 @@ def _captioned(
     tell: Tell,
     decoding: dict[str, Any],
 ) -> Iterator[Draft]:
-    """Each stretch with its caption, in their order; in memory is no more than the captioner hears as one clip."""
+    """Each stretch with its caption, in their order; in memory is one stretch, or a batch of `TOGETHER` seconds."""
     rate, total = a2i.captioner.sampling_rate, stretches[-1].end
     held: list[tuple[Stretch, np.ndarray | None]] = []
     for stretch, samples in zip(stretches, _cut(path, rate, stretches), strict=True):
-        seconds = sum(len(each) for _, each in held if each is not None) / rate + stretch.seconds
-        if held and (len(held) >= batch_size or seconds > a2i.captioner.longest):
+        # Beside the longest the others are padded.
+        seconds = (len(held) + 1) * max(each.seconds for each in (stretch, *(each for each, _ in held)))
+        if held and (len(held) >= batch_size or seconds > TOGETHER):
             yield from _caption(a2i, held, seed, decoding)
             held = []
             tell(CAPTIONING, stretch.start, total)
-        held.append((stretch, None if stretch.is_silent else samples))
+        held.append((stretch, samples))
     yield from _caption(a2i, held, seed, decoding)
     tell(CAPTIONING, total, total)
 
@@ -157,29 +164,35 @@ def _caption(
         )
 
 
-def _cut(path: Path, rate: int, stretches: Sequence[Stretch]) -> Iterator[np.ndarray]:
-    """(samples,) of each stretch, the last to the recording's end, one stretch in memory at a time."""
+def _cut(path: Path, rate: int, stretches: Sequence[Stretch]) -> Iterator[np.ndarray | None]:
+    """(samples,) of each stretch, the last to the recording's end; None of a silent one, which may last for hours."""
     ends = [round(stretch.end * rate) for stretch in stretches]
     held: list[np.ndarray] = []
     place = index = 0
+
+    def keep(block: np.ndarray) -> None:
+        if not stretches[index].is_silent:
+            held.append(block)
+
+    def kept() -> np.ndarray | None:
+        if stretches[index].is_silent:
+            return None
+        samples = np.concatenate([np.zeros(0, np.float32), *held])
+        if not len(samples):
+            raise _changed(path)
+        return samples
+
     for block in Recording(path, rate).blocks():
         while index < len(ends) - 1 and place + len(block) >= ends[index]:
-            cut = ends[index] - place
-            held.append(block[:cut])
-            yield _some(held, path)
-            held, block, place, index = [], block[cut:], ends[index], index + 1
-        held.append(block)
+            first = ends[index] - place
+            keep(block[:first])
+            yield kept()
+            held, block, place, index = [], block[first:], ends[index], index + 1
+        keep(block)
         place += len(block)
     if index < len(ends) - 1:
         raise _changed(path)
-    yield _some(held, path)
-
-
-def _some(held: Sequence[np.ndarray], path: Path) -> np.ndarray:
-    samples = np.concatenate(held)
-    if not len(samples):
-        raise _changed(path)
-    return samples
+    yield kept()
 
 
 def _changed(path: Path) -> ValueError:

@@ -2,7 +2,6 @@
 
 import base64
 import stat
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from a2i.report.page import HERE as REPORT
 from a2i.report.page import fill
 from a2i.storyboard import Scene, Storyboard, clock
 from a2i.storyboard.sound import mp3, write_mp3
+from a2i.storyboard.told import Tell, nobody
 from a2i.whole import not_written, whole, write_text
 
 HERE = Path(__file__).parent
@@ -21,6 +21,7 @@ EMBEDDED = 300.0  # seconds of the longest recording that the page itself holds:
 SIDES = ((100, 512), (400, 256), (1 << 62, 128))
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds between ticks
 TICKS = 8  # at most
+LAST_TICK = 90.0  # percent: the text of a later one would stand beyond the end
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Card:
     time: str
 
 
-def write_page(storyboard: Storyboard, folder: Path) -> Path:
+def write_page(storyboard: Storyboard, folder: Path, tell: Tell = nobody) -> Path:
     """Write the page, which works opened from disk and asks no network for anything.
 
     The sound of a recording of at most five minutes lies in the page; that of a longer one beside it, in `storyboard.mp3`.
@@ -51,13 +52,13 @@ def write_page(storyboard: Storyboard, folder: Path) -> Path:
     Raises:
         OSError: it can't be written.
     """
-    from rich.progress import track
-
     path = folder / PAGE
-    player, note = _player(storyboard, folder)
+    player, note = _player(storyboard, folder, tell)
     side = next(side for most, side in SIDES if len(storyboard.scenes) <= most)
-    scenes = track(storyboard.scenes, "pictures of the page", disable=not sys.stderr.isatty())
-    cards = [_card(scene, side) for scene in scenes]
+    cards = []
+    for scene in storyboard.scenes:
+        cards.append(_card(scene, side))
+        tell("pictures of the page", len(cards), len(storyboard.scenes))
     facts = {
         "length": clock(storyboard.seconds),
         "scenes": f"{len(cards):,}",
@@ -84,19 +85,19 @@ def write_page(storyboard: Storyboard, folder: Path) -> Path:
     return path
 
 
-def _player(storyboard: Storyboard, folder: Path) -> tuple[str | None, str | None]:
+def _player(storyboard: Storyboard, folder: Path, tell: Tell) -> tuple[str | None, str | None]:
     """What the player plays; None, and why, where the recording can't be read again."""
     source, seconds = storyboard.source, storyboard.seconds
     try:
         if not stat.S_ISREG(source.stat().st_mode):
             return None, "No sound: the recording came through a pipe, and can be read once only."
         if seconds <= EMBEDDED:
-            return f"data:audio/mpeg;base64,{base64.b64encode(mp3(source, seconds)).decode('ascii')}", None
+            return f"data:audio/mpeg;base64,{base64.b64encode(mp3(source, seconds, tell)).decode('ascii')}", None
     except (OSError, ValueError) as error:
         return None, f"No sound: {one_line(error)}"
     try:
         with whole(folder / SOUND) as partial:
-            write_mp3(source, partial, seconds)
+            write_mp3(source, partial, seconds, tell)
     except ValueError as error:
         return None, f"No sound: {one_line(error)}"
     except OSError as error:
@@ -115,4 +116,5 @@ def _card(scene: Scene, side: int) -> Card:
 def ticks(seconds: float) -> list[tuple[float, str]]:
     """Ticks of a time axis from 0 to `seconds`: place in percent, and text such as `1:30`."""
     step = next((step for step in STEPS if seconds / step <= TICKS), STEPS[-1])
-    return [(round(100 * place / seconds, 2), clock(place)) for place in range(0, int(seconds) + 1, step)]
+    places = [(round(100 * place / seconds, 2), clock(place)) for place in range(0, int(seconds) + 1, step)]
+    return [(at, text) for at, text in places if at <= LAST_TICK]

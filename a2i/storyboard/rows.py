@@ -23,6 +23,7 @@ def storyboards(
     settings: RowSettings,
     told: Told,
     making: dict[str, Any],
+    captions: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A folder for each sound: its scenes, with their page, pictures and subtitles. One that fails stops no other.
 
@@ -33,6 +34,7 @@ def storyboards(
         settings: of the rows.
         told: what is told of the sound that is being heard.
         making: settings as `a2i.storyboard.make.make_storyboard` takes them.
+        captions: as `make_folder` takes it.
 
     Yields:
         one object for each sound, as it stands in `results.jsonl`, once its folder is on disk.
@@ -46,9 +48,12 @@ def storyboards(
         began, error = time.perf_counter(), None
         try:
             folder = results.folder / results.folder_name(sound)
-            row |= row_of(
-                make_folder(a2i, sound, folder, tell=lambda *what: told.tell(*what), ear=ear, **making), folder
+            made, video = make_folder(
+                a2i, sound, folder, captions, tell=lambda *what: told.tell(*what), ear=ear, **making
             )
+            row |= row_of(made, folder)
+            if captions:
+                row["video"] = video and readable(video)
         except Exception as failure:
             if isinstance(failure, OSError) and failure.errno in NO_MORE and failure.filename != str(sound):
                 raise OSError(

@@ -19,7 +19,7 @@ class SceneSettings:
 
     shortest: float = 2.0
     longest: float | None = None
-    change: float = 3.0
+    change: float = 3.5
 
     def __post_init__(self) -> None:
         bounds.number("shortest", self.shortest, above=0)

@@ -6,8 +6,12 @@ from collections.abc import Callable
 Tell = Callable[[str, float, float], None]
 
 
+def nobody(what: str, done: float, of: float) -> None:
+    """Whom to tell where nobody listens."""
+
+
 class Told:
     """What is told of the sound that is being heard: a line of the progress bar, where there is one."""
 
     def __init__(self) -> None:
-        self.tell: Callable[[str, float, float], None] = lambda what, done, of: None
+        self.tell: Callable[[str, float, float], None] = nobody

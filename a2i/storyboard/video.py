@@ -1,23 +1,22 @@
 """A video → a copy with captions of what is heard: as a subtitle track, or burnt into the picture."""
 
 import struct
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from errno import EDQUOT, EFBIG, ENOSPC
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from a2i.storyboard import Storyboard
-from a2i.storyboard.subtitles import VTT, Cue, cues, srt_text, vtt_text
+from a2i.storyboard.subtitles import Cue, cues, srt_text, vtt_text
+from a2i.storyboard.told import Tell, nobody
 from a2i.whole import not_written, whole
 
 if TYPE_CHECKING:
     import av
-    from rich.progress import Progress, TaskID
 
 HOW = ("track", "burn")
 # What the copy of a video becomes, by the video's ending: ending, FFmpeg's name of the format, codec of the subtitles.
@@ -30,6 +29,7 @@ KINDS = {
     ".webm": (".webm", "webm", "webvtt"),
 }  # all others: Matroska, which holds nearly everything
 SOUNDS_OF_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+PRESET = "veryfast"  # of x264: 20 s of 720p take 24 s of a core, and 36 s with its default
 QUALITY = "20"  # x264's constant rate factor: it hides the loss better than its default of 23
 TEXT = 0.045  # height of burnt text, as a part of the picture's shorter side
 BOX = (0, 0, 0, 170)  # behind burnt text: white on it can be read over any picture
@@ -43,7 +43,7 @@ STYLES = (
 )
 
 
-def write_captioned(storyboard: Storyboard, folder: Path, how: str) -> Path | None:
+def write_captioned(storyboard: Storyboard, folder: Path, how: str, tell: Tell = nobody) -> Path | None:
     """Write a copy of a video with captions, `NAME.captioned.mp4` or the like; the video itself stays as it is.
 
     Args:
@@ -51,6 +51,7 @@ def write_captioned(storyboard: Storyboard, folder: Path, how: str) -> Path | No
         folder: for the copy.
         how: `track` for a subtitle track, all else being copied as it is, in the video's own format or Matroska; `burn` for
             captions in the picture, which is encoded anew as H.264 in MP4, or in Matroska where MP4 can't hold the sound.
+        tell: is called with what is being done, and how many seconds of the video are, of how many.
 
     Returns:
         the copy; None for a sound without a picture.
@@ -64,16 +65,22 @@ def write_captioned(storyboard: Storyboard, folder: Path, how: str) -> Path | No
     if how not in HOW:
         raise ValueError(f"got captions={how}; expected track or burn, or null for none")
     source = storyboard.source
+
+    def clocked(seconds: float) -> None:
+        tell("seconds of the video with captions", seconds, storyboard.seconds)
+
     try:
         with av.open(str(source), metadata_errors="replace", options={"fflags": "+genpts"}) as video:
             if not pictures(video):
                 return None
             path = folder / f"{source.stem}.captioned{_kind(source, video, how)[0]}"
-            with whole(path) as partial, _progress(storyboard, how) as tick:
-                _write(video, partial, _kind(source, video, how), how, _shifted(cues(storyboard), video), tick)
+            with whole(path) as partial:
+                _write(video, partial, _kind(source, video, how), how, _shifted(cues(storyboard), video), clocked)
     except av.FFmpegError as error:
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise not_written(folder, error) from error
         raise ValueError(
-            f"{source}: can't be copied with captions={how} ({error.strerror}); {VTT} has the captions"
+            f"{source}: can't be copied with captions={how} ({error.strerror}); captions=null does without a copy"
         ) from error
     except OSError as error:
         raise not_written(folder, error) from error
@@ -107,22 +114,13 @@ def _shifted(shown: list[Cue], video: "av.container.InputContainer") -> list[Cue
     return [Cue(max(0.0, cue.start + late), max(0.001, cue.end + late), cue.lines) for cue in shown]
 
 
-@contextmanager
-def _progress(storyboard: Storyboard, how: str) -> Iterator[tuple["Progress", "TaskID"]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not sys.stderr.isatty()) as bar:
-        yield bar, bar.add_task(f"video with captions ({how})", total=storyboard.seconds)
-
-
 def _write(
     video: "av.container.InputContainer",
     path: Path,
     kind: tuple[str, str, str],
     how: str,
     shown: list[Cue],
-    tick: tuple["Progress", "TaskID"],
+    clocked: Callable[[float], None],
 ) -> None:
     import av
 
@@ -133,24 +131,24 @@ def _write(
         copied = [*_sounds(video), *(pictures(video) if how == "track" else ())]
         if how == "track":
             copied += [each for each in video.streams.subtitles if _fits(each, name)]
+        painter = _Burner(video, copy, shown) if how == "burn" else None
         places = {
             each.index: copy.add_stream_from_template(each) for each in sorted(copied, key=lambda each: each.index)
         }
         for each in copied:
             places[each.index].metadata.update(each.metadata)
-        painter = _Burner(video, copy, shown) if how == "burn" else None
         track = _Track(copy, codec, shown) if how == "track" else None
         for packet in video.demux(*copied, *(pictures(video)[:1] if how == "burn" else ())):
             seconds = float(packet.dts * packet.time_base) if packet.dts is not None else None
             if painter and packet.stream.type == "video":
                 painter.add(packet)
-            elif packet.dts is not None:  # None: the empty packet at the end
+            elif packet.size:  # at the end an empty one comes
                 if track and seconds is not None:
                     track.until(seconds)
                 packet.stream = places[packet.stream.index]
                 copy.mux(packet)
             if seconds is not None:
-                tick[0].update(tick[1], completed=seconds)
+                clocked(seconds)
         if track:
             track.until(float("inf"))
 
@@ -167,7 +165,7 @@ class _Track:
 
     def __init__(self, copy: "av.container.OutputContainer", codec: str, shown: list[Cue]) -> None:
         self.copy, self.codec, self.left = copy, codec, shown[::-1]
-        self.stream: Any = copy.add_stream(codec)
+        self.stream = cast(Any, copy.add_stream(codec))
         self.stream.codec_context.subtitle_header = STYLES
         self.stream.codec_context.open()
         self.stream.metadata.update({"language": "eng", "title": "Sounds (a2i)"})
@@ -203,14 +201,18 @@ class _Burner:
         self.source = pictures(video)[0]
         self.source.thread_type = "AUTO"
         with av.open(video.name) as peeked:
-            first = upright(next(peeked.decode(pictures(peeked)[0])))
+            lying = next(peeked.decode(pictures(peeked)[0]), None)
+        if lying is None:
+            raise ValueError(f"{video.name}: holds no picture that can be decoded; expected one, or captions=track")
+        first = upright(lying)
         self.size = (first.width & ~1, first.height & ~1)  # H.264 has colours for every second pixel only
         rate = self.source.average_rate or self.source.guessed_rate or 25
-        self.stream: Any = copy.add_stream("libx264", rate=rate, options={"crf": QUALITY})
+        options = {"crf": QUALITY, "preset": PRESET}
+        self.stream = cast(Any, copy.add_stream("libx264", rate=rate, options=options))
         self.stream.width, self.stream.height, self.stream.pix_fmt = *self.size, "yuv420p"
         self.stream.codec_context.time_base = self.source.time_base
-        if self.source.sample_aspect_ratio and not first.rotation:
-            self.stream.codec_context.sample_aspect_ratio = self.source.sample_aspect_ratio
+        if shape := self.source.sample_aspect_ratio:
+            self.stream.codec_context.sample_aspect_ratio = 1 / shape if round(lying.rotation / 90) % 2 else shape
         self.label: tuple[Cue, Image.Image] | None = None
 
     def add(self, packet: "av.Packet") -> None:
@@ -248,9 +250,8 @@ def upright(frame: "av.VideoFrame") -> "av.VideoFrame":
     turns = round(frame.rotation / 90) % 4
     if not turns:
         return frame
-    turned = av.VideoFrame.from_ndarray(
-        np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns)), "rgb24"
-    )
+    pixels: Any = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+    turned = av.VideoFrame.from_ndarray(pixels, "rgb24")
     turned.pts, turned.time_base = frame.pts, frame.time_base
     return turned
 
@@ -272,4 +273,5 @@ def draw_label(lines: tuple[str, ...], size: tuple[int, int]) -> Image.Image:
     draw = ImageDraw.Draw(box)
     for row, (line, width) in enumerate(zip(lines, widths, strict=True)):
         draw.text(((box.width - width) / 2, height // 4 + row * step), line, "white", font)
+    box.thumbnail(size)  # of a picture so small that no font is small enough
     return box

@@ -2,8 +2,8 @@
 
     A2I_REAL_DATA=FOLDER python experiments/storyboard/hour.py --work FOLDER --out hour.json
 
-The sound is made of real pieces of 3 to 20 s, some of whose boundaries are cross-fades; some have a background. Each
-length is a process of its own: `python -m a2i.infer audio=… storyboard=true image=none`, with all cores.
+The sound is made of real pieces of 3 to 20 s, with cross-fades and backgrounds among them: ten minutes, six times over for the
+hour. Each length is a process of its own: `python -m a2i.infer audio=… storyboard=true image=none`.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,30 +20,35 @@ from typing import Any
 import numpy as np
 import soundfile
 from joined import RATE, joined, real_data, sources
-from rich.progress import Progress
-
-MINUTES = (1, 10, 60)
 
 
 def made(minutes: int, work: Path) -> Path:
     """A recording of so many minutes; the shorter ones are the longer one's beginning."""
-    path, longest = work / f"{minutes}_minutes.flac", work / f"{MINUTES[-1]}_minutes.flac"
+    path, part = work / f"{minutes}_minutes.flac", work / f"{minutes}_minutes.part"
     if path.exists():
         return path
-    if minutes < MINUTES[-1]:
-        soundfile.write(path, soundfile.read(longest, minutes * 60 * RATE, dtype="float32")[0], RATE)
-        return path
-    found, left, part = sources(real_data(), "reporting"), minutes * 60 * RATE, path.with_suffix(".part")
-    with soundfile.SoundFile(part, "w", RATE, 1, format="FLAC") as file, Progress() as bar:
-        task = bar.add_task("joining", total=left)
-        for seed in count(100):
-            samples = joined(found, seed).samples[:left]
-            file.write(samples.astype(np.float32))
+    left = minutes * 60 * RATE
+    with soundfile.SoundFile(part, "w", RATE, 1, format="FLAC") as file:
+        while left:
+            samples = ten_minutes(work)[:left]
+            file.write(samples)
             left -= len(samples)
-            bar.advance(task, len(samples))
-            if not left:
-                break
     return part.rename(path)
+
+
+@cache
+def ten_minutes(work: Path) -> np.ndarray:
+    """(samples,) float32 of pieces."""
+    path, length, some, joined_so_far = work / "pieces.npy", 600 * RATE, [], 0
+    if not path.exists():
+        found = sources(real_data(), "reporting")
+        for seed in count(100):
+            some.append(joined(found, seed).samples.astype(np.float32))
+            joined_so_far += len(some[-1])
+            if joined_so_far >= length:
+                break
+        np.save(path, np.concatenate(some)[:length])
+    return np.load(path)
 
 
 def measured(sound: Path, work: Path) -> dict[str, Any]:
@@ -71,12 +77,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=formatter)
     parser.add_argument("--work", type=Path, default=Path("bench"), help="folder for the sounds and the results, kept")
     parser.add_argument("--out", type=Path, default=Path("hour.json"), help="the record")
+    parser.add_argument("--minutes", type=int, nargs="+", default=[1, 10, 60], help="of each recording")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    sounds = [made(minutes, given.work) for minutes in sorted(MINUTES, reverse=True)][::-1]
     record = {}
-    for minutes, sound in zip(MINUTES, sounds, strict=True):
-        record[f"{minutes} min"] = found = measured(sound, given.work)
+    for minutes in given.minutes:
+        record[f"{minutes} min"] = found = measured(made(minutes, given.work), given.work)
         print(f"{minutes} min: " + ", ".join(f"{name} {value:,.1f}" for name, value in found.items()), flush=True)
         given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
