@@ -398,22 +398,6 @@ def test_a_file_of_this_machine_is_no_sound_to_hear(address: str, tmp_path: Path
     assert secret.exists()
 
 
-def test_a_full_queue_takes_no_more(address: str) -> None:
-    with httpx.Client(trust_env=False, timeout=30) as client:
-        events = client.get(f"{address}config").json()["dependencies"]
-        (drawing,) = [each["id"] for each in events if len(each["inputs"]) == 3]
-        answers = [
-            client.post(
-                f"{address}gradio_api/queue/join",
-                json={"fn_index": drawing, "session_hash": f"queue {index}", "data": ["A dog barks.", 0, 2]},
-            )
-            for index in range(6)
-        ]
-    assert answers[0].status_code == 200
-    assert answers[-1].status_code == 503
-    assert "Queue is full" in answers[-1].text
-
-
 def test_uploads_that_nobody_takes_are_swept_away(tmp_path: Path) -> None:
     for name, age in (("old", 700), ("new", 500)):
         (tmp_path / name).mkdir()
@@ -546,6 +530,23 @@ def test_drawing_is_stopped(open_app: Any) -> None:
     told(page, "Stopped.")
     assert page.locator("#pictures img").count() < 8
     assert page.locator("#stop").is_disabled()
+
+
+# Last, since what waits in the queue is drawn until the server ends.
+def test_a_full_queue_takes_no_more(address: str) -> None:
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        events = client.get(f"{address}config").json()["dependencies"]
+        (drawing,) = [each["id"] for each in events if len(each["inputs"]) == 3]
+        answers = [
+            client.post(
+                f"{address}gradio_api/queue/join",
+                json={"fn_index": drawing, "session_hash": f"queue {index}", "data": ["A dog barks.", 0, 2]},
+            )
+            for index in range(6)
+        ]
+    assert answers[0].status_code == 200
+    assert answers[-1].status_code == 503
+    assert "Queue is full" in answers[-1].text
 
 
 @pytest.mark.slow

@@ -47,7 +47,8 @@ def main(config: DictConfig) -> None:
     try:
         serve(settings, HydraConfig.get().runtime.choices["style"])
     except KeyboardInterrupt:
-        say("\rstopped; no sound is left", error=True)
+        say("")
+        say("stopped; no sound is left", error=True)
         sys.exit(INTERRUPTED)
 
 

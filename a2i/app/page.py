@@ -159,13 +159,12 @@ class Page:
         for told, line in self._told(session, work, path):
             running, same = gr.Button(interactive=told is not None), gr.skip()
             if isinstance(told, CaptionResult | Board):
-                shown, choice = self._heard(told)
-                yield [line, running, same, shown, choice, choice.value, same]
+                yield [line, running, same, *self._heard(told), same]
             else:
                 yield [line, running, fragments.sound(told) if isinstance(told, Look) else same, *[same] * 4]
 
-    def _heard(self, found: CaptionResult | Board) -> tuple[str, gr.Radio]:
-        """What is shown of it, and the captions to choose from."""
+    def _heard(self, found: CaptionResult | Board) -> tuple[str, gr.Radio, str]:
+        """What is shown of it, the captions to choose from, and the first of them."""
         heard, painter = self.a2i.captioner.licence, self.a2i.painter
         if isinstance(found, CaptionResult):
             choices = [(f"{each.caption} ({each.confidence:.0%} sure)", each.caption) for each in found.candidates]
@@ -178,7 +177,8 @@ class Page:
             choices = [(reads, caption) for caption, reads in scenes.items()]
             label = "Scenes, to draw one of them again"
             shown = fragments.board(found, heard, painter.licence if painter else None)
-        return shown, gr.Radio(choices, value=choices[0][1], label=label, visible=True)
+        first = choices[0][1]
+        return shown, gr.Radio(choices, value=first, label=label, visible=True), first
 
     def draw(self, caption: str, seed: float | None, number: int, request: gr.Request) -> Iterator[list[Any]]:
         """Draw a caption, and show each picture as soon as it is there."""

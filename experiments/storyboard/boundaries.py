@@ -110,7 +110,7 @@ def main() -> None:
         name = f"change={change}, {'with' if under else 'without'} background"
         rows[name] = told([truths[place] for place in some], [ours(heard[place], change) for place in some])
     for place, name in enumerate(("esc10", "esc50", "sounds", "urban")):
-        some = range(place, len(made), 4)
+        some = list(range(place, len(made), 4))
         rows[f"change={change}, {name}"] = told([truths[i] for i in some], [ours(heard[i], change) for i in some])
     for name, result in rows.items():
         print(line(f"reporting, {name}", result))

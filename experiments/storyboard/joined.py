@@ -85,7 +85,9 @@ def joined(found: dict[str, list[Source]], seed: int, pieces: int = 12) -> Joine
     by_kind: dict[str, list[Source]] = defaultdict(list)
     for source in some:
         by_kind[source.kind].append(source)
-    samples, kinds, boundaries = np.zeros(0, np.float32), [], []
+    samples = np.zeros(0, np.float32)
+    kinds: list[str] = []
+    boundaries: list[float] = []
     while len(kinds) < pieces:
         kind = draw.choice([kind for kind in by_kind if kinds[-1:] != [kind]])
         piece = _piece(draw.choice(by_kind[kind]), draw)
