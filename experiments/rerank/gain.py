@@ -43,7 +43,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 # Data with its split. The embedded captioner has learnt from ESC-10; of the others it has heard nothing.
 SETS: dict[str, tuple[str, list[str]]] = {
-    "foley": ("test", ["data.n_train=2", "data.n_val=2", "data.n_test=100"]),
+    "foley": ("test", ["data.n_train=2", "data.n_val=2", "data.n_test=60"]),
     "esc10": ("val", []),
     "clotho": ("evaluation", []),
 }
