@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import argcomplete
 import hydra
 from argcomplete.completers import FilesCompleter
+from argcomplete.lexers import split_line
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
@@ -34,7 +35,7 @@ def complete(parser: argparse.ArgumentParser, programs: Sequence[str]) -> None:
     """
     line = os.environ["COMP_LINE"]
     typed = line[: int(os.environ.get("COMP_POINT", len(line)))]
-    quote, word, _, before, _ = argcomplete.split_line(typed)
+    quote, word, _, before, _ = split_line(typed)
     before = before[1:]
     program = before.pop(0) if before and before[0] in programs else None
     has_settings = program is None or (CONF / f"{program}.yaml").is_file()
