@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1] / "experiments"
 sys.path.insert(0, str(ROOT / "direct_conditioning"))
 
 from hear_clips import Heard, read_heard, write_table  # noqa: E402
-from measure_mixed import STRENGTHS, Drawn, read_drawn, share, shuffled, write_rows  # noqa: E402
+from measure_mixed import Drawn, chosen, read_drawn, share, weights, write_rows  # noqa: E402
 from nearest_emoji import Album  # noqa: E402
 from projector import Projector, draw, load_projector, mixed, save_projector, text_states  # noqa: E402
 from train_projector import Training, parts  # noqa: E402
@@ -24,7 +24,7 @@ from train_projector import Training, parts  # noqa: E402
 from a2i.diffusion import Painter  # noqa: E402
 
 KINDS, TOKENS, WIDTH, INPUTS = 3, 4, 5, 12
-SETTINGS = Namespace(steps=60, batch=16, contrast=0.0, learning_rate=2e-2, decay=0.0, seed=0)
+SETTINGS = Namespace(steps=150, batch=16, contrast=0.0, learning_rate=5e-2, decay=0.0, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ def test_it_learns_to_land_on_the_text_states(
     assert projector(read).shape == (30, TOKENS, WIDTH)
     assert projector.loss(read, kinds, contrast).item() < before / 3
     assert torch.equal(projector.nearest(read), kinds)
+    assert torch.equal(projector.nearest_to(projector(read)), kinds)
     distance = (projector(read) - targets[kinds]).square().mean()
     assert distance < 0.1 * (targets - targets.mean(dim=0)).square().mean()
     save_projector(tmp_path, projector, {"steps": 60})
@@ -138,19 +139,26 @@ def test_what_was_heard_comes_back(tmp_path: Path) -> None:
     found, numbers = read_heard(tmp_path)
     assert found == clips
     assert torch.equal(numbers, read[0].flip(0))
-    assert shuffled(found) == [1]
+
+
+def test_as_many_right_captions_as_others_are_drawn_and_weighed_as_they_come() -> None:
+    clips = [heard(number, set_="esc10", verdict="wrong" if number < 3 else "right") for number in range(12)]
+    clips.append(heard(12))
+    numbers = chosen(clips, 2)
+    assert [clips[number].verdict for number in numbers] == ["right", "wrong"] * 2
+    assert weights(clips, numbers) == {True: 4.5, False: 1.5}
+    assert sorted(chosen(clips)) == list(range(12))
 
 
 def test_shares_are_of_clips_and_their_intervals_of_recordings(tmp_path: Path) -> None:
     rows = [
-        Drawn(f"{number}", "esc10", f"{number // 4}", "right", strength, number % 2 == 0, 0.5)
+        Drawn(f"{number}", "esc10", f"{number // 4}", "right" if number < 20 else "wrong", 0.5, number % 2 == 0, 0.5)
         for number in range(40)
-        for strength in STRENGTHS
     ]
-    mean, low, high = share(rows, lambda row: row.right)
+    mean, low, high = share(rows, {True: 1, False: 1}, lambda row: row.right)
     assert mean == low == high == 0.5  # each recording has as many that are right
-    mean, low, high = share(rows, lambda row: int(row.recording) < 5)
-    assert low < mean == 0.5 < high
+    mean, low, high = share(rows, {True: 3, False: 1}, lambda row: row.verdict == "right")
+    assert low < mean == 0.75 < high
     write_rows(tmp_path / "drawn.csv", rows)
     assert read_drawn(tmp_path / "drawn.csv") == rows
 

@@ -150,11 +150,11 @@ def row(clip: Clip, set_: str = "", caption: str = "", confidence: float = 0.0) 
     return Heard(clip.name, set_, clip.recording or clip.name, *labels, caption, said, round(confidence, 4))
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="data sets; default all")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if not os.environ.get("A2I_REAL_DATA"):
         parser.error("A2I_REAL_DATA is not set: it tells the folder that holds esc10/, esc50/ and sounds/")
     captioner = Captioner.load(MINI_CAPTIONER)

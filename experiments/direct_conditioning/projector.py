@@ -75,6 +75,10 @@ class Projector(nn.Module):
         """The kind whose text states are nearest to those of each clip: (B, 2 D) → (B,) numbers of kinds."""
         return torch.cdist(self.places(read), self.kinds).argmin(dim=1)
 
+    def nearest_to(self, states: Tensor) -> Tensor:
+        """The kind whose text states are nearest to each of some (B, L, W) → (B,) numbers of kinds."""
+        return torch.cdist((states - self.middle).flatten(1) @ self.basis.T, self.kinds).argmin(dim=1)
+
     def loss(self, read: Tensor, kinds: Tensor, contrast: float) -> Tensor:
         """Squared distance to the states of the right kind, and how likely that kind is by its distance beside the others.
 
