@@ -94,7 +94,7 @@ class Easel:
 
     @torch.no_grad()
     def landed(self, clip: Heard, read: torch.Tensor) -> list["Drawn"]:
-        """At each strength, whether the kind whose text states are nearest has the picture of the clip's kind: nothing is drawn."""
+        """At each strength, whether the kind with the nearest text states has the right picture: nothing is drawn."""
         (text,), _ = self._states(clip.caption)
         sound = self.projector(read[None])[0]
         rows = []
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for drawn.csv")
     parser.add_argument("--count", type=int, help="draw so many clips of each sort; default all")
     parser.add_argument(
-        "--sheet", type=Path, help="write a PNG with six clips of which the caption is right, and six others"
+        "--sheet", type=Path, help="write a PNG with four clips of which the caption is right, and four others"
     )
     arguments = parser.parse_args(argv)
     if not os.environ.get("A2I_REAL_DATA"):
@@ -251,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.sheet:
         right = [number for number in numbers if clips[number].verdict == "right"]
         others = [number for number in numbers if clips[number].verdict != "right"]
-        write_sheet(easel, clips, read, [*right[:6], *others[:6]], arguments.sheet)
+        write_sheet(easel, clips, read, [*right[:4], *others[:4]], arguments.sheet)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Projector(nn.Module):
         self.mean, self.std = read.mean(dim=0), read.std(dim=0).clamp_min(1e-3)
         self.middle = targets.mean(dim=0)
         apart = (targets - self.middle).flatten(1)
-        self.basis = torch.linalg.svd(apart, full_matrices=False).Vh
+        self.basis = torch.linalg.svd(apart, full_matrices=False).Vh.contiguous()
         self.kinds = apart @ self.basis.T
 
     def places(self, read: Tensor) -> Tensor:
