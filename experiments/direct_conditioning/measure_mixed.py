@@ -68,8 +68,9 @@ COLUMNS = [field.name for field in fields(Drawn)]
 class Easel:
     """Draws and judges: painter, projector and emoji together."""
 
-    def __init__(self, projector: Projector, emoji: Path) -> None:
+    def __init__(self, projector: Projector, emoji: Path, likely: bool = False) -> None:
         self.projector, self.album = projector, Album(emoji)
+        self.states_of = projector.likely if likely else projector
         self.painter = Painter("embedded", steps=8, guidance_scale=3.0, width=128, height=128, device="cpu")
         self.codes = {kind: layout(*codes) if codes[1:] else codes for kind, codes in read_kinds().items()}
 
@@ -77,7 +78,7 @@ class Easel:
     def pictures(self, clip: Heard, read: torch.Tensor) -> dict[float, Image.Image]:
         """Those of a clip of which was read (2 D), by strength, and that of its true kind."""
         (text,), negative = self._states(clip.caption)
-        sound = self.projector(read[None])[0]
+        sound = self.states_of(read[None])[0]
         mixtures = [mixed(text, sound, strength) for strength in STRENGTHS[1:]]
         drawn = draw(self.painter, torch.stack(mixtures), negative)
         alone = {0.0: self._picture(clip.caption), TRUTH: self._picture(KINDS[clip.kind].sentences[0])}
@@ -96,7 +97,7 @@ class Easel:
     def landed(self, clip: Heard, read: torch.Tensor) -> list["Drawn"]:
         """At each strength, whether the kind with the nearest text states has the right picture: nothing is drawn."""
         (text,), _ = self._states(clip.caption)
-        sound = self.projector(read[None])[0]
+        sound = self.states_of(read[None])[0]
         rows = []
         for strength in STRENGTHS:
             nearest = NAMES[int(self.projector.nearest_to(mixed(text, sound, strength)[None]))]
@@ -225,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("A2I_REAL_DATA is not set: it tells the folder that holds emoji/png")
     torch.set_num_threads(1)
     clips, read = read_heard(arguments.heard)
-    easel = Easel(load_projector(arguments.projector), Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png")
+    emoji = Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png"
+    easel = Easel(load_projector(arguments.projector), emoji, arguments.likely)
     numbers = chosen(clips, arguments.count)
     table = arguments.out / "drawn.csv"
     rows = read_drawn(table)

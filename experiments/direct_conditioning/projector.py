@@ -71,6 +71,19 @@ class Projector(nn.Module):
         """What is read of clips (B, 2 D) → text states (B, L, W)."""
         return self.middle + (self.places(read) @ self.basis).unflatten(1, self.middle.shape)
 
+    def likely(self, read: Tensor) -> Tensor:
+        """As `forward`, but the kinds' own text states, each weighted by how likely it is: (B, 2 D) → (B, L, W).
+
+        The likelihoods are those that `contrast` teaches. States from `forward` may lie where no sentence's are.
+        """
+        weights = (-self.distances(self.places(read))).softmax(dim=1)
+        return self.middle + (weights @ self.kinds @ self.basis).unflatten(1, self.middle.shape)
+
+    def distances(self, places: Tensor) -> Tensor:
+        """Places (B, K) → squared distances from the kinds (B, K), of which `SHARPNESS` is a kind's from the middle."""
+        scale = self.kinds.square().sum(dim=1).mean() / SHARPNESS
+        return torch.cdist(places, self.kinds).square() / scale
+
     def nearest(self, read: Tensor) -> Tensor:
         """The kind whose text states are nearest to those of each clip: (B, 2 D) → (B,) numbers of kinds."""
         return torch.cdist(self.places(read), self.kinds).argmin(dim=1)
@@ -91,8 +104,7 @@ class Projector(nn.Module):
         scale = self.kinds.square().sum(dim=1).mean()  # of a kind's squared distance from the middle
         loss = mse_loss(places, self.kinds[kinds], reduction="sum") / len(places) / scale
         if contrast:
-            distances = torch.cdist(places, self.kinds).square() / scale
-            loss = loss + contrast * cross_entropy(-SHARPNESS * distances, kinds)
+            loss = loss + contrast * cross_entropy(-self.distances(places), kinds)
         return loss
 
 
