@@ -217,6 +217,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--heard", type=Path, required=True, help="folder that hear_clips.py wrote")
     parser.add_argument("--projector", type=Path, required=True, help="folder that train_projector.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for drawn.csv")
+    parser.add_argument(
+        "--likely", action="store_true", help="mix with the kinds' own text states, as likely as each is"
+    )
     parser.add_argument("--count", type=int, help="draw so many clips of each sort; default all")
     parser.add_argument(
         "--sheet", type=Path, help="write a PNG with four clips of which the caption is right, and four others"
