@@ -204,7 +204,7 @@ def write_sheet(easel: Easel, clips: Sequence[Heard], read: torch.Tensor, number
         clip, top = clips[number], 14 + line * (SIZE + 2)
         words = clip.caption.split()
         text = [clip.kind.upper(), *(" ".join(words[first : first + 3]) for first in range(0, len(words), 3))]
-        pen.text((2, top), "\n".join(text[:5]), fill="black", font_size=10)
+        pen.text((2, top), "\n".join(text[:4]), fill="black", font_size=10)
         pictures = easel.pictures(clip, read[number])
         for column, strength in enumerate(STRENGTHS):
             picture = pictures[strength]
