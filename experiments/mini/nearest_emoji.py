@@ -118,17 +118,29 @@ class Album:
         """The code of the emoji that the picture is most like."""
         return self.codes[int((self._known @ descriptor(image)).argmax())]
 
+    def likeness(self, drawing: Image.Image, codes: Sequence[str]) -> float:
+        """Correlation, −1 to 1, with the emoji of a code; of two codes the mean of ground and sky."""
+        places = [self.codes.index(code) for code in codes]
+        shown = self.parts(drawing, len(codes))
+        return float(
+            np.mean([self._known[place] @ descriptor(part) for place, part in zip(places, shown, strict=True)])
+        )
+
     def colour_error(self, drawing: Image.Image, code: str) -> float:
         """Of a drawing of that emoji, in levels."""
         return float(np.abs(colours(drawing) - self._colours[code]).mean())
 
     def found(self, drawing: Image.Image, parts: int) -> tuple[str, ...]:
         """The code of the whole drawing (`parts` 1), or those of the ground and the sky (2)."""
+        return tuple(self.nearest(part) for part in self.parts(drawing, parts))
+
+    def parts(self, drawing: Image.Image, parts: int) -> tuple[Image.Image, ...]:
+        """The whole drawing (`parts` 1), or what shows the ground and what shows the sky (2)."""
         if parts == 1:
-            return (self.nearest(drawing),)
+            return (drawing,)
         size, part = drawing.width, round(drawing.width * CORNER)
         boxes = ((0, size - part, part, size), (size - part, 0, size, part))
-        return tuple(self.nearest(drawing.crop(box)) for box in boxes)
+        return tuple(drawing.crop(box) for box in boxes)
 
 
 def small(image: Image.Image) -> np.ndarray:
