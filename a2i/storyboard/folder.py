@@ -13,8 +13,8 @@ from typing import Any
 
 from a2i.audio.inputs import readable
 from a2i.pipeline import AudioToImage
-from a2i.storyboard import Storyboard
 from a2i.results import STORYBOARD
+from a2i.storyboard import Storyboard
 from a2i.storyboard.contact_sheet import SHEET, write_contact_sheet
 from a2i.storyboard.make import SILENCE, make_storyboard
 from a2i.storyboard.page import PAGE, SOUND, write_page
