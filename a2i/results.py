@@ -19,13 +19,13 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from a2i.audio.inputs import readable, real_path
-from a2i.file_names import DIGITS, PictureNames
+from a2i.file_names import DIGITS, PictureNames, caseless
 from a2i.machine import name_limit
 
 FILE = "results.jsonl"
 LOCK = ".results.lock"
 STORYBOARD = "scenes.json"  # what a storyboard's folder is known by
-GRID = ".grid"  # behind the stem of a sound that has a grid of pictures, and behind its key
+GRID = ".grid"  # behind the stem of a sound that has a grid of pictures
 MODEL_FILES = ("captioner.json", "model_index.json", "config.json")  # one of them is in a model's folder
 CONTENT = 64 << 20  # bytes; larger files of a model's folder are known by size and time, which takes no seconds
 KEPT = (
@@ -147,7 +147,7 @@ class ResultsFile:
             self._clear()
             self._read()
             owned = {key: row.image for key, row in self._rows.items() if row.image}
-            owned |= {key + GRID: row.grid for key, row in self._rows.items() if row.grid}
+            owned |= {_key_of_more(key, GRID): row.grid for key, row in self._rows.items() if row.grid}
             self._names = PictureNames(owned, name_limit(self.folder), self._is_free)
             folders = {key: Path(row.files[0]).parent.name for key, row in self._rows.items() if row.files}
             self._folder_names = PictureNames(folders, name_limit(self.folder), self._is_free_folder, ending="")
@@ -214,7 +214,7 @@ class ResultsFile:
         if row.files:
             is_there = all((self.folder / name).is_file() for name in row.files)
         else:
-            is_there = settings.image is None or self._has_picture(row)
+            is_there = settings.image is None or (self._has_picture(row) and self._has_grid(row))
         return is_there and _is_unchanged(sound, row)
 
     def picture_name(self, sound: Path, more: str = "") -> str:
@@ -224,7 +224,7 @@ class ResultsFile:
             sound: of the picture.
             more: behind its stem: "" for its picture, `GRID` for its grid.
         """
-        return self._names.of((self.key(sound) or self._other_key()) + more, sound.stem + more)
+        return self._names.of(_key_of_more(self.key(sound) or self._other_key(), more), sound.stem + more)
 
     def folder_name(self, sound: Path) -> str:
         """Name for the folder of a sound's storyboard: the same in every run, and no other sound's."""
@@ -348,6 +348,10 @@ class ResultsFile:
             return False
         return size is not None and size == row.image_bytes
 
+    def _has_grid(self, row: _Row) -> bool:
+        """Whether it is there, where one was drawn."""
+        return row.grid is None or (self.folder / row.grid).is_file()
+
     def _is_free(self, name: str) -> bool:
         """Whether no file of that name is there, or only a picture of ours that a kill left without its row."""
         path = self.folder / name
@@ -361,6 +365,8 @@ class ResultsFile:
 
     def _is_free_folder(self, name: str) -> bool:
         """Whether nothing of that name is there, or only a storyboard of ours that a kill left without its row."""
+        if caseless(name) in (FILE, LOCK) or PART.fullmatch(name):  # the results' own, there or not yet
+            return False
         path = self.folder / name
         if not os.path.lexists(path):
             return True
@@ -368,6 +374,11 @@ class ResultsFile:
             return '"software": "a2i"' in (path / STORYBOARD).read_text("utf-8")[:100]
         except (OSError, ValueError):
             return False
+
+
+def _key_of_more(key: str, more: str) -> str:
+    """What a second picture of a sound is known by; no sound is, since in keys the sign is encoded."""
+    return f"{key}?{more}" if more else key
 
 
 def _holds(before: _Row, failed: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2i.file_names import PictureNames, caseless
-from a2i.results import ResultsFile, RowSettings, settings_of
+from a2i.results import GRID, ResultsFile, RowSettings, settings_of
 
 ASKED = RowSettings("caption", "image")
 stems = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=300) | st.sampled_from(
@@ -235,6 +235,36 @@ def test_what_a_kill_left_half_written_is_taken_away(tmp_path: Path) -> None:
     with ResultsFile(out):
         pass
     assert {path.name for path in out.iterdir()} == {"mine.part", ".mine.part"}
+
+
+def test_a_grid_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
+    file = sound(tmp_path)
+    with ResultsFile(tmp_path / "out") as results:
+        row = row_of(results, file)
+        grid = results.folder / results.picture_name(file, GRID)
+        grid.write_bytes(b"grid")
+        results.add(row | {"grid": str(grid)})
+        assert results.has(file, ASKED)
+        grid.unlink()
+        assert not results.has(file, ASKED)
+
+
+@pytest.mark.parametrize("first", ["dog.wav", "dog.wav.grid"])
+def test_no_sound_has_the_name_of_anothers_grid(tmp_path: Path, first: str) -> None:
+    """Whatever sounds are called."""
+    files = [sound(tmp_path, name) for name in ("dog.wav", "dog.wav.grid", "dog.grid.wav")]
+    with ResultsFile(tmp_path / "out") as results:
+        files.sort(key=lambda file: file.name != first)
+        names = [results.picture_name(file, more) for file in files for more in ("", GRID)]
+    assert len(set(names)) == 6, names
+
+
+def test_no_storyboard_has_a_name_of_the_results_own(tmp_path: Path) -> None:
+    with ResultsFile(tmp_path / "out") as results:
+        for stem in ("results.jsonl", "Results.JSONL", ".results.lock", ".0123456789abcdef.part"):
+            name = results.folder_name(sound(tmp_path, f"{stem}.wav"))
+            assert name.startswith(stem)
+            assert name != stem
 
 
 def test_another_waits(tmp_path: Path) -> None:

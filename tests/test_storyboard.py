@@ -120,6 +120,25 @@ def test_a_cancelled_one_leaves_what_was_there(
     assert (tmp_path / "walk" / "scenes.json").read_text() == "before"
 
 
+def test_files_of_others_stay(a2i: AudioToImage, ear: Ear, walk: Path, tmp_path: Path) -> None:
+    """In an earlier storyboard's folder; and a folder that is none is not touched."""
+    board, other = tmp_path / "walk", tmp_path / "other"
+    for folder in (board / "mine", other):
+        folder.mkdir(parents=True)
+        (folder / "01.png").write_text("not to be touched")
+    for name in ("scenes.json", "07.png", "walk.captioned.mp4", "notes.txt"):
+        (board / name).write_text("before")
+    make_folder(a2i, walk, board, ear=ear)
+    assert (board / "mine" / "01.png").read_text() == "not to be touched"
+    assert {path.name for path in board.iterdir()} == {
+        *EVERY, "mine", "notes.txt", "01.png", "02.png", "03.png", "contact_sheet.png"
+    }  # fmt: skip
+    with pytest.raises(FileExistsError, match="holds no storyboard but other files; expected a new folder"):
+        make_folder(a2i, walk, other, ear=ear)
+    assert [path.name for path in other.iterdir()] == ["01.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "walk"]
+
+
 def test_a_pipe_is_refused_at_once(a2i: AudioToImage, ear: Ear, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)

@@ -8,6 +8,7 @@ import soundfile
 from conftest import tone
 
 from a2i.storyboard import Scene, Storyboard
+from a2i.storyboard.sound import write_mp3
 from a2i.storyboard.video import draw_label, write_captioned
 
 CAPTIONS = ("A dog barks & <b>{runs}</b>.", "Rain falls on a roof.")
@@ -120,6 +121,54 @@ def test_a_sound_has_no_captioned_copy(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tone.wav", tone(440, 2.0), 16_000)
     assert write_captioned(board(tmp_path / "tone.wav"), tmp_path / "out", "track") is None
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", ["track", "burn"])
+@pytest.mark.parametrize(
+    ("stem", "copy"),
+    [
+        ("12:30 walk", "12:30 walk.captioned.mp4"),
+        ("v" * 250, f"{'v' * 224}~8169d970eca85c64.captioned.mp4"),
+        ("b\udcff", "b%FF.captioned.mp4"),
+    ],
+    ids=["colon", "long", "no text"],
+)
+def test_whatever_a_video_is_called(
+    stem: str, copy: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a relative path: it may begin like an address."""
+    monkeypatch.chdir(tmp_path)
+    source, out = make_video(Path("clip.mp4")).rename(f"{stem}.mp4"), Path("a:b")
+    path = write_captioned(board(source), out, how)
+    assert path == out / copy
+    assert path.is_file()
+    write_mp3(source, out / "12:30.mp3", 2.0)
+
+
+def test_a_video_opens_no_other_file(tmp_path: Path) -> None:
+    """A play list that FFmpeg would follow, wherever it leads."""
+    other = make_video(tmp_path / "other.ts")
+    playlist = tmp_path / "clip.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:2,\n{other.name}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(ValueError, match="can't be copied with captions=track"):
+        write_captioned(board(playlist), tmp_path / "out", "track")
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_chapters_are_copied(name: str, tmp_path: Path) -> None:
+    plain, source = make_video(tmp_path / f"plain_{name}"), tmp_path / name
+    with av.open(str(plain)) as read, av.open(str(source), "w") as file:
+        places = {each.index: file.add_stream_from_template(each) for each in read.streams}
+        begun = {"id": 1, "start": 0, "end": 1000, "time_base": Fraction(1, 1000), "metadata": {"title": "first"}}
+        file.set_chapters([begun, begun | {"id": 2, "start": 1000, "end": 2000, "metadata": {"title": "second"}}])
+        for packet in read.demux():
+            if packet.size:
+                packet.stream = places[packet.stream.index]
+                file.mux(packet)
+    path = write_captioned(board(source), tmp_path / "out", "track")
+    with av.open(str(path)) as copy:
+        assert [each["metadata"]["title"] for each in copy.chapters()] == ["first", "second"]
+    assert len(subtitles(path)) == 2
 
 
 def test_what_cannot_be_copied_is_told_in_a_line_and_leaves_nothing(tmp_path: Path) -> None:

@@ -1,26 +1,31 @@
 """A storyboard as a folder: its pictures, page, contact sheet, subtitles, and `scenes.json`. There whole or not at all."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from errno import EEXIST
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from a2i.audio.inputs import readable
 from a2i.pipeline import AudioToImage
+from a2i.results import STORYBOARD
 from a2i.storyboard import Storyboard
-from a2i.storyboard.contact_sheet import write_contact_sheet
+from a2i.storyboard.contact_sheet import SHEET, write_contact_sheet
 from a2i.storyboard.make import SILENCE, make_storyboard
-from a2i.storyboard.page import write_page
-from a2i.storyboard.subtitles import write_subtitles
+from a2i.storyboard.page import PAGE, SOUND, write_page
+from a2i.storyboard.subtitles import SRT, VTT, write_subtitles
 from a2i.storyboard.told import Tell, nobody
 from a2i.storyboard.video import write_captioned
 from a2i.whole import write_text
 
-SCENES, PAGE, SHEET = "scenes.json", "storyboard.html", "contact_sheet.png"
+# What a storyboard's folder holds; all else in it is the user's.
+FILES = frozenset({STORYBOARD, PAGE, SOUND, SHEET, VTT, SRT})
+MORE = re.compile(r"\d+\.png|.+\.captioned\.\w+")
 
 
 def make_folder(
@@ -31,12 +36,13 @@ def make_folder(
     tell: Tell = nobody,
     **settings: Any,
 ) -> tuple[Storyboard, Path | None]:
-    """Make a storyboard and write all of it into a folder, which takes the place of an earlier one.
+    """Make a storyboard and write all of it into a folder, in the place of an earlier one.
 
     Args:
         a2i: captions and draws.
         sound: a sound file, or a video with sound.
-        folder: replaced when all is done; what was there before stays until then, and if anything fails.
+        folder: new, empty or an earlier storyboard's, which is replaced when all is done, and stays if anything fails. Other
+            files in it stay.
         captions: `track` or `burn` for a copy of a video with captions, see `a2i.storyboard.video`; None for none.
         tell: as `make_storyboard` takes it; is told of the page, the sheet and the video too.
         **settings: as `make_storyboard` takes them.
@@ -47,16 +53,17 @@ def make_folder(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it can't be used; see `make_storyboard`.
-        OSError: the folder can't be written.
+        OSError: the folder can't be written, or holds no storyboard but other files.
     """
     folder = Path(folder)
+    _refuse_other_files(folder)
     with _taking_the_place_of(folder) as part:
         storyboard = make_storyboard(a2i, sound, part, tell=tell, **settings)
         write_subtitles(storyboard, part)
         write_contact_sheet(storyboard, part, tell)
         write_page(storyboard, part, tell)
         video = write_captioned(storyboard, part, captions, tell) if captions else None
-        write_text(part / SCENES, json.dumps(as_json(storyboard), indent=1, ensure_ascii=False) + "\n")
+        write_text(part / STORYBOARD, json.dumps(as_json(storyboard), indent=1, ensure_ascii=False) + "\n")
     scenes = [replace(scene, image=scene.image and folder / scene.image.name) for scene in storyboard.scenes]
     return replace(storyboard, scenes=tuple(scenes)), video and folder / video.name
 
@@ -104,6 +111,21 @@ def row_of(storyboard: Storyboard, folder: Path) -> dict[str, Any]:
     }
 
 
+def _refuse_other_files(folder: Path) -> None:
+    is_new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_new and not (folder / STORYBOARD).is_file():
+        raise FileExistsError(
+            EEXIST, "holds no storyboard but other files; expected a new folder, or a storyboard's", str(folder)
+        )
+
+
+def _bring_back(old: Path, folder: Path) -> None:
+    """Move what the user put into an earlier storyboard's folder to the new one."""
+    for each in old.iterdir() if old.exists() else ():
+        if each.name not in FILES and not MORE.fullmatch(each.name):
+            each.rename(folder / each.name)
+
+
 @contextmanager
 def _taking_the_place_of(folder: Path) -> Iterator[Path]:
     """A new folder, which gets the name of `folder` if all goes well; one that a kill left has the same name, and goes."""
@@ -119,8 +141,9 @@ def _taking_the_place_of(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rename(old)
         part.rename(folder)
+        _bring_back(old, folder)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
