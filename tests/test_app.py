@@ -371,7 +371,7 @@ def test_no_file_outside_is_served_and_nothing_is_fetched(address: str, temporar
             assert answer.status_code in (400, 403, 404), place
             assert "secret words" not in answer.text
             assert "root:" not in answer.text
-        assert client.get(f"{api}proxy=https://127.0.0.1:9/x").status_code == 403
+        assert client.get(f"{api}proxy=https://127.0.0.1:9/x").status_code == 404
         assert client.get(f"{address}static/..%2f..%2f..%2fetc%2fpasswd").status_code in (400, 403, 404)
         assert client.get(f"{address}docs").status_code == 404
         assert client.get(address, headers={"Host": "elsewhere.example"}).status_code == 400
@@ -383,6 +383,22 @@ def test_no_file_outside_is_served_and_nothing_is_fetched(address: str, temporar
         assert client.post(f"{api}queue/join", content=b"a" * 2_000_000).status_code == 413
         file = {"files": ("a.wav", b"a" * 3_000_000)}
         assert client.post(f"{api}upload", files=file).status_code == 413
+    assert sounds_left(temporary) == []
+
+
+def test_what_the_page_never_asks_for_is_refused(address: str, temporary: Path, tmp_path: Path) -> None:
+    play_list = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.0,\n{tmp_path / 'secret.ts'}\n#EXT-X-ENDLIST\n"
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        video = {"video": ("a.webm", play_list.encode())}
+        assert client.post(f"{address}gradio_api/process_recording", files=video).status_code == 404
+        for word in ("info", "openapi.json", "monitoring/summary", "vibe-edit", "runs"):
+            assert client.get(f"{address}gradio_api/{word}").status_code == 404, word
+        sound = {"files": ("a.wav", b"a" * 1_000)}
+        elsewhere = {"Sec-Fetch-Site": "cross-site"}
+        assert client.post(f"{address}gradio_api/upload", files=sound, headers=elsewhere).status_code == 403
+        assert client.get(address, headers=elsewhere).status_code == 200  # a link to the page
+        deep = {"content": b"[" * 500_000, "headers": {"Content-Type": "application/json"}}
+        assert client.post(f"{address}gradio_api/queue/join", **deep).status_code in (400, 422)
     assert sounds_left(temporary) == []
 
 
