@@ -286,10 +286,12 @@ def test_new_work_of_a_session_ends_its_old_one(tmp_path: Path) -> None:
     new = sessions.begin("one")
     with pytest.raises(Stopped):
         old.tell(0)
-    assert sessions.is_newest("one", new)
-    assert not sessions.is_newest("one", old)
+    assert not sessions.is_over("one", old)
     new.tell(0)
     other.tell(0)
+    assert sessions.is_over("one", new)
+    sessions.stop("one")
+    new.tell(0)  # what has ended is not kept
     sessions.end_all()
     with pytest.raises(Stopped):
         other.tell(0)
@@ -549,20 +551,36 @@ def test_drawing_is_stopped(open_app: Any) -> None:
 
 
 # Last, since what waits in the queue is drawn until the server ends.
-def test_a_full_queue_takes_no_more(address: str) -> None:
+def fill_queue(address: str) -> list[httpx.Response]:
     with httpx.Client(trust_env=False, timeout=30) as client:
         events = client.get(f"{address}config").json()["dependencies"]
         (drawing,) = [each["id"] for each in events if len(each["inputs"]) == 3]
-        answers = [
+        return [
             client.post(
                 f"{address}gradio_api/queue/join",
-                json={"fn_index": drawing, "session_hash": f"queue {index}", "data": ["A dog barks.", 0, 2]},
+                json={"fn_index": drawing, "session_hash": f"queue {index}", "data": ["A dog barks.", 0, 8]},
             )
             for index in range(6)
         ]
+
+
+def test_a_full_queue_takes_no_more(address: str) -> None:
+    answers = fill_queue(address)
     assert answers[0].status_code == 200
     assert answers[-1].status_code == 503
     assert "Queue is full" in answers[-1].text
+
+
+@pytest.mark.browser
+def test_the_page_says_that_it_is_busy(browser: Any, address: str) -> None:
+    page = browser.new_page()  # `opened` would fail on what the console says of the refusal
+    page.goto(address)
+    shown(page, "#draw")
+    fill_queue(address)
+    page.get_by_role("button", name="Rain").click()
+    told(page, "If the page is busy, try again in a minute.")
+    assert "This application is currently busy" in page.inner_text("body")
+    page.close()
 
 
 @pytest.mark.slow
