@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -584,14 +585,16 @@ def test_the_page_says_that_it_is_busy(browser: Any, address: str) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_in_one_line(tmp_path: Path) -> None:
-    import signal
-
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_end_it_in_one_line(number: int, tmp_path: Path) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("needs a shell that does not ignore the signal")
     from conftest import listen_to_ctrl_c
 
     with subprocess.Popen(
         [sys.executable, "-m", "a2i.app", "port=null", "image=none"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     ) as program:  # fmt: skip
         assert program.stdout is not None
         lines = []
@@ -599,7 +602,8 @@ def test_ctrl_c_ends_it_in_one_line(tmp_path: Path) -> None:
             lines.append(line)
             if line.startswith("the page is at http://127.0.0.1:"):
                 break
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         _, errors = program.communicate(timeout=60)
     assert program.returncode == 130
     assert errors.strip() == "stopped; no sound is left"  # and no traceback
+    assert not list(tmp_path.iterdir())
