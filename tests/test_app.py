@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -286,10 +287,12 @@ def test_new_work_of_a_session_ends_its_old_one(tmp_path: Path) -> None:
     new = sessions.begin("one")
     with pytest.raises(Stopped):
         old.tell(0)
-    assert sessions.is_newest("one", new)
-    assert not sessions.is_newest("one", old)
+    assert not sessions.is_over("one", old)
     new.tell(0)
     other.tell(0)
+    assert sessions.is_over("one", new)
+    sessions.stop("one")
+    new.tell(0)  # what has ended is not kept
     sessions.end_all()
     with pytest.raises(Stopped):
         other.tell(0)
@@ -371,7 +374,7 @@ def test_no_file_outside_is_served_and_nothing_is_fetched(address: str, temporar
             assert answer.status_code in (400, 403, 404), place
             assert "secret words" not in answer.text
             assert "root:" not in answer.text
-        assert client.get(f"{api}proxy=https://127.0.0.1:9/x").status_code == 403
+        assert client.get(f"{api}proxy=https://127.0.0.1:9/x").status_code == 404
         assert client.get(f"{address}static/..%2f..%2f..%2fetc%2fpasswd").status_code in (400, 403, 404)
         assert client.get(f"{address}docs").status_code == 404
         assert client.get(address, headers={"Host": "elsewhere.example"}).status_code == 400
@@ -383,6 +386,22 @@ def test_no_file_outside_is_served_and_nothing_is_fetched(address: str, temporar
         assert client.post(f"{api}queue/join", content=b"a" * 2_000_000).status_code == 413
         file = {"files": ("a.wav", b"a" * 3_000_000)}
         assert client.post(f"{api}upload", files=file).status_code == 413
+    assert sounds_left(temporary) == []
+
+
+def test_what_the_page_never_asks_for_is_refused(address: str, temporary: Path, tmp_path: Path) -> None:
+    play_list = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.0,\n{tmp_path / 'secret.ts'}\n#EXT-X-ENDLIST\n"
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        video = {"video": ("a.webm", play_list.encode())}
+        assert client.post(f"{address}gradio_api/process_recording", files=video).status_code == 404
+        for word in ("info", "openapi.json", "monitoring/summary", "vibe-edit", "runs"):
+            assert client.get(f"{address}gradio_api/{word}").status_code == 404, word
+        sound = {"files": ("a.wav", b"a" * 1_000)}
+        elsewhere = {"Sec-Fetch-Site": "cross-site"}
+        assert client.post(f"{address}gradio_api/upload", files=sound, headers=elsewhere).status_code == 403
+        assert client.get(address, headers=elsewhere).status_code == 200  # a link to the page
+        deep = {"content": b"[" * 500_000, "headers": {"Content-Type": "application/json"}}
+        assert client.post(f"{address}gradio_api/queue/join", **deep).status_code in (400, 422)
     assert sounds_left(temporary) == []
 
 
@@ -533,31 +552,49 @@ def test_drawing_is_stopped(open_app: Any) -> None:
 
 
 # Last, since what waits in the queue is drawn until the server ends.
-def test_a_full_queue_takes_no_more(address: str) -> None:
+def fill_queue(address: str) -> list[httpx.Response]:
     with httpx.Client(trust_env=False, timeout=30) as client:
         events = client.get(f"{address}config").json()["dependencies"]
         (drawing,) = [each["id"] for each in events if len(each["inputs"]) == 3]
-        answers = [
+        return [
             client.post(
                 f"{address}gradio_api/queue/join",
-                json={"fn_index": drawing, "session_hash": f"queue {index}", "data": ["A dog barks.", 0, 2]},
+                json={"fn_index": drawing, "session_hash": f"queue {index}", "data": ["A dog barks.", 0, 8]},
             )
             for index in range(6)
         ]
+
+
+def test_a_full_queue_takes_no_more(address: str) -> None:
+    answers = fill_queue(address)
     assert answers[0].status_code == 200
     assert answers[-1].status_code == 503
     assert "Queue is full" in answers[-1].text
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_it_in_one_line(tmp_path: Path) -> None:
-    import signal
+@pytest.mark.browser
+def test_the_page_says_that_it_is_busy(browser: Any, address: str) -> None:
+    page = browser.new_page()  # `opened` would fail on what the console says of the refusal
+    page.goto(address)
+    shown(page, "#draw")
+    fill_queue(address)
+    page.get_by_role("button", name="Rain").click()
+    told(page, "If the page is busy, try again in a minute.")
+    assert "This application is currently busy" in page.inner_text("body")
+    page.close()
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_end_it_in_one_line(number: int, tmp_path: Path) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("needs a shell that does not ignore the signal")
     from conftest import listen_to_ctrl_c
 
     with subprocess.Popen(
         [sys.executable, "-m", "a2i.app", "port=null", "image=none"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     ) as program:  # fmt: skip
         assert program.stdout is not None
         lines = []
@@ -565,7 +602,8 @@ def test_ctrl_c_ends_it_in_one_line(tmp_path: Path) -> None:
             lines.append(line)
             if line.startswith("the page is at http://127.0.0.1:"):
                 break
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         _, errors = program.communicate(timeout=60)
     assert program.returncode == 130
     assert errors.strip() == "stopped; no sound is left"  # and no traceback
+    assert not list(tmp_path.iterdir())

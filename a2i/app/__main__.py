@@ -32,10 +32,12 @@ def serve(settings: AppSettings, style: str) -> None:
 
     a2i = load(settings, say)
 
+    for name in ("SIGTERM", "SIGHUP"):  # else the sounds would stay; SIGHUP comes from a terminal that is closed
+        if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     with serving(a2i, settings, port, "none" if is_mini_painter(settings.image) else style) as address:
         if settings.is_for_others:
             say(f"note: host={settings.host} lets every machine of the network use the page, without a password")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the sounds would stay
         say(f"the page is at {address}; Ctrl-C stops it")
         threading.Event().wait()
 

@@ -22,6 +22,7 @@ from a2i.pipeline import AudioToImage
 from a2i.storyboard import clock
 
 STOPPED = "Stopped."
+NOT_BEGUN = "Not begun: the notice at the top of the page says why. If the page is busy, try again in a minute."
 FOUND = "Captions found, the likeliest first"
 LISTENERS = 2  # sounds that are heard at once; pictures are drawn one by one
 # Shown to nobody but this page.
@@ -110,13 +111,14 @@ class Page:
             ]
             for name, button in tries.items():
                 starts.append(button.click(self._example(name), None, [sound, status], **AT_ONCE))
-            for start in starts:
-                start.success(self.hear, [sound, count], listened, **hearing)
+            queued = [start.success(self.hear, [sound, count], listened, **hearing) for start in starts]
             choice.input(lambda chosen: chosen, choice, caption, **AT_ONCE)
-            paint.click(
+            queued.append(paint.click(
                 self.draw, [caption, seed, number], [status, stop, pictures],
                 concurrency_limit=1, concurrency_id="draw", **QUIET,
-            )  # fmt: skip
+            ))  # fmt: skip
+            for each in queued:  # what is begun tells its errors itself
+                each.failure(lambda: fragments.error(NOT_BEGUN), None, status, **AT_ONCE)
             stop.click(self.stop, None, None, **AT_ONCE)
             page.unload(self.end)
         return page
@@ -201,12 +203,11 @@ class Page:
     ) -> Iterator[tuple[Any | None, str]]:
         """What work tells, each with the line that says how far it is; at the end None, with how it ended. Of work that newer
         work of the same page stopped there is no end: the page belongs to the newer."""
-        line, teller = "", self.sessions.begin(session, sound)
+        line, end, teller = "", fragments.note("Done."), self.sessions.begin(session, sound)
         try:
             for told in teller.told(work):
                 line = fragments.status(told) if isinstance(told, Progress) else line
                 yield told, line
-            end = fragments.note("Done.")
         except Stopped:
             end = fragments.note(STOPPED)
         except Exception as error:
@@ -214,7 +215,9 @@ class Page:
                 traceback.print_exc(file=sys.stderr)
             # A file's place on this machine is nobody's business.
             end = fragments.error(with_kind(error).replace(f"{sound.parent}/" if sound else "\0", ""))
-        if self.sessions.is_newest(session, teller):
+        finally:  # also where nobody listens to the end
+            is_newest = self.sessions.is_over(session, teller)
+        if is_newest:
             yield None, end
 
     def stop(self, request: gr.Request) -> None:

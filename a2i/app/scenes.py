@@ -1,7 +1,6 @@
 """A long recording → its storyboard, as the page needs it."""
 
 import tempfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from a2i.storyboard.page import EMBEDDED, write_page
 from a2i.storyboard.subtitles import write_subtitles
 
 DOING = {HEARING: "Looking for scenes", CAPTIONING: "Listening to the scenes", DRAWING: "Drawing the scenes"}
-_WRITING = threading.Lock()  # a terminal shows one bar at a time
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,6 @@ def make_board(teller: Teller, a2i: AudioToImage, sound: Path, decoding: dict[st
         board = make_storyboard(a2i, sound, folder, tell=tell, **decoding)
         files = list(write_subtitles(board, folder))
         if board.seconds <= EMBEDDED:
-            with _WRITING:
-                files.append(write_page(board, folder))
+            files.append(write_page(board, folder))
         pictures = tuple(scene.image.read_bytes() if scene.image else None for scene in board.scenes)
         teller.tell(Board(board, pictures, {file.name: file.read_bytes() for file in files}))

@@ -19,13 +19,17 @@ os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": 
 
 STYLES = Path(__file__).parent / "page.css"
 SCRIPT = Path(__file__).parent / "page.js"
+API = "/gradio_api/"
+# What the page asks for there. Gradio has more: it would have FFmpeg open what a play list names, and keep records.
+ASKED = ("file=", "heartbeat/", "queue/", "run/", "startup-events", "upload")
 FETCHES_NOTHING = "this page fetches nothing from other machines"
 LARGEST_MESSAGE = 1_000_000  # bytes of what a page sends beside sounds
 LEFT = 600.0  # seconds after which an upload that nobody took is deleted
 
 
 class Guard:
-    """Refuses what would have Gradio's server fetch something from another machine, and messages that no page sends.
+    """Refuses what the page never asks for, what would have Gradio's server fetch something from another machine, and what
+    pages of other sites send.
 
     Args:
         app: that is guarded, an ASGI application.
@@ -35,14 +39,19 @@ class Guard:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer with 403 or 413, or have the application answer."""
+        """Answer with 403, 404 or 413, or have the application answer."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         from starlette.responses import PlainTextResponse
 
-        if _goes_elsewhere(scope["path"]):
+        path, headers = scope["path"], dict(scope["headers"])
+        if path.startswith(API) and not path.startswith(ASKED, len(API)):
+            return await PlainTextResponse("this page asks for no such thing", 404)(scope, receive, send)
+        if re.match(rf"{API}file=\w+:/", path):
             return await PlainTextResponse(FETCHES_NOTHING, 403)(scope, receive, send)
-        if dict(scope["headers"]).get(b"content-type", b"").startswith(b"multipart/"):  # a sound, which Gradio bounds
+        if scope["method"] == "POST" and headers.get(b"sec-fetch-site") == b"cross-site":
+            return await PlainTextResponse("a page of another site can't send anything", 403)(scope, receive, send)
+        if headers.get(b"content-type", b"").startswith(b"multipart/"):  # a sound, which Gradio bounds
             return await self.app(scope, receive, send)
         messages: list[Any] = []
         size = 0
@@ -61,16 +70,11 @@ class Guard:
         return await self.app(scope, again, send)
 
 
-def _goes_elsewhere(path: str) -> bool:
-    _, asked, place = path.partition("/file=")
-    return "/proxy=" in path or bool(asked and re.match(r"\w+:/", place))
-
-
 def _names_elsewhere(body: bytes) -> bool:
     """Whether a file in a message from the page is an address, which the server would download."""
     try:
         parts = [json.loads(body)] if body else []
-    except ValueError:
+    except (ValueError, RecursionError):
         return False  # Gradio says what is wrong
     while parts:
         part = parts.pop()

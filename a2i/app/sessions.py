@@ -80,9 +80,13 @@ class Sessions:
             before.stop()
         return teller
 
-    def is_newest(self, session: str, teller: Teller) -> bool:
-        """Whether the session has begun no other work since."""
-        return self._work.get(session) is teller
+    def is_over(self, session: str, teller: Teller) -> bool:
+        """Forget work that has ended; whether the session has begun no other work since."""
+        with self._lock:
+            is_newest = self._work.get(session) is teller
+            if is_newest:
+                del self._work[session]
+        return is_newest
 
     def stop(self, session: str) -> None:
         """Stop the session's work, if there is some."""
