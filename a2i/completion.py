@@ -81,7 +81,10 @@ def settings(program: str, word: str, before: Sequence[str] = ()) -> list[str]:
     Returns:
         whole words, such as `experiment=mini`.
     """
-    given = [item for item in plugins.take(before) if "=" in item and not item.startswith("-")]
+    try:
+        given = [item for item in plugins.take(before) if "=" in item and not item.startswith("-")]
+    except ValueError:  # there is no such plug-in, or it is broken; the program will say so
+        return []
     groups = groups_of(program)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         ask = DefaultCompletionPlugin(GlobalHydra.instance().config_loader())._query

@@ -74,6 +74,7 @@ def test_the_values_that_a_setting_takes(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_does_not_compose_yet_offers_nothing_and_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert settings("train", "se", ["experiment=none_such"]) == []
+    assert settings("train", "se", ["plugins=none_such"]) == []
     assert capfd.readouterr() == ("", "")
 
 
