@@ -350,6 +350,8 @@ def test_a_port_in_use_is_said_with_the_way_out() -> None:
         ):
             free_port("127.0.0.1", port)
     assert free_port("127.0.0.1", None) > 0
+    with pytest.raises(ValueError, match=r"^got host=192\.0\.2\.1 \(.*\); expected an address of this machine"):
+        free_port("192.0.2.1", 7860)  # an address for documents, which no machine has
 
 
 # --- The server

@@ -1,5 +1,6 @@
 """The settings of `conf/app.yaml`, checked before a model is loaded."""
 
+import errno
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ def free_port(host: str, port: int | None) -> int:
         try:
             found.bind((host, port or 0))
         except OSError as error:
-            if isinstance(error, socket.gaierror) or port is None:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL or port is None:
                 raise ValueError(f"got host={host} ({error.strerror}); expected an address of this machine") from error
             raise ValueError(
                 f"port {port} of {host} can't be had ({error.strerror}); expected a free one: port={_next(port)}, or"
