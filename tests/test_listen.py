@@ -8,7 +8,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from a2i.captioner import Captioner
+from a2i.captioner.candidates import Candidate
 from a2i.captioner.text import CaptionTokenizer
 from a2i.command_line import composed
-from a2i.listen.__main__ import check
+from a2i.listen.__main__ import Screen, _append, _hear, check
 from a2i.listen.live import Heard, Scenes, Schedule, Summary, captions
 from a2i.listen.pictures import Drawer
 from a2i.listen.sources import Microphone, Newest, Played, microphones
@@ -202,6 +205,57 @@ def test_a_picture_gives_its_place_to_a_newer_one(
     captions_drawn = {Image.open(path).text["caption"] for path in tmp_path.glob("*.png")}  # type: ignore[attr-defined]
     assert captions_drawn == {"A dog barks.", "Birds."}
     assert len(told) == 2
+
+
+def test_what_was_heard_is_drawn_and_told_before_an_error_ends_it(
+    tokenizer: CaptionTokenizer,
+    painter_folder: Path,
+    settings: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As of a microphone that is pulled out."""
+
+    def captions_until_gone(*given: Any, **more: Any) -> Iterator[Heard]:
+        yield heard("A dog barks.", 0.9)
+        raise OSError("gives no sound any more")
+
+    monkeypatch.setattr("a2i.listen.live.captions", captions_until_gone)
+    a2i = AudioToImage.load(make_captioner(tokenizer), {"model": str(painter_folder), "steps": 1}, "cpu")
+    drawer = Drawer(a2i, tmp_path, 0, Screen().tell)
+    source = Played(settings["audio"], 16_000, 1.0)
+    with pytest.raises(OSError, match="gives no sound any more"):
+        _hear(check(settings | {"out": str(tmp_path)}), a2i, source, drawer, Screen())
+    assert not drawer.is_busy
+    assert len(list(tmp_path.glob("*.png"))) == 1
+    assert "1 caption, " in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_line_that_the_disk_has_no_room_for_is_no_half_line(tmp_path: Path) -> None:
+    path = tmp_path / "captions.jsonl"
+
+    class Full(FileIO):
+        def write(self, content: Any) -> int:
+            return super().write(content[:5])
+
+    path.write_text("before\n")
+    with Full(path, "a") as file, pytest.raises(OSError, match=r"can't be written \(No space left on device\)"):
+        _append(file, {"caption": "A dog barks."}, path)
+    assert path.read_text() == "before\n"
+
+
+def test_a_confidence_that_is_no_number_is_an_error(
+    tokenizer: CaptionTokenizer, long_sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captioner = make_captioner(tokenizer)
+    broken = Candidate("A dog barks.", math.nan, math.nan, math.nan)
+    monkeypatch.setattr(captioner, "caption", lambda waveforms, **changes: [[broken]] * len(waveforms))
+    hearing = captions(captioner, Played(long_sound, captioner.sampling_rate, 1.0, 10), 1.0, 2.0, 10)
+    found = next(hearing)
+    hearing.close()
+    assert found.caption is None
+    assert "no number" in str(found.error)
 
 
 def test_without_a_microphone_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -16,10 +17,13 @@ from a2i.captioner.text import CaptionTokenizer
 from a2i.command_line import composed
 from a2i.diffusion import Painter
 from a2i.infer import _settings_of, caption_and_draw, check
+from a2i.results import ResultsFile, RowSettings
 from a2i.storyboard.boundaries import Ear
 from a2i.storyboard.folder import make_folder
 from a2i.storyboard.make import CAPTIONING, DRAWING, HEARING, SILENCE, make_storyboard
+from a2i.storyboard.rows import storyboards
 from a2i.storyboard.settings import SceneSettings
+from a2i.storyboard.told import Told
 
 RATE = 16_000
 EVERY = {"captions.srt", "captions.vtt", "scenes.json", "storyboard.html"}
@@ -180,6 +184,33 @@ def test_the_program_goes_on_past_bad_files_and_from_where_it_was(
     again = program(str(sounds), tmp_path / "out", captioner_folder, scenes={"shortest": 3})
     assert "2 of 2 done; " in capsys.readouterr().out
     assert sorted(row["page"] for row in again if row["error"] is None) == sorted(row["page"] for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_reading"),
+    [
+        (OSError(errno.EIO, "Input/output error"), True),
+        (PermissionError(errno.EACCES, "Permission denied", "a.wav"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (OSError(errno.EIO, "Input/output error", "out/a/01.png"), False),
+    ],
+    ids=["damaged", "locked", "full", "damaged where it is written"],
+)
+def test_a_sound_that_cannot_be_read_stops_no_other(
+    a2i: AudioToImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, is_of_reading: bool
+) -> None:
+    def fail(*given: Any, **more: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("a2i.storyboard.rows.make_folder", fail)
+    with ResultsFile(tmp_path / "out") as results:
+        sounds = [Path("a.wav"), Path("a.wav")]
+        rows = storyboards(a2i, sounds, results, RowSettings("", None), Told(), {"seed": 0})
+        if is_of_reading:
+            assert [str(error.strerror) in row["error"] for row in rows] == [True, True]
+        else:
+            with pytest.raises(OSError, match=r"can't write the storyboard of a\.wav"):
+                list(rows)
 
 
 def test_what_a_kill_left_is_cleared(walk: Path, captioner_folder: Path, tmp_path: Path) -> None:

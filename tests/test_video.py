@@ -1,5 +1,6 @@
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -158,14 +159,15 @@ def test_a_video_opens_no_other_file(tmp_path: Path) -> None:
 def test_chapters_are_copied(name: str, tmp_path: Path) -> None:
     plain, source = make_video(tmp_path / f"plain_{name}"), tmp_path / name
     with av.open(str(plain)) as read, av.open(str(source), "w") as file:
-        places = {each.index: file.add_stream_from_template(each) for each in read.streams}
-        begun = {"id": 1, "start": 0, "end": 1000, "time_base": Fraction(1, 1000), "metadata": {"title": "first"}}
+        places: dict[int, Any] = {each.index: file.add_stream_from_template(each) for each in read.streams}
+        begun: Any = {"id": 1, "start": 0, "end": 1000, "time_base": Fraction(1, 1000), "metadata": {"title": "first"}}
         file.set_chapters([begun, begun | {"id": 2, "start": 1000, "end": 2000, "metadata": {"title": "second"}}])
         for packet in read.demux():
             if packet.size:
                 packet.stream = places[packet.stream.index]
                 file.mux(packet)
     path = write_captioned(board(source), tmp_path / "out", "track")
+    assert path is not None
     with av.open(str(path)) as copy:
         assert [each["metadata"]["title"] for each in copy.chapters()] == ["first", "second"]
     assert len(subtitles(path)) == 2

@@ -1,10 +1,11 @@
 """`python -m a2i.listen`: hear the microphone, say what is heard, and draw each new scene."""
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
@@ -162,6 +163,7 @@ def _hear(
     from a2i.listen.live import Scenes, Summary, captions
 
     summary, scenes, path = Summary(), Scenes(settings.sure), Path(settings.out) / FILE
+    ended: Exception | None = None
     timing = (settings.window, settings.every, settings.speed, settings.seconds, settings.seed)
     try:
         # Unbuffered: a line is in the file, whole, when it is on the screen.
@@ -176,6 +178,8 @@ def _hear(
                     drawer.ask(found)
     except KeyboardInterrupt:
         screen.tell("")
+    except Exception as error:  # as of a microphone that is gone: what was heard before is drawn and told first
+        ended = error
     if drawer is not None:
         if drawer.is_busy:
             screen.tell("the last picture is being drawn; Ctrl-C ends without it")
@@ -190,13 +194,19 @@ def _hear(
     if source.lost:
         told += f"; the machine was too busy to take all sound, {source.lost:,} times"
     screen.tell(f"{told}; all in {settings.out}")
+    if ended is not None:
+        raise ended
     return summary.failed
 
 
 def _append(file: FileIO, row: dict[str, Any], path: Path) -> None:
+    line, end = (json.dumps(row) + "\n").encode(), file.seek(0, os.SEEK_END)
     try:
-        file.write((json.dumps(row) + "\n").encode())
+        if file.write(line) < len(line):  # as much as the disk had room for
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
+        with suppress(OSError):
+            file.truncate(end)
         raise not_written(path, error) from error
 
 

@@ -101,6 +101,9 @@ def captions(
         if isinstance(found, Exception):
             return Heard(when, *span, None, None, None, late, dropped, with_kind(found))
         best = found.candidates[0]
+        if not math.isfinite(best.confidence):
+            broken = "the captioner gave a confidence that is no number; its weights may be broken"
+            return Heard(when, *span, None, None, None, late, dropped, broken)
         return Heard(when, *span, best.caption, best.confidence, best.log_probability, late, dropped)
 
     began = source.start()

@@ -19,7 +19,7 @@ from a2i.result import Result
 from a2i.storyboard import Scene, Storyboard
 from a2i.storyboard.boundaries import Ear, Stretch, cut, hear, is_alike, together
 from a2i.storyboard.settings import SceneSettings
-from a2i.storyboard.told import Tell
+from a2i.storyboard.told import Tell, nobody
 
 SILENCE = "There is silence."  # of a scene in which nothing is heard: no captioner is asked
 
@@ -54,7 +54,7 @@ def make_storyboard(
     seed: int = 0,
     batch_size: int = 8,
     picture_batch: int = 1,
-    tell: Tell = lambda what, done, of: None,
+    tell: Tell = nobody,
     ear: Ear | None = None,
     **decoding: Any,
 ) -> Storyboard:

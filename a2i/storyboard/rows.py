@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def storyboards(
             if captions:
                 row["video"] = video and readable(video)
         except Exception as failure:
-            if isinstance(failure, OSError) and failure.errno in NO_MORE and failure.filename != str(sound):
+            if isinstance(failure, OSError) and failure.errno in NO_MORE and not _is_of_reading(failure, sound):
                 raise OSError(
                     f"{readable(results.folder)}: can't write the storyboard of {readable(sound)} ({failure.strerror});"
                     f" {KEPT}"
@@ -65,3 +66,8 @@ def storyboards(
         row["error"] = None if error is None else readable(with_kind(error))
         row["seconds"] = round(time.perf_counter() - began, 3)
         yield row
+
+
+def _is_of_reading(failure: OSError, sound: Path) -> bool:
+    """Whether it is the sound that can't be read; a damaged disk tells no name."""
+    return failure.filename == str(sound) or (failure.errno == EIO and failure.filename is None)
