@@ -31,7 +31,8 @@ def write_mp3(source: Path, file: Path | BinaryIO, seconds: float, tell: Tell = 
     """
     import av
 
-    with av.open(str(file) if isinstance(file, Path) else file, "w", format="mp3") as container:
+    # Without `file:`, what stands before a colon in a name is a protocol to FFmpeg.
+    with av.open(f"file:{file}" if isinstance(file, Path) else file, "w", format="mp3") as container:
         stream = container.add_stream("libmp3lame", rate=RATE, layout="mono", options={"compression_level": QUICK})
         stream.bit_rate = BIT_RATE
         position = 0

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from a2i.audio.files import DEMUXERS
+from a2i.file_names import PictureNames
+from a2i.machine import name_limit
 from a2i.storyboard import Storyboard
 from a2i.storyboard.subtitles import Cue, cues, srt_text, vtt_text
 from a2i.storyboard.told import Tell, nobody
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     import av
 
 HOW = ("track", "burn")
+# What was heard, and no other file nor address that it names.
+READING = {"fflags": "+genpts", "format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
 # What the copy of a video becomes, by the video's ending: ending, FFmpeg's name of the format, codec of the subtitles.
 MP4, MATROSKA = (".mp4", "mp4", "mov_text"), (".mkv", "matroska", "subrip")
 KINDS = {
@@ -70,12 +75,14 @@ def write_captioned(storyboard: Storyboard, folder: Path, how: str, tell: Tell =
         tell("seconds of the video with captions", seconds, storyboard.seconds)
 
     try:
-        with av.open(str(source), metadata_errors="replace", options={"fflags": "+genpts"}) as video:
+        with _opened(source) as video:
             if not pictures(video):
                 return None
-            path = folder / f"{source.stem}.captioned{_kind(source, video, how)[0]}"
+            kind = _kind(source, video, how)
+            names = PictureNames({}, name_limit(folder), ending=f".captioned{kind[0]}")
+            path = folder / names.of("", source.stem)
             with whole(path) as partial:
-                _write(video, partial, _kind(source, video, how), how, _shifted(cues(storyboard), video), clocked)
+                _write(source, video, partial, kind, how, _shifted(cues(storyboard), video), clocked)
     except av.FFmpegError as error:
         if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
             raise not_written(folder, error) from error
@@ -85,6 +92,13 @@ def write_captioned(storyboard: Storyboard, folder: Path, how: str, tell: Tell =
     except OSError as error:
         raise not_written(folder, error) from error
     return path
+
+
+def _opened(source: Path) -> "av.container.InputContainer":
+    import av
+
+    # Without `file:`, what stands before a colon in a name is a protocol to FFmpeg.
+    return av.open(f"file:{source}", metadata_errors="replace", options=READING)
 
 
 def pictures(video: "av.container.InputContainer") -> list["av.VideoStream"]:
@@ -115,6 +129,7 @@ def _shifted(shown: list[Cue], video: "av.container.InputContainer") -> list[Cue
 
 
 def _write(
+    source: Path,
     video: "av.container.InputContainer",
     path: Path,
     kind: tuple[str, str, str],
@@ -126,12 +141,13 @@ def _write(
 
     _, name, codec = kind
     options = {"movflags": "+faststart"} if name in ("mp4", "mov") else {}  # plays before all of it is there
-    with av.open(str(path), "w", format=name, options=options) as copy:
+    with av.open(f"file:{path}", "w", format=name, options=options) as copy:
         copy.metadata.update(video.metadata)
+        copy.set_chapters(video.chapters())
         copied = [*_sounds(video), *(pictures(video) if how == "track" else ())]
         if how == "track":
             copied += [each for each in video.streams.subtitles if _fits(each, name)]
-        painter = _Burner(video, copy, shown) if how == "burn" else None
+        painter = _Burner(source, video, copy, shown) if how == "burn" else None
         places = {
             each.index: copy.add_stream_from_template(each) for each in sorted(copied, key=lambda each: each.index)
         }
@@ -193,17 +209,19 @@ class _Burner:
     """Draws captions into a video's pictures, and encodes them. Pictures that a player would turn are turned."""
 
     def __init__(
-        self, video: "av.container.InputContainer", copy: "av.container.OutputContainer", shown: list[Cue]
+        self,
+        source: Path,
+        video: "av.container.InputContainer",
+        copy: "av.container.OutputContainer",
+        shown: list[Cue],
     ) -> None:
-        import av
-
         self.copy, self.left = copy, shown[::-1]
         self.source = pictures(video)[0]
         self.source.thread_type = "AUTO"
-        with av.open(video.name) as peeked:
+        with _opened(source) as peeked:
             lying = next(peeked.decode(pictures(peeked)[0]), None)
         if lying is None:
-            raise ValueError(f"{video.name}: holds no picture that can be decoded; expected one, or captions=track")
+            raise ValueError(f"{source}: holds no picture that can be decoded; expected one, or captions=track")
         first = upright(lying)
         self.size = (first.width & ~1, first.height & ~1)  # H.264 has colours for every second pixel only
         rate = self.source.average_rate or self.source.guessed_rate or 25
