@@ -12,13 +12,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from a2i.captioner.candidates import Candidate
-from a2i.captioner.decoding import Decoding
-from a2i.captioner.protocols import CaptionModel
+if TYPE_CHECKING:  # --help and a wrong setting need not wait for torch
+    import torch
 
-if TYPE_CHECKING:
+    from a2i.captioner.candidates import Candidate
+    from a2i.captioner.decoding import Decoding
+    from a2i.captioner.protocols import CaptionModel
     from a2i.metrics.bertscore import BERTScore
     from a2i.metrics.pictures.clap import CLAP
 
@@ -27,13 +27,13 @@ CLAP_MODEL = "laion/clap-htsat-unfused"
 POOL = 12  # candidates to choose among, where no more are asked for
 
 # Waveforms, their rate in Hz, and the candidates of each → a score of each candidate, the best the largest.
-Score = Callable[[Sequence[np.ndarray], int, Sequence[Sequence[Candidate]]], list[list[float]]]
+Score = Callable[[Sequence[np.ndarray], int, "Sequence[Sequence[Candidate]]"], list[list[float]]]
 
 
 class Reranked:
     """A captioner whose candidates another measure puts in order: itself a `CaptionModel`."""
 
-    def __init__(self, inner: CaptionModel, score: Score, pool: int = POOL) -> None:
+    def __init__(self, inner: "CaptionModel", score: Score, pool: int = POOL) -> None:
         """Wrap a captioner.
 
         Args:
@@ -55,7 +55,7 @@ class Reranked:
         return self.inner.longest
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Where the captioner's weights are."""
         return self.inner.device
 
@@ -64,11 +64,11 @@ class Reranked:
         self.inner.to(device)
         return self
 
-    def decoding_with(self, **changes: Any) -> Decoding:
+    def decoding_with(self, **changes: Any) -> "Decoding":
         """See `CaptionModel`."""
         return self.inner.decoding_with(**changes)
 
-    def caption(self, waveforms: Sequence[np.ndarray], **changes: Any) -> list[list[Candidate]]:
+    def caption(self, waveforms: Sequence[np.ndarray], **changes: Any) -> "list[list[Candidate]]":
         """See `CaptionModel`; the best by the measure stands first, and of equals the likelier one."""
         asked = self.decoding_with(**changes)
         found = self.inner.caption(waveforms, **enough(self.inner, changes, self._pool))
@@ -85,7 +85,7 @@ def by_agreement(bertscore: "BERTScore") -> Score:
     The probability is the geometric mean of the caption's tokens', so that a long caption counts no less than a short one.
     """
 
-    def score(waveforms: Sequence[np.ndarray], rate: int, clips: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+    def score(waveforms: Sequence[np.ndarray], rate: int, clips: "Sequence[Sequence[Candidate]]") -> list[list[float]]:
         pairs = [(n, i, j) for n, clip in enumerate(clips) for i, j in combinations(range(len(clip)), 2)]
         f1 = bertscore.score(
             [clips[n][i].caption for n, i, _ in pairs], [[clips[n][j].caption] for n, _, j in pairs]
@@ -98,7 +98,7 @@ def by_agreement(bertscore: "BERTScore") -> Score:
     return score
 
 
-def _mean_of_others(alike: np.ndarray, clip: Sequence[Candidate]) -> list[float]:
+def _mean_of_others(alike: np.ndarray, clip: "Sequence[Candidate]") -> list[float]:
     """Weighted means of the rows of (N, N), without the diagonal, which is 0."""
     if len(clip) == 1:
         return [0.0]
@@ -111,7 +111,7 @@ def _mean_of_others(alike: np.ndarray, clip: Sequence[Candidate]) -> list[float]
 def by_clap(clap: "CLAP") -> Score:
     """Scores a candidate by the cosine of its embedding and the sound's."""
 
-    def score(waveforms: Sequence[np.ndarray], rate: int, clips: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+    def score(waveforms: Sequence[np.ndarray], rate: int, clips: "Sequence[Sequence[Candidate]]") -> list[list[float]]:
         sounds = clap.embed_sounds(waveforms, rate)
         return [
             (clap.embed_texts([candidate.caption for candidate in clip]).vectors @ sound).tolist()
@@ -122,8 +122,8 @@ def by_clap(clap: "CLAP") -> Score:
 
 
 def reranked(
-    captioner: CaptionModel, kind: str | None, model: str | None = None, device: torch.device | str | None = None
-) -> CaptionModel:
+    captioner: "CaptionModel", kind: str | None, model: str | None = None, device: "torch.device | str | None" = None
+) -> "CaptionModel":
     """A captioner with its candidates reranked; as it is for None.
 
     Args:
@@ -156,7 +156,7 @@ def reranked(
         ) from error
 
 
-def enough(captioner: CaptionModel, decoding: dict[str, Any], candidates: int) -> dict[str, Any]:
+def enough(captioner: "CaptionModel", decoding: dict[str, Any], candidates: int) -> dict[str, Any]:
     """Changes of the decoding settings, with as many candidates as are needed, and the beams for them."""
     now = captioner.decoding_with(**decoding)
     if now.num_candidates >= candidates:

@@ -42,7 +42,7 @@ CHOICES = [group_choice(path) for path in sorted(CONF.glob("*/**/*.yaml"))]
 
 def entry_of(group: str) -> str:
     """An entry point that chooses from a group."""
-    for entry in ("train", *ENTRIES):
+    for entry in ("train", "evaluate", *ENTRIES):
         for line in yaml.safe_load((CONF / f"{entry}.yaml").read_text())["defaults"]:
             if isinstance(line, dict) and group.split("/")[0] in line:
                 return entry

@@ -8,6 +8,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -54,9 +55,17 @@ def run(module: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def to_train(row: str) -> str:
+    """A row of the table of made sounds, of which every tenth is for validation and testing."""
+    return re.sub(",(val|test),", ",train,", row, count=1)
+
+
 def make_sounds(folder: Path) -> None:
-    """Twelve made sounds, and a recording of two and a half minutes of which each part holds others."""
+    """Twelve made sounds, ten of them to train on, and a recording of two and a half minutes, each part of which holds others."""
     run("data.foley", str(folder), "--count", "12", "--seed", "3")
+    table = folder / "captions.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join([*lines[:3], *map(to_train, lines[3:])]), encoding="utf-8")
     sounds = [soundfile.read(path)[0] for path in sorted(folder.glob("*.wav"))]
     long = np.concatenate([np.resize(sound, 16_000 * 38) for sound in sounds[::3]])
     (folder / "long").mkdir()
