@@ -61,7 +61,7 @@ def to_train(row: str) -> str:
 
 
 def make_sounds(folder: Path) -> None:
-    """Twelve made sounds, ten of them to train on, and a recording of two and a half minutes, each part of which holds others."""
+    """Twelve made sounds, ten of them to train on, and a recording of two and a half minutes whose parts hold others."""
     run("data.foley", str(folder), "--count", "12", "--seed", "3")
     table = folder / "captions.csv"
     lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
