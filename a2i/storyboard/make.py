@@ -61,8 +61,10 @@ def make_storyboard(
     """Find the scenes of a recording, caption and draw them. Memory does not grow with the recording's length, but for
     some 20 MB an hour.
 
-    >>> storyboard = make_storyboard(AudioToImage.from_pretrained(), "walk.wav", "walk")
-    >>> [(scene.start, scene.end, scene.caption) for scene in storyboard.scenes]
+    Examples:
+        >>> storyboard = make_storyboard(a2i, "bell.wav", "bell")
+        >>> storyboard.scenes[0].caption, storyboard.scenes[0].image.name
+        ('A bell rings several times.', '01.png')
 
     Args:
         a2i: captions and draws.
