@@ -102,7 +102,10 @@ def test_greedy_captions_are_those_of_a_loop_by_hand(captioner: WhisperCaptioner
     assert len({clip[0].caption for clip in found}) == 3
     assert {words[-1] == by_hand.end for words in expected} == {True, False}  # some end, some are cut
     for clip, sound, words in zip(found, SOUNDS, expected, strict=True):
-        assert clip[0].log_probability == pytest.approx(by_hand.mean(sound, words), abs=1e-4)
+        # The loop hears each alone: of a batch the sums round otherwise, by more than a ten-thousandth on some processors.
+        ((alone, *_),) = captioner.caption([sound], num_beams=1, max_tokens=8)
+        assert alone.log_probability == pytest.approx(by_hand.mean(sound, words), abs=1e-4)
+        assert clip[0].log_probability == pytest.approx(alone.log_probability, abs=1e-3)
         assert clip[0].confidence == pytest.approx(np.exp(clip[0].log_probability))
 
 
