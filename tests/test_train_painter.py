@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "names.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (folder / "concepts.tsv").write_text(CONCEPTS, encoding="utf-8")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_rounding() -> Iterator[None]:
+    """The program flushes the smallest numbers to zero, for its whole process; those that test after it need them."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 def arguments(data: Path, out: Path, unet_steps: int, *more: str) -> list[str]:
