@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,9 +148,17 @@ class Newcomer:
     def stopped(self, command: list[str], ready: str) -> "subprocess.CompletedProcess[str]":
         """Start what runs until it is stopped, and press Ctrl-C when it is ready; all is well if it then says so."""
         pipe = subprocess.PIPE
-        with subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True
-        ) as running:
+        # What a shell starts in the background ignores Ctrl-C, and so would what it starts.
+        stops = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            running = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True
+            )
+        finally:
+            signal.signal(signal.SIGINT, stops)
+        too_late = threading.Timer(300, running.kill)
+        too_late.start()
+        with running:
             assert running.stdout is not None
             said = []
             for line in running.stdout:
@@ -157,7 +166,8 @@ class Newcomer:
                 if ready in line:
                     running.send_signal(signal.SIGINT)
             _, errors = running.communicate()
-        status = 0 if running.returncode == INTERRUPTED and ready in said[-1] else running.returncode or 1
+        too_late.cancel()
+        status = 0 if running.returncode == INTERRUPTED and ready in "".join(said) else running.returncode or 1
         return subprocess.CompletedProcess(command, status, "".join(said), errors)
 
     def made_by(self, target: str) -> list[list[str]]:
