@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from a2i.lettering import fitted_lines
 from a2i.whole import write_whole
 
 if TYPE_CHECKING:
@@ -124,32 +125,10 @@ def drawn(rows: Sequence[Row], columns: Sequence[str]) -> Image.Image:
     for number, row in enumerate(rows):
         y = top + number * (height + GAP)
         # As many lines as there is room for, the last of them for the note.
-        lines = _wrapped(row.caption, font, LABELS - 2 * GAP, most=max((height - 2 * SMALL) // (LETTERS + 4), 1))
+        lines = fitted_lines(row.caption, font, LABELS - 2 * GAP, most=max((height - 2 * SMALL) // (LETTERS + 4), 1))
         draw.multiline_text((GAP, y), "\n".join(lines), INK, font, spacing=4)
         draw.text((GAP, y + len(lines) * (LETTERS + 4) + 4), row.note, FAINT, small)
         for column, picture in enumerate(row.pictures):
             fitted = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
             grid.paste(fitted, (LABELS + column * (width + GAP), y))
     return grid
-
-
-def _wrapped(text: str, font: Any, width: float, most: int) -> list[str]:
-    """The text in at most so many lines, none wider than `width` px; the last ends in … where it is not all."""
-    lines: list[str] = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    cut = len(lines) > most
-    last = min(len(lines), most) - 1
-    return [_shortened(line, font, width, cut and number == last) for number, line in enumerate(lines[:most])]
-
-
-def _shortened(line: str, font: Any, width: float, is_cut: bool) -> str:
-    if not is_cut and font.getlength(line) <= width:
-        return line
-    while line and font.getlength(line + "…") > width:
-        line = line[:-1]
-    return line + "…"

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageColor, ImageFont
+from PIL import Image, ImageColor
 
 from a2i.storyboard import Scene, Storyboard, contact_sheet
-from a2i.storyboard.contact_sheet import HEIGHT, LINES, WIDTH, draw_sheet, fitting, grid_for, write_contact_sheet
+from a2i.storyboard.contact_sheet import HEIGHT, WIDTH, draw_sheet, grid_for, write_contact_sheet
 
 COLOURS = ["red", "lime", "blue", "yellow", "cyan"]
-FONT = ImageFont.load_default(17)
 
 
 @pytest.fixture
@@ -71,13 +70,3 @@ def test_of_more_scenes_than_fit_some_are_shown_from_the_first_to_the_end(
     held = [pixels(sheet, colour) // 48**2 for colour in COLOURS]
     assert max(held) - min(held) <= 1
     assert sum(held) == 2 * 46
-
-
-@given(st.text(max_size=200), st.integers(20, 300))
-def test_text_is_wrapped_into_its_tile(text: str, width: int) -> None:
-    lines = fitting(text, FONT, width, LINES)
-    assert 1 <= len(lines) <= LINES
-    assert all(FONT.getlength(line) <= width for line in lines)
-    words = "".join(each for each in text if each.isprintable() and each != " ")
-    kept = "".join(lines).replace(" ", "")
-    assert kept == words or (kept.endswith("…") and words.startswith(kept[:-1])), "text is lost, and nothing says so"

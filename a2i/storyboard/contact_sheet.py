@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from a2i.lettering import fitted_lines
 from a2i.report.media import small_picture
 from a2i.storyboard import Scene, Storyboard, clock
 from a2i.storyboard.told import Tell, nobody
@@ -116,7 +117,7 @@ def draw_sheet(storyboard: Storyboard, tell: Tell = nobody) -> Image.Image:
     said = f"{storyboard.source.name}, {clock(storyboard.seconds)}, {count:,} scene{'s' if count > 1 else ''}"
     said += f", of which {held:,} are shown" if held < count else ""
     title = ImageFont.load_default(max(20, grid.text_size))
-    draw.text((grid.gap, grid.head // 3), fitting(said, title, size[0] - 2 * grid.gap, 1)[0], INK, title)
+    draw.text((grid.gap, grid.head // 3), fitted_lines(said, title, size[0] - 2 * grid.gap, 1)[0], INK, title)
     for index, scene in enumerate(scenes):
         place = (grid.gap + index % grid.columns * across, grid.head + index // grid.columns * down)
         _draw_tile(page, draw, font, grid, place, scene)
@@ -140,7 +141,7 @@ def _draw_tile(
     top += grid.side + line // 4
     time = f"{clock(scene.start)} to {clock(scene.end)}" if grid.has_captions else clock(scene.start)
     draw.text((left, top), time, SOFT, font)
-    for text in fitting(scene.caption, font, grid.side, LINES) if grid.has_captions else ():
+    for text in fitted_lines(scene.caption, font, grid.side, LINES) if grid.has_captions else ():
         top += line
         draw.text((left, top), text, INK, font)
 
@@ -151,32 +152,3 @@ def _picture(path: Path, side: int) -> Image.Image | None:
         return ImageOps.contain(small_picture(path, side), (side, side), Image.Resampling.LANCZOS)
     except (OSError, ValueError):
         return None
-
-
-def fitting(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int, most: int) -> list[str]:
-    """Text in at most `most` lines of at most `width` pixels; what does not fit is cut off, and … stands for it.
-
-    Returns:
-        the lines, at least one.
-    """
-    lines = [""]
-    words = " ".join("".join(each if each.isprintable() else " " for each in text).split()).split(" ")
-    while words:
-        longer = f"{lines[-1]} {words[0]}".lstrip()
-        if font.getlength(longer) <= width:
-            lines[-1] = longer
-            words.pop(0)
-        elif not lines[-1]:  # a word that no line holds
-            kept = next(
-                end for end in range(len(words[0]) - 1, 0, -1) if end == 1 or font.getlength(words[0][:end]) <= width
-            )
-            lines[-1], words[0] = words[0][:kept], words[0][kept:]
-        elif len(lines) < most:
-            lines.append("")
-        else:
-            break
-    if words:
-        while lines[-1] and font.getlength(f"{lines[-1]}…") > width:
-            lines[-1] = lines[-1][:-1].rstrip()
-        lines[-1] += "…"
-    return lines
