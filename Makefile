@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test test-documents test-real test-browser check docs bench clean
+.PHONY: setup demo test test-long test-real test-browser check docs bench clean
 
 # A stamp with the hash of what is installed: a changed dependency installs again, a touched file does not.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -24,11 +24,11 @@ demo: $(STAMP) ## make sounds, caption and draw them: offline, no account, no GP
 test: $(STAMP) ## the default tests
 	$(RUN) -m pytest -n 2 --dist worksteal
 
-test-documents: $(STAMP) ## the README's commands, in its order
-	$(RUN) -m pytest -n 2 --dist worksteal -m "documents and not slow"
+test-long: $(STAMP) ## those that take more than ten seconds each, README's commands among them
+	$(RUN) -m pytest -n 2 --dist loadfile -m "long and not slow"
 
 test-real: $(STAMP) ## those of them that need real recordings, from the folder A2I_REAL_DATA
-	$(RUN) -m pytest -n 2 --dist worksteal -m "real_data and not slow and not documents and not gpu and not network and not browser"
+	$(RUN) -m pytest -n 2 --dist worksteal -m "real_data and not slow and not long and not gpu and not network and not browser"
 
 test-browser: $(STAMP) ## those that drive a headless Chromium
 	$(RUN) -m pytest -n 2 --dist loadfile -m "browser and not slow"

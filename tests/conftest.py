@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import HealthCheck, settings
 
 from a2i.captioner import Captioner
 from a2i.captioner.decoders.gpt2 import GPT2Decoder
@@ -26,6 +27,9 @@ from a2i.captioner.text import CaptionTokenizer
 
 # Several processes test at once; threads of each would only wait for the others'.
 torch.set_num_threads(1)
+# How long an example takes says more of what else the machine does than of what is tested.
+settings.register_profile("a2i", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("a2i")
 
 SENTENCES = [
     "A dog barks.",

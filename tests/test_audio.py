@@ -295,7 +295,7 @@ def test_what_is_no_sound_is_refused(tmp_path: Path) -> None:
         audio.load("/dev/zero", 16_000)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rate=st.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000]), channels=st.integers(1, 6))
 def test_any_rate_and_channel_count(tmp_path_factory: pytest.TempPathFactory, rate: int, channels: int) -> None:
     path = tmp_path_factory.mktemp("rates") / "sound.wav"

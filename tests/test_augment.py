@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from a2i.training.augment import SpecAugment, WaveformAugment, join_captions
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(frames=st.lists(st.integers(1, 120), min_size=1, max_size=4), seed=st.integers(0, 999))
 def test_masks_are_spans_within_the_real_frames(frames: list[int], seed: int) -> None:
     torch.manual_seed(seed)
@@ -48,7 +48,7 @@ def pitch(waveform: np.ndarray) -> float:
     return float(spectrum.argmax() * 16_000 / len(waveform))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 9_999), seconds=st.floats(0.1, 3.0))
 def test_a_waveform_alone_keeps_its_sound(seed: int, seconds: float) -> None:
     rng = np.random.default_rng(seed)
@@ -75,7 +75,7 @@ def test_shift_and_gain_by_themselves() -> None:
     assert 1.5 < max(ratios) < 2.0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 9_999), seconds=st.tuples(st.floats(0.2, 2.0), st.floats(0.2, 2.0)))
 def test_both_are_heard_whole_at_levels_that_are_near(seed: int, seconds: tuple[float, float]) -> None:
     first, second = tone(400, seconds[0]) * 0.5, tone(3_000, seconds[1]) * 0.01
@@ -90,7 +90,7 @@ def test_both_are_heard_whole_at_levels_that_are_near(seed: int, seconds: tuple[
     assert abs(gap) < 7
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), seconds=st.tuples(st.floats(0.1, 1.0), st.floats(0.1, 1.0)))
 def test_in_turn_one_follows_the_other(seed: int, seconds: tuple[float, float]) -> None:
     first, second = tone(400, seconds[0]), 0.1 * tone(3_000, seconds[1])
@@ -112,7 +112,7 @@ def test_silence_is_not_made_loud() -> None:
     assert np.abs(mixed - tone(400, 0.5)).max() < 0.01
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 9_999), seconds=st.tuples(st.floats(0.2, 2.0), st.floats(0.2, 2.0)))
 def test_what_is_behind_is_softer_and_lasts_as_long(seed: int, seconds: tuple[float, float]) -> None:
     front, back = tone(400, seconds[0]) * 0.01, tone(3_000, seconds[1]) * 0.5

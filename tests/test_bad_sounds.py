@@ -154,7 +154,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return found
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_damage_is_heard_or_refused(
     whole: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

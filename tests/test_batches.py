@@ -22,7 +22,7 @@ from a2i.training.batches import Broken, BrokenClipError, ClipDataset, LengthBat
 lengths = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seconds=lengths,
     batch_size=st.integers(1, 9),
@@ -43,7 +43,7 @@ def test_every_clip_is_taken_by_some_rank(
             assert len(taken) == len(seconds)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seconds=lengths, batch_size=st.integers(1, 9), given_=st.integers(0, 40), seed=st.integers(0, 9))
 def test_resuming_anywhere_goes_on_in_the_same_order(
     seconds: list[float], batch_size: int, given_: int, seed: int

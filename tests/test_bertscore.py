@@ -241,7 +241,7 @@ sentences = st.lists(st.sampled_from(SENTENCE_WORDS), min_size=1, max_size=12).m
 clips = st.lists(st.tuples(sentences, st.lists(sentences, min_size=1, max_size=3)), min_size=1, max_size=6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(clips=clips, batch_size=st.integers(1, 7), seed=st.integers(0, 99))
 def test_scores_depend_on_neither_batch_size_nor_order(folders, bert, clips, batch_size, seed):
     other = BERTScore(folders["bert"], num_layers=3, device="cpu", batch_size=batch_size)  # with an empty cache
@@ -360,7 +360,7 @@ def test_what_is_like_nothing_counts_zero_with_padding_or_without():
         assert [value.item() for value in greedy_match(one, opposite)] == [0, 0, 0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     lengths=st.lists(st.tuples(st.integers(3, 9), st.integers(3, 9)), min_size=1, max_size=5), seed=st.integers(0, 99)
 )

@@ -90,7 +90,7 @@ def test_seconds_heard_are_told(ear: Ear) -> None:
 rows = st.lists(st.integers(0, 3), min_size=1, max_size=14)
 
 
-@tries(max_examples=60, deadline=None)
+@tries(max_examples=60)
 @given(rows, st.integers(1, 4), st.integers(0, 5), st.floats(0.0, 5.0))
 def test_no_segments_cost_less(values: list[int], shortest: int, more: int, price: float) -> None:
     states, longest = np.eye(4)[values], 2 * shortest + more

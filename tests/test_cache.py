@@ -40,7 +40,6 @@ def read(path: Path) -> np.ndarray | None:
     return array
 
 
-@settings(deadline=None)
 @given(array=hnp.arrays(np.float32, hnp.array_shapes(max_dims=2), elements=st.one_of(floats, steps)))
 def test_what_is_kept_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray) -> None:
     path = tmp_path_factory.mktemp("packed") / "entry.npy"
@@ -55,7 +54,7 @@ def test_what_is_kept_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFa
     assert bits(np.ascontiguousarray(turned.T)) == bits(array)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(array=hnp.arrays(np.float32, st.integers(1, 50), elements=steps), cut=st.integers(0, 300))
 def test_a_piece_of_an_entry_is_none(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray, cut: int) -> None:
     path = tmp_path_factory.mktemp("packed") / "entry.npy"

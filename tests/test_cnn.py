@@ -14,7 +14,7 @@ ENCODER.train()(torch.randn(4, 200, 128) + 0.5, torch.ones(4, 200, dtype=torch.b
 ENCODER.eval()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frames=st.lists(st.integers(1, 300), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_batch_equals_one_by_one_and_masked_frames_change_nothing(frames: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -20,7 +20,7 @@ def level(waveform: np.ndarray, hertz: float, rate: int = 44_100) -> float:
     return float(2 * np.abs(np.mean(waveform * np.exp(-2j * np.pi * hertz * time))))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     samples=st.integers(1, 6_000),
     rate=st.sampled_from([8_000, 16_000, 44_100]),

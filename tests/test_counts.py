@@ -92,7 +92,7 @@ def test_people_hardly_repeat(real_data: Path) -> None:
     assert not got.says_the_same
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(captions=st.lists(TEXT, min_size=1, max_size=15), order=st.randoms(use_true_random=False))
 def test_shares_are_means_of_clips_and_the_order_does_not_count(captions: list[str], order) -> None:
     known = {"a", "dog"}

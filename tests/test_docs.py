@@ -48,8 +48,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_has_every_page_program_and_experiment_and_takes_nothing_from_elsewhere(site: Path) -> None:
-    """One test, since several processes test and each would build it. What a person follows as a link is not taken."""
+@pytest.mark.long
+def test_it_has_every_page_program_and_experiment(site: Path) -> None:
     for page in pages():
         assert (site / page.relative_to(DOCS).with_suffix(".html")).is_file()
     reference = (site / "reference" / "programs.html").read_text(encoding="utf-8")
@@ -66,6 +66,10 @@ def test_it_has_every_page_program_and_experiment_and_takes_nothing_from_elsewhe
         assert (site / page.parent.relative_to(ROOT) / "index.html").is_file()
     assert not list(site.rglob("*.py"))
 
+
+@pytest.mark.long
+def test_it_takes_nothing_from_elsewhere(site: Path) -> None:
+    """Scripts, styles, fonts and pictures are its own; links that a person follows are not taken."""
     for page in site.rglob("*.html"):
         taken = re.findall(
             r"<(?:script|img|iframe|link)[^>]*?(?:src|href)=\"?([^\" >]+)", page.read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import soundfile
 import yaml
 from conftest import SENTENCES, TINY_AST, TINY_GPT2, tone
@@ -104,6 +105,7 @@ def check(folder: Path) -> None:
         assert captioner.caption([tone(440, 12.0)], max_tokens=4, cleaning="published")[0]
 
 
+@pytest.mark.long
 def test_all_three_run_on_made_recordings(tmp_path: Path) -> None:
     from transformers import ASTConfig, ASTForAudioClassification, GPT2Config, GPT2LMHeadModel
 

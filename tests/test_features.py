@@ -61,7 +61,7 @@ def test_long_clips_are_framed_in_pieces_without_a_seam() -> None:
 
 
 @pytest.mark.parametrize("transform", [LOG_MEL, *SMALL.values(), OLD], ids=lambda transform: transform.settings.kind)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(lengths=st.lists(st.integers(1, 5_000), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_batch_equals_one_by_one(transform: LogMel, lengths: list[int], seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -325,7 +325,7 @@ def test_silence_stays_silence() -> None:
     assert all(-1e-3 <= after - before < 2 for before, after in pairwise(steps))  # what is louder stays louder
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(lengths=st.lists(st.integers(1, 9_000), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_every_clip_of_a_batch_is_raised_by_itself(lengths: list[int], seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -204,7 +204,7 @@ clips = st.tuples(st.integers(0, 2**32), st.sampled_from(["train", "val", "test"
 short = {"min_seconds": 3.0, "max_seconds": 4.0}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(clips)
 def test_scenes_are_in_range_and_faded(clip):
     seed, split, index = clip
@@ -290,7 +290,7 @@ def told_order(caption):
     return order[::-1] if re.search(r"\w after (?!that)", caption) else order
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(clips)
 def test_captions_name_what_is_heard_and_nothing_else(clip):
     seed, split, index = clip
@@ -304,7 +304,7 @@ def test_captions_name_what_is_heard_and_nothing_else(clip):
             assert told_order(caption) == list(scene.sources), caption
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(0, 500))
 def test_what_captions_say_of_pace_number_and_distance_is_true(seed, index):
     chosen = FoleySettings(seed=seed, alone=1, mixed=0, sequence=0)

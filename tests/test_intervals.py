@@ -107,7 +107,7 @@ def test_the_order_of_the_systems_turns_the_sign_only() -> None:
     assert (one.interval.low, one.interval.high) == pytest.approx((-other.interval.high, -other.interval.low))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(values=SCORES, shift=st.floats(-5, 5), level=st.floats(0.1, 0.99))
 def test_intervals_lie_within_the_scores_and_move_with_them(values: list[float], shift: float, level: float) -> None:
     got = bootstrap(values, samples=100, level=level)
@@ -116,7 +116,7 @@ def test_intervals_lie_within_the_scores_and_move_with_them(values: list[float],
     assert (moved.low, moved.high) == pytest.approx((got.low + shift, got.high + shift), abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12))
 def test_paired_is_symmetric(pairs: list[tuple[float, float]]) -> None:
     first, second = map(list, zip(*pairs, strict=True))

@@ -373,7 +373,7 @@ MATRICES = st.integers(1, 14).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(MATRICES, st.randoms(use_true_random=False))
 def test_the_order_of_the_pool_does_not_matter(rows: list[list[int]], random: object) -> None:
     matrix = torch.tensor(rows, dtype=torch.float32)
@@ -384,7 +384,7 @@ def test_the_order_of_the_pool_does_not_matter(rows: list[list[int]], random: ob
         assert got.summary == pytest.approx(want.summary)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(MATRICES)
 def test_ties_count_as_the_mean_over_their_orders(rows: list[list[int]]) -> None:
     """Against ranks counted one by one, a row at a time, in each place that the partner may have among its equals."""

@@ -117,6 +117,7 @@ def work(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_package_from_outside_learns_captions_and_draws(work: Path) -> None:
     caption, painter, encoder, colour = json.loads((work / "said.json").read_text())
     assert (painter, encoder) == ("colours", "FrameEncoder")
@@ -160,6 +161,7 @@ def test_what_is_installed_is_named_and_not_imported(
     assert "my_package" not in sys.modules
 
 
+@pytest.mark.long
 def test_a_captioner_folder_allows_nothing(site: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(site)
     folder = work / "run" / "captioner"
@@ -173,6 +175,7 @@ def test_a_captioner_folder_allows_nothing(site: Path, work: Path, monkeypatch: 
     assert "my_package" not in sys.modules
 
 
+@pytest.mark.long
 def test_the_environment_allows_a_package(site: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(site)
     monkeypatch.setenv(plugins.VARIABLE, "my_package")
@@ -210,6 +213,7 @@ def test_a_painter_that_is_added_draws_wherever_ours_does(
     assert drawn.image.exists()
 
 
+@pytest.mark.long
 def test_a_saved_run_allows_nothing(
     site: Path, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

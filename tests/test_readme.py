@@ -20,9 +20,7 @@ def test_it_is_short_and_names_the_two_commands() -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name != "posix", reason="needs make")
-@pytest.mark.parametrize(
-    "heading", [HEADINGS[0], *(pytest.param(one, marks=pytest.mark.documents) for one in HEADINGS[1:])]
-)
+@pytest.mark.parametrize("heading", [HEADINGS[0], *(pytest.param(one, marks=pytest.mark.long) for one in HEADINGS[1:])])
 def test_its_commands_run_in_its_order(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, but for what makes some of them do less; by one who has the sounds of `make demo`."""
     monkeypatch.delenv("A2I_REAL_DATA", raising=False)

@@ -62,7 +62,7 @@ def test_an_unlikely_candidate_has_little_say(bertscore: BERTScore) -> None:
     assert even[0] < scores[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(4)), st.lists(st.floats(-5, 0), min_size=4, max_size=4))
 def test_the_order_that_candidates_come_in_changes_no_score(
     bertscore: BERTScore, order: Sequence[int], logs: Sequence[float]

@@ -17,7 +17,7 @@ stems = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=30
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(stems, min_size=1, max_size=12), st.integers(60, 255), st.integers(0, 12))
 def test_names_differ_fit_and_stay(given_stems: list[str], limit: int, first: int) -> None:
     """Whatever a file system takes for equal, whatever its limit; a later run keeps what the earlier gave."""

@@ -62,7 +62,7 @@ def test_real_captions_survive(real_data: Path) -> None:
         assert tokenizer.decode(row[: row.index(tokenizer.eos_id)]) == " ".join(caption.split())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts=st.lists(st.text(min_size=1, max_size=30).filter(lambda text: text.strip()), min_size=1, max_size=4))
 def test_any_text_comes_back(tokenizer: CaptionTokenizer, texts: list[str]) -> None:
     long = CaptionTokenizer(tokenizer.tokenizer, max_tokens=500)

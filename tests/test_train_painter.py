@@ -83,6 +83,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.long
 def test_a_painter_may_start_from_another(data: Path, run: Path, tmp_path: Path) -> None:
     start = run / "painter"
     train_painter.main(
@@ -121,6 +122,7 @@ def draw(pipeline: StableDiffusionPipeline, text: str, seed: int, steps: int = 2
     return np.asarray(images[0], np.float32)
 
 
+@pytest.mark.long
 def test_the_folder_loads_offline_and_draws_deterministically(
     run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +292,7 @@ def test_a_table_of_kinds_that_lacks_one_is_told(tmp_path: Path) -> None:
         painter_data.read_kinds(tmp_path / "kinds.tsv")
 
 
+@pytest.mark.long
 def test_a_text_model_that_starts_from_another_stays_near_it(data: Path, run: Path, tmp_path: Path) -> None:
     train_painter.main(
         [

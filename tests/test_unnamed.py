@@ -43,7 +43,7 @@ def contents(root):
 # Sounds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seeds, st.sampled_from(["train", "val", "test"]), st.integers(0, 10_000), st.sampled_from([12_000, RATE, 32_000])
 )
@@ -56,7 +56,7 @@ def test_every_clip_is_finite_in_range_and_a_pure_function(seed, split, index, r
     assert np.array_equal(samples, samples_of(chosen, split, index))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds)
 def test_silence_is_next_to_nothing(seed):
     samples = silence(np.random.default_rng(seed), 2.0, RATE)
@@ -64,7 +64,7 @@ def test_silence_is_next_to_nothing(seed):
     assert decibels(np.abs(samples).max()) < -39.99
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds)
 def test_noise_goes_on_at_its_level_without_a_break(seed):
     samples = noise(np.random.default_rng(seed), 3.0, RATE)
@@ -73,7 +73,7 @@ def test_noise_goes_on_at_its_level_without_a_break(seed):
     assert min(pieces) > 0.25 * max(pieces)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds)
 def test_an_unknown_sound_is_loud_enough_to_be_heard(seed):
     samples = unknown(np.random.default_rng(seed), 3.0, RATE)
