@@ -431,7 +431,7 @@ def _row_of(row: dict[str, Any], offset: int, length: int) -> _Row:
 
 
 def _storyboard_files(row: dict[str, Any]) -> list[str]:
-    """The page of a row's storyboard, its pictures, and its video."""
+    """The files of a row's storyboard."""
     pictures = [scene["image"] for scene in row.get("scenes", ()) if scene.get("image")]
-    video = [row["video"]] if row.get("video") else []
-    return [row["page"], *pictures, *video] if row.get("page") else []
+    files = [row.get(name) for name in ("page", "sound", "sheet", "video")] + row.get("subtitles", []) + pictures
+    return [file for file in files if file] if row.get("page") else []

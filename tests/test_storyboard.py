@@ -19,11 +19,12 @@ from a2i.diffusion import Painter
 from a2i.infer import _settings_of, caption_and_draw, check
 from a2i.results import ResultsFile, RowSettings
 from a2i.storyboard.boundaries import Ear
-from a2i.storyboard.folder import make_folder
+from a2i.storyboard.folder import make_folder, row_of
 from a2i.storyboard.make import CAPTIONING, DRAWING, HEARING, SILENCE, make_storyboard
 from a2i.storyboard.rows import storyboards
 from a2i.storyboard.settings import SceneSettings
 from a2i.storyboard.told import Told
+from a2i.storyboard.video import NotCopiedError
 
 RATE = 16_000
 EVERY = {"captions.srt", "captions.vtt", "scenes.json", "storyboard.html"}
@@ -108,6 +109,21 @@ def test_less_than_a_second(a2i: AudioToImage, ear: Ear, tmp_path: Path) -> None
     assert scene.end == pytest.approx(0.01, abs=1e-3)
 
 
+def test_a_video_that_cannot_be_copied_takes_no_more_than_the_copy(
+    a2i: AudioToImage, ear: Ear, walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any) -> None:
+        raise NotCopiedError("walk.mp4: can't be copied")
+
+    monkeypatch.setattr("a2i.storyboard.folder.write_captioned", fail)
+    made, video = make_folder(a2i, walk, tmp_path / "walk", "track", ear=ear)
+    assert (made.warning, video) == ("walk.mp4: can't be copied", None)
+    row = row_of(made, tmp_path / "walk")
+    assert row["warning"] == made.warning
+    assert Path(row["sheet"]).name == "contact_sheet.png"
+    assert "walk.mp4: can&#39;t be copied" in (tmp_path / "walk" / "storyboard.html").read_text()
+
+
 @pytest.mark.parametrize("stage", [HEARING, CAPTIONING, DRAWING])
 def test_a_cancelled_one_leaves_what_was_there(
     a2i: AudioToImage, ear: Ear, walk: Path, tmp_path: Path, stage: str
@@ -172,13 +188,15 @@ def test_the_program_goes_on_past_bad_files_and_from_where_it_was(
         )
         assert row["caption"] in [scene["caption"] for scene in row["scenes"]]
         assert row["image"] is None
+        assert {Path(file).name for file in (row["page"], *row["subtitles"])} == EVERY - {"scenes.json"}
+        assert (row["sheet"], row["sound"]) == (None, None)
     (sounds / "bad.wav").unlink()
     before = (tmp_path / "out" / "results.jsonl").read_text()
     program(str(sounds), tmp_path / "out", captioner_folder)
     assert "2 of 2 done, 2 of them already before" in capsys.readouterr().out
     assert (tmp_path / "out" / "results.jsonl").read_text() == before
     # What was deleted, and what other settings ask for, is made again, under the same name.
-    (tmp_path / "out" / "walk_2" / "storyboard.html").unlink()
+    (tmp_path / "out" / "walk_2" / "captions.srt").unlink()
     program(str(sounds), tmp_path / "out", captioner_folder)
     assert "2 of 2 done, 1 of them already before" in capsys.readouterr().out
     again = program(str(sounds), tmp_path / "out", captioner_folder, scenes={"shortest": 3})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from a2i.audio.inputs import readable
+from a2i.errors import one_line
 from a2i.pipeline import AudioToImage
 from a2i.results import STORYBOARD
 from a2i.storyboard import Storyboard
@@ -20,7 +21,7 @@ from a2i.storyboard.make import SILENCE, make_storyboard
 from a2i.storyboard.page import PAGE, SOUND, write_page
 from a2i.storyboard.subtitles import SRT, VTT, write_subtitles
 from a2i.storyboard.told import Tell, nobody
-from a2i.storyboard.video import write_captioned
+from a2i.storyboard.video import NotCopiedError, write_captioned
 from a2i.whole import write_text
 
 # What a storyboard's folder holds; all else in it is the user's.
@@ -48,7 +49,8 @@ def make_folder(
         **settings: as `make_storyboard` takes them.
 
     Returns:
-        the storyboard, and the video with captions; None without one.
+        the storyboard, and the video with captions; None without one, as where the storyboard's warning says that it can't be
+        copied.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -61,11 +63,20 @@ def make_folder(
         storyboard = make_storyboard(a2i, sound, part, tell=tell, **settings)
         write_subtitles(storyboard, part)
         write_contact_sheet(storyboard, part, tell)
+        storyboard, video = _with_video(storyboard, part, captions, tell)
         write_page(storyboard, part, tell)
-        video = write_captioned(storyboard, part, captions, tell) if captions else None
         write_text(part / STORYBOARD, json.dumps(as_json(storyboard), indent=1, ensure_ascii=False) + "\n")
     scenes = [replace(scene, image=scene.image and folder / scene.image.name) for scene in storyboard.scenes]
     return replace(storyboard, scenes=tuple(scenes)), video and folder / video.name
+
+
+def _with_video(storyboard: Storyboard, part: Path, captions: str | None, tell: Tell) -> tuple[Storyboard, Path | None]:
+    """A copy of the video with captions. One that can't be copied takes nothing from the storyboard but a warning."""
+    try:
+        return storyboard, write_captioned(storyboard, part, captions, tell) if captions else None
+    except NotCopiedError as error:
+        said = [storyboard.warning, one_line(error)]
+        return replace(storyboard, warning="; ".join(each for each in said if each)), None
 
 
 def as_json(storyboard: Storyboard) -> dict[str, Any]:
@@ -93,7 +104,8 @@ def as_json(storyboard: Storyboard) -> dict[str, Any]:
 
 
 def row_of(storyboard: Storyboard, folder: Path) -> dict[str, Any]:
-    """What a row of `results.jsonl` says of a storyboard: `caption` is that of the surest scene in which something is heard."""
+    """What a row of `results.jsonl` says of a storyboard: `caption` is that of the surest scene in which something is heard,
+    `sound` the file that its page plays, where it does not hold the sound, and `sheet` is there where pictures are."""
     heard = [scene for scene in storyboard.scenes if scene.caption != SILENCE] or storyboard.scenes
     surest = max(heard, key=lambda scene: scene.confidence)
     scenes = as_json(storyboard)["scenes"]
@@ -103,6 +115,9 @@ def row_of(storyboard: Storyboard, folder: Path) -> dict[str, Any]:
         "confidence": round(surest.confidence, 4),
         "warning": storyboard.warning,
         "page": readable(folder / PAGE),
+        "sound": readable(folder / SOUND) if (folder / SOUND).is_file() else None,
+        "sheet": readable(folder / SHEET) if (folder / SHEET).is_file() else None,
+        "subtitles": [readable(folder / VTT), readable(folder / SRT)],
         "scenes": [
             {name: each[name] for name in ("start", "end", "caption", "confidence")}
             | {"image": each["image"] and readable(folder / each["image"])}

@@ -48,6 +48,10 @@ STYLES = (
 )
 
 
+class NotCopiedError(ValueError):
+    """A video that FFmpeg can't read, or can't write a copy of."""
+
+
 def write_captioned(storyboard: Storyboard, folder: Path, how: str, tell: Tell = nobody) -> Path | None:
     """Write a copy of a video with captions, `NAME.captioned.mp4` or the like; the video itself stays as it is.
 
@@ -62,7 +66,8 @@ def write_captioned(storyboard: Storyboard, folder: Path, how: str, tell: Tell =
         the copy; None for a sound without a picture.
 
     Raises:
-        ValueError: `how` is neither, or the video can't be read or copied.
+        ValueError: `how` is neither.
+        NotCopiedError: the video can't be read or copied.
         OSError: the copy can't be written.
     """
     import av
@@ -86,7 +91,7 @@ def write_captioned(storyboard: Storyboard, folder: Path, how: str, tell: Tell =
     except av.FFmpegError as error:
         if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
             raise not_written(folder, error) from error
-        raise ValueError(
+        raise NotCopiedError(
             f"{source}: can't be copied with captions={how} ({error.strerror}); captions=null does without a copy"
         ) from error
     except OSError as error:
