@@ -76,10 +76,11 @@ class _Decoder:
     Attributes:
         name: of its file, for messages.
         state: `waits` for a file, `holds` one between two answers, is `asked`.
+        owner: the process that started it.
     """
 
     def __init__(self) -> None:
-        self.name, self.state = "", "waits"
+        self.name, self.state, self.owner = "", "waits", os.getpid()
         self.socket, theirs = socket.socketpair()
         with theirs:
             program = PROGRAM.format(path=sys.path, fd=theirs.fileno(), memory=MEMORY, seconds=SECONDS)
@@ -155,6 +156,11 @@ class _Decoder:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(PROMPT)
 
+    def leave(self) -> None:
+        """Let go of it in a process that was forked: it is its parent's."""
+        self.socket.close()
+        self.process.returncode = 0  # none of ours to wait for
+
     def _tell(self, what: bytes) -> None:
         self.state = "asked"
         with suppress(OSError):  # it died: told when its answer is missed
@@ -209,7 +215,9 @@ def _asked(file: BinaryIO, name: str, request: dict[str, Any]) -> Iterator[_Deco
         yield decoder
     finally:
         # Interrupted in the middle of an answer, it can't be asked anything else.
-        if decoder.stop():
+        if decoder.owner != os.getpid():
+            decoder.leave()
+        elif decoder.stop():
             _give_back(decoder)
         else:
             decoder.end()
@@ -242,13 +250,10 @@ def _end_all() -> None:
 
 
 def _leave_to_the_parent() -> None:
-    """In a process that was forked: the decoders are its parent's."""
     global _lock
     _lock = threading.Lock()
     while _waiting:
-        decoder = _waiting.pop()
-        decoder.socket.close()
-        decoder.process.returncode = 0  # none of ours to wait for
+        _waiting.pop().leave()
 
 
 if os.name == "posix":
