@@ -33,7 +33,8 @@ test-real: $(STAMP) ## those of them that need real recordings, from the folder 
 test-browser: $(STAMP) ## those that drive a headless Chromium
 	$(RUN) -m pytest -n 2 --dist loadfile -m "browser and not slow"
 
-check: $(STAMP) ## linter and type checker
+check: $(STAMP) ## linter, type checker, and whether what is installed fits together
+	$(RUN) -m pip check
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy

@@ -4,14 +4,18 @@ import errno
 import os
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 
+_ACCOUNT = re.compile(r"(?<=://)[^/\s'\"]+@")  # name and password before a host
 _ABSOLUTE = re.compile(r"(^|[\s'\"(])(/|\\\\|[A-Za-z]:[\\/])")
 
 
 def first_line(error: BaseException) -> str:
     """The first line that an error says, for a library's, which may say many; its kind where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if isinstance(error, UnpicklingError):  # torch says how it can be loaded all the same
+        return "it holds something other than numbers, which is not run"
+    return without_account(lines[0]) if lines else type(error).__name__
 
 
 def one_line(error: BaseException) -> str:
@@ -25,7 +29,12 @@ def one_line(error: BaseException) -> str:
         message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, FileNotFoundError) and not _ABSOLUTE.search(message):
         message += f" (relative paths begin in {Path.cwd()})"
-    return message
+    return without_account(message)
+
+
+def without_account(text: str) -> str:
+    """A text without the names and passwords that addresses in it hold, as those of proxies do."""
+    return _ACCOUNT.sub("…@", text)
 
 
 def with_kind(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from a2i.errors import first_line
+from a2i.errors import first_line, without_account
 
 WAIT = "HF_HUB_ETAG_TIMEOUT"  # the Hub's own variable for the seconds within which it has to answer
 REACHED = 5.0  # these seconds where that is not set
@@ -51,10 +51,10 @@ _known: dict[tuple[str, str | None], Repository] = {}
 
 
 def endpoint() -> str:
-    """The address of the Hub: `HF_ENDPOINT`, else its own."""
+    """The address of the Hub, to be told: `HF_ENDPOINT` without a password in it, else its own."""
     from huggingface_hub import constants
 
-    return constants.ENDPOINT
+    return without_account(constants.ENDPOINT)
 
 
 def is_offline() -> bool:
@@ -257,10 +257,10 @@ def _go_offline(reason: str) -> None:
 
 
 def _unreachable() -> str | None:
-    from huggingface_hub import get_session
+    from huggingface_hub import constants, get_session
 
     def ask() -> int:
-        return get_session().head(endpoint(), timeout=_seconds(), follow_redirects=False).status_code
+        return get_session().head(constants.ENDPOINT, timeout=_seconds(), follow_redirects=False).status_code
 
     try:
         status = _within(_seconds(), ask)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from a2i.audio.apart import begin as begin_decoder
 from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
 from a2i.captioner.decoding import Decoding
 from a2i.command_line import INTERRUPTED, entry_point
@@ -353,6 +354,7 @@ def run(settings: InferSettings) -> int:
         left = sounds if settings.again else [sound for sound in sounds if not results.has(sound, wanted)]
         failed = 0
         if left:
+            begin_decoder()  # it comes up while the models do
             a2i = _load(settings)
             batches = {"batch_size": settings.batch_size, "picture_batch": settings.picture_batch}
             told = None

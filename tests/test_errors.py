@@ -21,6 +21,14 @@ def test_an_error_without_text_says_its_kind() -> None:
     assert with_kind(RuntimeError("a\n b")) == "RuntimeError: a b"
 
 
+def test_no_password_is_told() -> None:
+    said = "no proxy at http://me:se@cret@proxy.example:80/a@b (see https://example.org/a@b)"
+    expected = "no proxy at http://…@proxy.example:80/a@b (see https://example.org/a@b)"
+    for told in (first_line, one_line):
+        assert told(ValueError(said)) == expected
+    assert with_kind(RuntimeError(said)) == f"RuntimeError: {expected}"
+
+
 def test_an_error_without_text_is_told_where_a_library_raises_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

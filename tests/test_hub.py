@@ -85,6 +85,18 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(
     assert capsys.readouterr().err.startswith("the Hub can't be reached")
 
 
+def test_no_password_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    use(f"http://me:hidden@127.0.0.1:{port}", tmp_path, monkeypatch)
+    assert hub.endpoint() == f"http://…@127.0.0.1:{port}"
+    with pytest.raises(hub.HubError) as refused:
+        hub.look_up("someone/model")
+    assert "hidden" not in str(refused.value) + capsys.readouterr().err
+
+
 def test_a_hub_that_is_out_of_order_counts_as_none(server: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     server.refusals["/"] = (503, "")
     with pytest.raises(hub.HubError, match="the Hub can't be reached"):

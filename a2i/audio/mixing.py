@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
-import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
 FRAME = 0.046  # seconds, about
@@ -83,6 +82,9 @@ class _Mixer:
     """Takes `PIECE` steps of samples at a time; gives them back mixed, a piece and a step later."""
 
     def __init__(self, size: int, channels: int) -> None:
+        from scipy import fft  # here: the process that decodes does not mix, and need not wait for it
+
+        self.fft = fft
         self.size, self.step, self.channels = size, size // 2, channels
         self.window = np.sin(np.pi * (np.arange(size) + 0.5) / size).astype(np.float32)
         edges = [0, 4]
@@ -111,7 +113,7 @@ class _Mixer:
         samples = np.concatenate([self.before, piece], axis=1)
         self.before = piece[:, -self.step :]
         frames = sliding_window_view(samples, self.size, axis=1)[:, :: self.step]
-        spectra = scipy.fft.rfft(frames * self.window, axis=-1)  # (channels, frames, bins)
+        spectra = self.fft.rfft(frames * self.window, axis=-1)  # (channels, frames, bins)
         alike = self._likeness(spectra)
         mixed = np.zeros(0, np.float32)
         if self.waiting is not None:
@@ -141,7 +143,7 @@ class _Mixer:
         correction = np.zeros(len(average), np.float32)
         if change.any():
             each = change[:, self.band_of_bin].transpose(2, 0, 1).astype(np.float32)
-            halves = scipy.fft.irfft((spectra * each).sum(axis=0), self.size, axis=-1) * self.window
+            halves = self.fft.irfft((spectra * each).sum(axis=0), self.size, axis=-1) * self.window
             halves = halves.reshape(PIECE, 2, self.step)
             correction[:] = halves[:, 0].reshape(-1)
             correction[self.step :] += halves[:-1, 1].reshape(-1)

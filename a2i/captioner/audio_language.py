@@ -103,7 +103,7 @@ class AudioLanguageCaptioner(PretrainedCaptioner):
 class OmniEar:
     """What Qwen2.5-Omni's processor does with sound and text; the whole one wants torchvision for pictures and films."""
 
-    audio_token = "<|AUDIO|>"
+    audio_token = "<|AUDIO|>"  # noqa: S105 (no secret)
 
     def __init__(self, feature_extractor: Any, tokenizer: Any) -> None:
         self.feature_extractor, self.tokenizer = feature_extractor, tokenizer

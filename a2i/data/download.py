@@ -151,7 +151,8 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 def unpack(archive: Path, folder: Path, suffix: str = ".wav") -> int:
     """Unpack a 7z archive and put its files of one kind straight into `folder`, whatever folders it has inside.
 
-    An interrupted call leaves no half-written file in `folder`: each is moved there when the archive is unpacked.
+    Links are left out: they could lead to any file of this machine. An interrupted call leaves no half-written file in
+    `folder`: each is moved there when the archive is unpacked.
 
     Returns:
         The number of files.
@@ -166,6 +167,7 @@ def unpack(archive: Path, folder: Path, suffix: str = ".wav") -> int:
             file.extractall(unpacked)
         folder.mkdir(parents=True, exist_ok=True)
         files = [path for path in sorted(unpacked.rglob("*")) if path.suffix == suffix and path.is_file()]
+        files = [path for path in files if not path.is_symlink()]
         for path in files:
             os.replace(path, folder / path.name)
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+from a2i import hub
 from a2i.metrics.parts import MissingError, Parts, Score, Tokens, library
 
 FLUENCY_FILE = "echecker_clotho_audiocaps_base.ckpt"  # FENSE's own
@@ -44,7 +45,7 @@ def fluency_error(tokens: Tokens, parts: Parts) -> Score:
         classifier = BERTFlatClassifier(encoder, saved["num_classes"])
         saved["state_dict"].pop("encoder.embeddings.position_ids", None)  # transformers keeps them no more
         classifier.load_state_dict(saved["state_dict"])
-        tokenizer = AutoTokenizer.from_pretrained(encoder)
+        tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
     classifier.eval().requires_grad_(False).to(_device(parts))
     corpus, clips = fer(tokens.predicted, True, classifier, tokenizer, FLUENCY_THRESHOLD, _device(parts))
     settings = {"fluency_model": file.name, "threshold": FLUENCY_THRESHOLD, "penalty": FLUENCY_PENALTY}
@@ -73,7 +74,8 @@ def _readable(model: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
-        why = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        why = hub.why(error) if isinstance(error, UnpicklingError) else why
         raise MissingError(
             f"the model {model} cannot be read ({why:.200}); {_FETCH_FENSE} downloads FENSE's"
         ) from error

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ def load(source: str) -> tuple[Any, Any]:
         model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
     except (
         *hub.failures(),
+        UnpicklingError,
         ValueError,
     ) as error:  # ValueError: a folder with no tokenizer, or with an unknown kind of model
         raise FileNotFoundError(

@@ -119,7 +119,9 @@ def _belong_together(tokenizer: CaptionTokenizer, checkpoint: str, revision: str
         own = CaptionTokenizer.load(checkpoint, revision=revision)
     except ValueError:
         try:
-            rows = AutoConfig.from_pretrained(checkpoint, revision=revision or "main").vocab_size
+            rows = AutoConfig.from_pretrained(
+                checkpoint, revision=revision or "main", trust_remote_code=False
+            ).vocab_size
         except (*hub.failures(), ValueError, AttributeError):
             return True  # there is no checkpoint: the decoder will say so
         return 0 <= rows - len(tokenizer) < PADDED

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -57,7 +58,15 @@ class Tower(ABC):
         try:
             hub.look_up(self.name, revision, "config.json")
             self.tokenizer, self.processor, self.model = self._load(self.name, revision)
-        except (*hub.failures(), ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        except (
+            *hub.failures(),
+            ValueError,
+            KeyError,
+            RuntimeError,
+            ImportError,
+            SafetensorError,
+            UnpicklingError,
+        ) as error:
             raise ValueError(
                 f"{self.name}: no {self.kind.upper()} model to be had there ({hub.why(error)}); expected a Hub id, which "
                 "needs the network once, or a local folder in transformers' format, with tokenizer and preprocessor"
