@@ -294,21 +294,9 @@ def test_a_table_of_kinds_that_lacks_one_is_told(tmp_path: Path) -> None:
 
 
 def test_a_text_model_that_starts_from_another_stays_near_it(data: Path, run: Path, tmp_path: Path) -> None:
-    train_painter.main(
-        [
-            *arguments(data, tmp_path, 0),
-            "--start",
-            str(run / "painter"),
-            "--unet-minutes",
-            "0",
-            "--vae-minutes",
-            "0",
-            "--vae-steps",
-            "0",
-            "--text-minutes",
-            "0",
-        ]
-    )
+    told = [*arguments(data, tmp_path, 0), "--start", str(run / "painter"), "--vae-steps", "0"]
+    told += [word for stage in ("vae", "text", "unet") for word in (f"--{stage}-minutes", "0")]
+    train_painter.main(told)
     before, after = (
         StableDiffusionPipeline.from_pretrained(folder) for folder in (run / "painter", tmp_path / "painter")
     )
@@ -322,6 +310,10 @@ def test_a_text_model_that_starts_from_another_stays_near_it(data: Path, run: Pa
     ids = train_painter.tokenize(after.tokenizer, ["a dog barks", "rain"])
     loss = train_painter.taught_loss(before.text_encoder, before.text_encoder, ids, ids)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
+    # Of nothing that it learnt the former is left.
+    train_painter.main([*told, "--resume", "--text-share", "0"])
+    again = StableDiffusionPipeline.from_pretrained(tmp_path / "painter").text_encoder.state_dict()
+    assert all(torch.equal(again[name], weight) for name, weight in old.items())
 
 
 def test_pairs_are_learnt_in_the_order_that_the_captioner_names_them_in(tmp_path: Path) -> None:

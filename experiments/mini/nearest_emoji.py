@@ -272,9 +272,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="drawings of each kind of sound")
     parser.add_argument("--concept-seeds", type=int, default=2, help="drawings of each further concept")
     parser.add_argument("--said", type=int, default=60, help="sentences of two kinds, and of made sounds")
-    parser.add_argument(
-        "--sheets", type=Path, help="write kinds.png, concepts.png, scenes.png and pairs_of_kinds.png here"
-    )
+    parser.add_argument("--parts", nargs="+", help="only these, such as: scenes 'said of pairs'")
+    parser.add_argument("--sheets", type=Path, help="write kinds.png, concepts.png, scenes.png and two of pairs here")
     arguments = parser.parse_args()
     album = Album(Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png")
     painter = Painter(arguments.painter, steps=arguments.steps, guidance_scale=arguments.guidance, safety_checker=False)
@@ -286,8 +285,11 @@ def main() -> None:
         "scenes": [[(sentence, layout(*codes)) for sentence, codes in SCENES.items()]],
         **{part: [told] for part, told in {**captioner_said(), **captioner_says(arguments.said)}.items()},
     }
-    columns = {"kinds": 12, "concepts": 8, "scenes": 5, "pairs of kinds": 10}
-    for part, told in parts.items():
+    columns = {"kinds": 12, "concepts": 8, "scenes": 5, "pairs of kinds": 10, "said of pairs": 10}
+    if unknown := set(arguments.parts or ()) - parts.keys():
+        parser.error(f"got --parts {', '.join(sorted(unknown))}; expected some of: {', '.join(parts)}")
+    for part in arguments.parts or parts:
+        told = parts[part]
         drawn = judge(part, told, painter, album)
         if arguments.sheets and part in columns:
             arguments.sheets.mkdir(parents=True, exist_ok=True)
