@@ -19,11 +19,14 @@ from transformers import CLIPTokenizer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "experiments" / "mini"))
 
+import captioner_says  # noqa: E402
 import painter_data  # noqa: E402
 import painter_model  # noqa: E402
 import train_painter  # noqa: E402
 
+from a2i.captioner import Captioner  # noqa: E402
 from a2i.data.kinds import KINDS  # noqa: E402
+from a2i.paths import MINI_CAPTIONER  # noqa: E402
 
 SHIPPED = ROOT / "a2i" / "assets" / "painter"
 CONCEPTS = """# picture\tnouns\tverbs\tphrases
@@ -294,21 +297,9 @@ def test_a_table_of_kinds_that_lacks_one_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_text_model_that_starts_from_another_stays_near_it(data: Path, run: Path, tmp_path: Path) -> None:
-    train_painter.main(
-        [
-            *arguments(data, tmp_path, 0),
-            "--start",
-            str(run / "painter"),
-            "--unet-minutes",
-            "0",
-            "--vae-minutes",
-            "0",
-            "--vae-steps",
-            "0",
-            "--text-minutes",
-            "0",
-        ]
-    )
+    told = [*arguments(data, tmp_path, 0), "--start", str(run / "painter"), "--vae-steps", "0"]
+    told += [word for stage in ("vae", "text", "unet") for word in (f"--{stage}-minutes", "0")]
+    train_painter.main(told)
     before, after = (
         StableDiffusionPipeline.from_pretrained(folder) for folder in (run / "painter", tmp_path / "painter")
     )
@@ -322,3 +313,45 @@ def test_a_text_model_that_starts_from_another_stays_near_it(data: Path, run: Pa
     ids = train_painter.tokenize(after.tokenizer, ["a dog barks", "rain"])
     loss = train_painter.taught_loss(before.text_encoder, before.text_encoder, ids, ids)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
+    # Of nothing that it learnt the former is left.
+    train_painter.main([*told, "--resume", "--text-share", "0"])
+    again = StableDiffusionPipeline.from_pretrained(tmp_path / "painter").text_encoder.state_dict()
+    assert all(torch.equal(again[name], weight) for name, weight in old.items())
+
+
+def test_pairs_are_learnt_in_the_order_that_the_captioner_names_them_in(tmp_path: Path) -> None:
+    rows = [
+        "# kinds told\twhat the captioner then says",
+        "rain\tRain falls.",
+        "rain\tIt rains.",
+        "dog, cat\tA cat meows, and a dog barks.",  # told in one order, named in the other
+        "cat, dog\tA cat meows, and a dog barks.",
+        "dog, rain\tA dog barks.",  # does not name both
+    ]
+    (tmp_path / "said.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert captioner_says.read_said(tmp_path / "said.tsv") == {
+        ("rain",): ("Rain falls.", "It rains."),
+        ("cat", "dog"): ("A cat meows, and a dog barks.",),
+    }
+
+
+def test_what_the_painter_is_judged_by_it_has_not_learnt() -> None:
+    held_out = painter_data.held_out_pairs()
+    assert len(held_out) == painter_data.HELD_OUT
+    writer = painter_data.Captions(painter_data.read_concepts())
+    rng = random.Random(0)
+    drawn = [caption for caption in (writer.draw(rng) for _ in range(3000)) if caption.of_kinds]
+    assert {text for _, text in held_out}.isdisjoint(caption.text for caption in drawn)
+    own = {text for texts in writer.said.values() for text in texts}
+    for of_one in (True, False):
+        some = [caption.text for caption in drawn if (caption.sky is None) == of_one]
+        assert sum(text in own for text in some) / len(some) > painter_data.SAID / 2, of_one
+
+
+def test_the_captioner_is_asked_in_its_own_words() -> None:
+    captioner = Captioner.load(MINI_CAPTIONER)
+    told = [("dog",), ("dog", "rain"), ("rain", "dog")]
+    alone, *together = captioner_says.said(captioner, told)
+    assert alone == list(captioner_says.read_said()["dog",])
+    assert together[0] == together[1]  # the keywords have no order
+    assert 1 < len(alone) == len(set(alone))

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from painter_data import OWN_JOINED, captioner_sentences, layout, read_kinds
+from captioner_says import read_said
+from painter_data import OWN_JOINED, captioner_sentences, held_out_pairs, layout, read_kinds
 from PIL import Image, ImageDraw
 from rich.progress import track
 
@@ -180,6 +181,23 @@ def kinds_told(seeds: int) -> list[list[Told]]:
     ]
 
 
+def captioner_said() -> dict[str, list[Told]]:
+    """By part, what the captioner that ships says: the likeliest of each kind, which the painter has learnt, and of pairs of
+    kinds that it has not."""
+    pictures, said, pairs = read_kinds(), read_said(), held_out_pairs()
+    return {
+        "said of kinds": [
+            (texts[0], layout(*codes) if (codes := pictures[kinds[0]])[1:] else codes)
+            for kinds, texts in said.items()
+            if len(kinds) == 1
+        ],
+        "said of pairs": [
+            (text, layout(pictures[first][0], pictures[second][0]))
+            for (first, second), text in pairs[: len(pairs) // 2]
+        ],
+    }
+
+
 def captioner_says(count: int) -> dict[str, list[Told]]:
     """By part, sentences that the painter has not learnt from: of two kinds of sound, joined as the captioner learns to, and
     of made sounds, of another seed."""
@@ -254,9 +272,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="drawings of each kind of sound")
     parser.add_argument("--concept-seeds", type=int, default=2, help="drawings of each further concept")
     parser.add_argument("--said", type=int, default=60, help="sentences of two kinds, and of made sounds")
-    parser.add_argument(
-        "--sheets", type=Path, help="write kinds.png, concepts.png, scenes.png and pairs_of_kinds.png here"
-    )
+    parser.add_argument("--parts", nargs="+", help="only these, such as: scenes 'said of pairs'")
+    parser.add_argument("--sheets", type=Path, help="write kinds.png, concepts.png, scenes.png and two of pairs here")
     arguments = parser.parse_args()
     album = Album(Path(os.environ["A2I_REAL_DATA"]) / "emoji" / "png")
     painter = Painter(arguments.painter, steps=arguments.steps, guidance_scale=arguments.guidance, safety_checker=False)
@@ -266,10 +283,13 @@ def main() -> None:
         "usual": [usual] * arguments.seeds,
         "concepts": [concepts] * arguments.concept_seeds,
         "scenes": [[(sentence, layout(*codes)) for sentence, codes in SCENES.items()]],
-        **{part: [told] for part, told in captioner_says(arguments.said).items()},
+        **{part: [told] for part, told in {**captioner_said(), **captioner_says(arguments.said)}.items()},
     }
-    columns = {"kinds": 12, "concepts": 8, "scenes": 5, "pairs of kinds": 10}
-    for part, told in parts.items():
+    columns = {"kinds": 12, "concepts": 8, "scenes": 5, "pairs of kinds": 10, "said of pairs": 10}
+    if unknown := set(arguments.parts or ()) - parts.keys():
+        parser.error(f"got --parts {', '.join(sorted(unknown))}; expected some of: {', '.join(parts)}")
+    for part in arguments.parts or parts:
+        told = parts[part]
         drawn = judge(part, told, painter, album)
         if arguments.sheets and part in columns:
             arguments.sheets.mkdir(parents=True, exist_ok=True)

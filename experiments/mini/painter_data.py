@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from captioner_says import read_said
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch.nn import functional
@@ -37,8 +38,10 @@ SKY_CODES = """
 """
 SKY = frozenset(f"u{code}" for code in SKY_CODES.split())
 # Of what captions are, in shares: a concept, a kind of sound, two concepts, two kinds.
-ONE, ONE_KIND, TWO, TWO_KINDS = 0.42, 0.26, 0.14, 0.18
+ONE, ONE_KIND, TWO, TWO_KINDS = 0.30, 0.26, 0.20, 0.24
 BARE_WORDS = 0.15  # of captions of a kind: no sentence, but one of its words
+HELD_OUT = 120  # pairs that the captioner was told, and that are not learnt from: half to judge by, half to choose by
+SAID = 0.5  # of captions of kinds: what the captioner that ships says of them, word for word
 OWN_SENTENCES = 0.7  # of captions of two kinds: in the captioner's words throughout
 OWN_CLAUSES = 0.3  # of the clauses about kinds in other joined captions
 JOINED_NOUNS = 0.35  # of the captions of two
@@ -241,6 +244,14 @@ def captioner_sentences(seed: int = 0, scenes: int = 4000) -> dict[tuple[str, ..
     return {key: tuple(texts) for key, texts in said.items()}
 
 
+def held_out_pairs() -> list[tuple[tuple[str, str], str]]:
+    """Pairs of kinds of different pictures, and what the captioner says of them, that the painter does not learn from."""
+    pictures = read_kinds()
+    pairs = [(kinds[0], kinds[1], texts[0]) for kinds, texts in read_said().items() if len(kinds) == 2]
+    told = [((one, other), text) for one, other, text in pairs if pictures[one][0] != pictures[other][0]]
+    return told[:HELD_OUT]
+
+
 class Captions:
     """Writes captions of a concept table, and of those kinds of sound whose pictures are in it."""
 
@@ -252,6 +263,13 @@ class Captions:
         self._numbers = {concept.code: number for number, concept in enumerate(concepts)}
         self.kinds = {kind: codes for kind, codes in read_kinds().items() if self._numbers.keys() >= set(codes)}
         self.sentences = {k: texts for k, texts in captioner_sentences().items() if self.kinds.keys() >= set(k)}
+        self.said = {kinds: texts for kinds, texts in read_said().items() if self.kinds.keys() >= set(kinds)}
+        held_out = {text for _, text in held_out_pairs()}
+        self._said_pairs = [
+            (kinds[0], kinds[1])
+            for kinds, texts in self.said.items()
+            if len(kinds) == 2 and self.kinds[kinds[0]][0] != self.kinds[kinds[1]][0] and held_out.isdisjoint(texts)
+        ]
         # A word of two kinds, or of another picture, does not tell what to draw.
         others = {bare(noun) for concept in concepts for noun in (*concept.nouns, *concept.phrases)}
         self.words = {
@@ -301,10 +319,15 @@ class Captions:
             number = rng.choices(range(len(self.concepts)), self.weights)[0]
             return Caption(_as_sentence(clause(self.concepts[number], rng), rng), number, None)
         if sort == "two kinds" and len(self._heard) > 1:
-            first, second = rng.choice(kinds) if kinds else self.two_kinds(rng)
+            if self._said_pairs and rng.random() < SAID and not kinds:
+                first, second = rng.choice(self._said_pairs)
+                text = rng.choice(self.said[first, second])
+            else:
+                first, second = rng.choice(kinds) if kinds else self.two_kinds(rng)
+                text = self.join_kinds(first, second, rng)
             ground, sky = self.numbers(first, second)
             assert sky is not None
-            return Caption(self.join_kinds(first, second, rng), ground, sky, of_kinds=True)
+            return Caption(text, ground, sky, of_kinds=True)
         pair = rng.choice(pool) if pool else self.any_pair(rng)
         return Caption(self.join(*pair, rng), *pair)
 
@@ -321,6 +344,8 @@ class Captions:
 
     def of_kind(self, kind: str, rng: random.Random) -> str:
         """A sentence that the captioner has for the kind, or one of its words."""
+        if (kind,) in self.said and rng.random() < SAID:
+            return rng.choice(self.said[kind,])
         if self.words[kind] and rng.random() < BARE_WORDS:
             return _as_sentence(rng.choice(self.words[kind]), rng)
         text = rng.choice(self.sentences[kind,])

@@ -300,6 +300,9 @@ def train_text(args: Any, accelerator: Accelerator, tokenizer: CLIPTokenizer, wr
     stage.run(loss)
     if args.start:
         stage.ema.copy_to(stage.parameters)
+        with torch.no_grad():  # on a line between both (Wortsman et al. 2022)
+            for weight, former in zip(stage.parameters, teacher.parameters(), strict=True):
+                weight.lerp_(former.to(weight), 1 - args.text_share)
         return accelerator.unwrap_model(stage.modules["text_model"]).eval()
     rng = random.Random(f"{args.seed} held out")
     held_out = [writer.draw(rng) for _ in range(2048)]
@@ -407,6 +410,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=3000, help="pictures of two that the UNet sees")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.998, help="decay of the weights' moving average")
+    parser.add_argument("--text-share", type=float, default=1.0, help="of the learnt text weights; else --start's")
     parser.add_argument("--precision", choices=("no", "bf16"), default="bf16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
