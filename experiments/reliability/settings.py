@@ -1,0 +1,220 @@
+"""What becomes of keys that are misspelt, and of values that are of no use, in every configuration?
+
+    python experiments/reliability/settings.py [--keys N]
+
+Each key of each program, with each choice of each group, is misspelt by a letter, and given values of other types than its own. No
+model is loaded and nothing is written: all is composed and checked as the programs do it before they begin. What is to be
+refused is told by the type of the value that stands in the configuration, and not by the annotations that the checks read.
+"""
+
+import argparse
+import contextlib
+import copy
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+
+from a2i.command_line import arguments
+from a2i.compose import EXPECTED_ERRORS, plain
+from a2i.explain import explained, groups_of
+from a2i.paths import CONF
+from a2i.plugins import choices
+
+PROGRAMS = ("app", "evaluate", "export", "infer", "listen", "prepare", "train")
+# What a program needs before anything else is looked at.
+GIVEN = {"infer": {"audio": "a.wav"}, "listen": {"audio": "a.wav"}, "export": {"to": "given"}}
+CHOSEN = {"evaluate": {"captioner": "mini"}, "export": {"captioner": "mini"}, "train": {"experiment": "mini"}}
+# What has to be given with a choice that leaves it open.
+OPEN = {"data=folder": "data.root=somewhere", "image=folder": "image.model=somewhere", "captioner=folder": "captioner.folder=somewhere"}
+LEFT_OUT = ("model=default", "hydra")
+VALUES: dict[str, Any] = {
+    "text": "many", "nothing": "", "negative": -3, "fraction": 1.5, "huge": 10**30, "endless": float("inf"), "no number": float("nan"),
+    "truth": True, "list": ["a", "b"], "numbers": [1, 2], "dictionary": {"a": 1}, "null": None,
+}  # fmt: skip
+# What can't be meant where a value of this type stands. A number may be text: a folder may be called 2024.
+NEVER: dict[type, tuple[str, ...]] = {
+    bool: ("text", "nothing", "negative", "fraction", "huge", "endless", "no number", "list", "numbers", "dictionary", "null"),
+    int: ("text", "nothing", "fraction", "endless", "no number", "truth", "list", "numbers", "dictionary", "null"),
+    float: ("text", "nothing", "endless", "no number", "truth", "list", "numbers", "dictionary", "null"),
+    str: ("truth", "list", "numbers", "dictionary", "null"),
+    list: ("negative", "fraction", "truth", "dictionary"),
+    dict: ("text", "negative", "fraction", "truth", "list", "numbers"),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration with one thing wrong.
+
+    Attributes:
+        program: its name.
+        chosen: the group's choice that it is with, such as `image=mini`; empty for the defaults.
+        key: the setting.
+        what: what is wrong, `misspelt` or a name of `VALUES`.
+        fate: `refused`, `accepted`, `unclear` (refused without the key or what was expected) or `crashed`.
+        said: what was said.
+    """
+
+    program: str
+    chosen: str
+    key: str
+    what: str
+    fate: str
+    said: str
+    never: bool
+
+    def __str__(self) -> str:
+        return f"{self.program} {self.chosen} {self.key} {self.what}: {self.fate} {self.said}"
+
+
+def checks() -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """What each program does with its settings before it begins."""
+    from a2i import export, infer, prepare
+    from a2i.app import settings as app
+    from a2i.evaluate import settings as evaluate
+    from a2i.listen import __main__ as listen
+    from a2i.training import settings as training
+
+    modules = {"app": app, "evaluate": evaluate, "export": export, "infer": infer, "listen": listen, "prepare": prepare, "train": training}
+    return {name: module.check for name, module in modules.items()}
+
+
+def configurations() -> Iterator[tuple[str, str, list[str]]]:
+    """A program, a choice of one of its groups (empty for the defaults), and the arguments that ask for it."""
+    for program in PROGRAMS:
+        chosen = CHOSEN.get(program, {})
+        yield program, "", [f"{group}={choice}" for group, choice in chosen.items()]
+        for group in groups_of(program):
+            every = choices(group) + ([f"study/{name}" for name in choices("experiment/study")] if group == "experiment" else [])
+            for choice in every:
+                asked = f"{group}={choice}"
+                if asked in LEFT_OUT or chosen.get(group) == choice:
+                    continue
+                others = [] if group == "model" else [f"{key}={value}" for key, value in chosen.items() if key != group]
+                yield program, asked, [*others, asked, *([OPEN[asked]] if asked in OPEN else [])]
+
+
+def composed(program: str, given: list[str]) -> dict[str, Any]:
+    """The plain settings of a program."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return plain(hydra.compose(program, arguments(given, program))) | GIVEN.get(program, {})  # type: ignore[no-any-return]
+
+
+def leaves(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """The values by dotted key; those of sections too, and a list as one value."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found[f"{prefix}{name}"] = value
+        if isinstance(value, dict):
+            found |= leaves(value, f"{prefix}{name}.")
+    return {key: value for key, value in found.items() if not key.endswith("_target_")}
+
+
+def misspelt(key: str) -> str:
+    """The key with two letters of its last part exchanged, or one doubled."""
+    head, dot, last = key.rpartition(".")
+    pairs = [place for place in range(len(last) - 1) if last[place] != last[place + 1]]
+    if not pairs:
+        return f"{head}{dot}{last}{last[-1]}"
+    place = pairs[len(pairs) // 2]
+    return f"{head}{dot}{last[:place]}{last[place + 1]}{last[place]}{last[place + 2 :]}"
+
+
+def try_key(program: str, chosen: str, given: list[str], key: str) -> Trial:
+    """Give a misspelt key on the command line."""
+    wrong = misspelt(key)
+    with command_line(program, [*given, f"{wrong}=1"]):
+        try:
+            composed(program, [*given, f"{wrong}=1"])
+        except EXPECTED_ERRORS as error:
+            said = explained(error, program)
+            clear = wrong in said and key in said and "\n" not in said
+            return Trial(program, chosen, key, "misspelt", "refused" if clear else "unclear", said, True)
+        except Exception as error:
+            return Trial(program, chosen, key, "misspelt", "crashed", repr(error), True)
+    return Trial(program, chosen, key, "misspelt", "accepted", "", True)
+
+
+def try_value(
+    program: str, chosen: str, settings: dict[str, Any], key: str, what: str, check: Callable[[dict[str, Any]], Any]
+) -> Trial:
+    """Give a key another value."""
+    changed = copy.deepcopy(settings)
+    section, (*parents, last) = changed, key.split(".")
+    for parent in parents:
+        section = section[parent]
+    never = what in NEVER.get(type(section[last]), ())
+    section[last] = VALUES[what]
+    try:
+        check(changed)
+    except EXPECTED_ERRORS as error:
+        said = explained(error, program)
+        named = key in said or any(said.find(f"{key.rpartition('.')[0]}=") >= 0 for _ in [0] if "." in key)
+        clear = named and "expected" in said and "\n" not in said
+        return Trial(program, chosen, key, what, "refused" if clear else "unclear", said, never)
+    except Exception as error:
+        return Trial(program, chosen, key, what, "crashed", repr(error), never)
+    return Trial(program, chosen, key, what, "accepted", "", never)
+
+
+@contextlib.contextmanager
+def command_line(program: str, given: list[str]) -> Iterator[None]:
+    """What is explained of a key is explained by what else was asked for."""
+    before, sys.argv = sys.argv, [program, *given]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def trials(keys: int | None = None, seed: int = 0) -> Iterator[Trial]:
+    """All of them, in a folder where nothing is: of the keys of a choice those that the defaults don't have.
+
+    Args:
+        keys: as many of each configuration, by chance; None for all.
+        seed: of that chance.
+    """
+    by_program, chance = checks(), random.Random(seed)
+    defaults: dict[str, set[str]] = {}
+    for program, chosen, given in configurations():
+        settings = composed(program, given)
+        by_program[program](copy.deepcopy(settings))
+        own = [key for key in leaves(settings) if key not in defaults.get(program, ()) or key.startswith(f"{chosen.partition('=')[0]}.")]
+        if not chosen:
+            defaults[program] = set(own)
+        for key in own if keys is None else chance.sample(own, min(keys, len(own))):
+            yield try_key(program, chosen, given, key)
+            for what in VALUES:
+                yield try_value(program, chosen, settings, key, what, by_program[program])
+
+
+def main() -> None:
+    """Count them, and say which went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--keys", type=int, help="of each configuration, by chance; else all")
+    asked = parser.parse_args()
+    counts: Counter[str] = Counter()
+    wrong: dict[str, list[Trial]] = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for trial in trials(asked.keys):
+            fate = "accepted wrongly" if trial.fate == "accepted" and trial.never else trial.fate
+            counts["tried"] += 1
+            counts[fate] += 1
+            if fate not in ("refused", "accepted"):
+                wrong.setdefault(f"{fate}: {trial.key} {trial.what}", []).append(trial)
+        left = os.listdir(folder)
+    for what, found in wrong.items():
+        print(f"{what} ({len(found)}), such as {found[0]}")
+    print(", ".join(f"{fate} {count:,}" for fate, count in counts.items()) + f"; files written: {len(left)}")
+
+
+if __name__ == "__main__":
+    main()
