@@ -63,13 +63,17 @@ def styled(image: Mapping[str, Any] | None, style: Mapping[str, Any] | None) -> 
         ValueError: the style has no template, or the picture model takes none.
     """
     settings = dict(image or {})
-    if not settings or not style or is_mini_painter(settings):
+    if not style:
         return settings
     template = style.get(TEMPLATE)
     if not isinstance(template, str) or "{caption}" not in template or set(style) - {TEMPLATE, NEGATIVE}:
         raise ValueError(
-            f"got a style with {dict(style)}; expected a {TEMPLATE} with {{caption}}, and at most a {NEGATIVE} beside it"
+            f"got a style with {dict(style)}; expected style.{TEMPLATE} with {{caption}}, and at most a {NEGATIVE} beside it"
         )
+    if not isinstance(style.get(NEGATIVE), str | None):
+        raise ValueError(f"got style.{NEGATIVE}={style[NEGATIVE]!r}; expected text or null")
+    if not settings or is_mini_painter(settings):
+        return settings
     if not is_painter(settings) and TEMPLATE not in settings:
         raise ValueError(f"got a style with {settings['_target_']}, which has no {TEMPLATE}; expected style=none")
     settings[TEMPLATE] = template.replace("{caption}", settings.get(TEMPLATE) or "{caption}")

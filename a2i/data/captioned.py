@@ -229,7 +229,7 @@ def _drawn(folder: Path) -> dict[Path, tuple[Path, str]]:
             row = json.loads(line)
             if row["image"]:
                 drawn[Path(row["audio"]).resolve()] = folder / Path(row["image"]).name, row["caption"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: can't be read ({error}); expected the one that a2i.infer writes") from error
     return drawn
 
