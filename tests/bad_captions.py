@@ -73,7 +73,13 @@ def encodings(table: Table) -> Iterator[Case]:
     for name in ("utf-16-le", "utf-16-be", "utf-32"):
         yield Case("encoding", f"{name} without a mark", text.encode(name), "refused", "NUL bytes|whole UTF-16|byte 0x")
     for name in ("latin-1", "cp1252", "mac-roman", "cp437"):
-        yield Case("encoding", name, text.encode(name), "refused", r"line 2 has the byte 0x\w\w .*save it again as CSV in UTF-8")
+        yield Case(
+            "encoding",
+            name,
+            text.encode(name),
+            "refused",
+            r"line 2 has the byte 0x\w\w .*save it again as CSV in UTF-8",
+        )
     yield Case("encoding", "shift-jis", "犬が吠える".encode("shift-jis"), "refused", "line 1 has the byte")
     yield Case("encoding", "two marks", b"\xef\xbb\xbf" * 2 + text.encode(), "either")
     yield Case("encoding", "half a mark", b"\xef\xbb" + text.encode(), "refused", "line 1 has the byte")
@@ -88,7 +94,13 @@ def separators(table: Table) -> Iterator[Case]:
         yield Case("separator", f"{name} named", f"sep={delimiter}\r\n{table.written(delimiter)}".encode(), "same")
     yield Case("separator", "bar", table.written("|").encode(), "refused", "expected")
     mixed = table.written().split("\n", 1)
-    yield Case("separator", "another in the header", f"{mixed[0].replace(',', ';')}\n{mixed[1]}".encode(), "refused", "row 2: got")
+    yield Case(
+        "separator",
+        "another in the header",
+        f"{mixed[0].replace(',', ';')}\n{mixed[1]}".encode(),
+        "refused",
+        "row 2: got",
+    )
     yield Case("separator", "LF and CRLF mixed", table.written().replace("\n", "\r\n", 1).encode(), "same")
     yield Case("separator", "no end of the last line", table.written().rstrip("\n").encode(), "same")
 
@@ -115,20 +127,38 @@ def columns(table: Table) -> Iterator[Case]:
         yield Case("columns", f"{column} misspelt", other.encode(), "refused", column.rstrip("_0123456789"))
         double = table.written(header=[*header, column], rows=[(*row, row[place]) for row in rows])
         yield Case("columns", f"{column} twice", double.encode(), "refused", f"more than one column '{column}'")
-    yield Case("columns", "turned round", table.written(header=header[::-1], rows=[row[::-1] for row in rows]).encode(), "same")
+    yield Case(
+        "columns", "turned round", table.written(header=header[::-1], rows=[row[::-1] for row in rows]).encode(), "same"
+    )
     extra = table.written(header=(*header, "duration"), rows=[(*row, "3.5") for row in rows])
     yield Case("columns", "one more", extra.encode(), "same")
     numbered = table.written(header=("", *header), rows=[(str(index), *row) for index, row in enumerate(rows)])
     yield Case("columns", "rows' numbers in front", numbered.encode(), "same")
     yield Case("columns", "empty ones behind", "".join(f"{line},,,\n" for line in _lines(table)).encode(), "same")
-    yield Case("columns", "blanks round the names", table.written(header=[f" {name} " for name in header]).encode(), "same")
+    yield Case(
+        "columns", "blanks round the names", table.written(header=[f" {name} " for name in header]).encode(), "same"
+    )
     yield Case("columns", "no header", "\n".join(_lines(table)[1:]).encode(), "refused", "expected|no column")
     yield Case("columns", "header only", table.written(rows=[]).encode(), "either")
-    yield Case("columns", "header twice", table.written(rows=[header, *rows]).encode(), "refused", "row 2: the header again")
+    yield Case(
+        "columns", "header twice", table.written(rows=[header, *rows]).encode(), "refused", "row 2: the header again"
+    )
     short = "\n".join([*_lines(table), rows[0][0]])
-    yield Case("columns", "a row too short", short.encode(), "refused", f"row {len(rows) + 2}: got 1 cells?, expected {len(header)}")
+    yield Case(
+        "columns",
+        "a row too short",
+        short.encode(),
+        "refused",
+        f"row {len(rows) + 2}: got 1 cells?, expected {len(header)}",
+    )
     long = "\n".join([*_lines(table), ",".join("x" * (len(header) + 3))])
-    yield Case("columns", "a row too long", long.encode(), "refused", f"row {len(rows) + 2}: got {len(header) + 3} cells, expected {len(header)}")
+    yield Case(
+        "columns",
+        "a row too long",
+        long.encode(),
+        "refused",
+        f"row {len(rows) + 2}: got {len(header) + 3} cells, expected {len(header)}",
+    )
 
 
 def nothing(table: Table) -> Iterator[Case]:
@@ -148,12 +178,17 @@ def nothing(table: Table) -> Iterator[Case]:
 def names(table: Table) -> Iterator[Case]:
     file, first = table.header[0], table.rows[0][0]
     for name in ("", " ", "\t", "\u00a0"):
-        yield Case("names", f"{name!r} for a file", table.changed(1, file, name), "refused", f"row 3.*{file}|row 3.*file name")
+        yield Case(
+            "names", f"{name!r} for a file", table.changed(1, file, name), "refused", f"row 3.*{file}|row 3.*file name"
+        )
     for name in ("../a.wav", "/etc/passwd", "C:\\a.wav", "sub/../../a.wav", "\\\\server\\a.wav"):
         yield Case("names", name, table.changed(1, file, name), "refused", "row 3.*leads out of")
-    for name in ("gone.wav", first.upper(), first + ".wav", "sub/" + first, "x" * 300 + ".wav", "a\\" + "x" * 5000, "*", "?", "a\nb.wav", "\x1b[31m",
+    for name in ("gone.wav", first.upper(), first + ".wav", "sub/" + first, "x" * 300 + ".wav",
+                 "a\\" + "x" * 5000, "*", "?", "a\nb.wav", "\x1b[31m",
                  "~", "$HOME", "NUL", ".", "a/" * 3000, "=1+1"):  # fmt: skip
-        yield Case("names", f"no such file: {name[:20]!r}", table.changed(1, file, name), "refused", "missing|no such|unknown")
+        yield Case(
+            "names", f"no such file: {name[:20]!r}", table.changed(1, file, name), "refused", "missing|no such|unknown"
+        )
     other = table.changed(1, file, first.upper())
     yield Case("names", "no such file: other letters", other, "refused", f"'{first}' is there, and capitals count")
     for name in (first, f"./{first}", f"x/../{first}", f".\\{first}"):
@@ -168,15 +203,26 @@ def names(table: Table) -> Iterator[Case]:
 def cells(table: Table) -> Iterator[Case]:
     for word in ("nan", "None", "NULL", "N/A", "<NA>"):
         if table.text.startswith("caption"):
-            yield Case("cells", word, table.changed(1, table.text, word), "refused", f"row 3: {table.text} is '{re.escape(word)}'")
+            yield Case(
+                "cells",
+                word,
+                table.changed(1, table.text, word),
+                "refused",
+                f"row 3: {table.text} is '{re.escape(word)}'",
+            )
     for name, value in (
-        ("empty", ""), ("blank", "   "), ("formula", "=HYPERLINK(1)"), ("command", "@SUM(1)"), ("minus", "-1+1"), ("control", "a\x07\x1b[2J b"),
-        ("line break", "a dog\nbarks"), ("form feed", "a dog\x0cbarks"), ("separator", "a, b; c\td"), ("emoji", "🐕‍🦺"), ("right to left", "\u202egnikrab"),
-        ("zero width", "\u200b\u2060"), ("line separator", "a\u2028b\x85c"), ("HTML", "<script>alert(1)</script>"), ("interpolation", "${oc.env:HOME}"),
+        ("empty", ""), ("blank", "   "), ("formula", "=HYPERLINK(1)"), ("command", "@SUM(1)"), ("minus", "-1+1"),
+        ("control", "a\x07\x1b[2J b"),
+        ("line break", "a dog\nbarks"), ("form feed", "a dog\x0cbarks"), ("separator", "a, b; c\td"), ("emoji", "🐕‍🦺"),
+        ("right to left", "\u202egnikrab"),
+        ("zero width", "\u200b\u2060"), ("line separator", "a\u2028b\x85c"), ("HTML", "<script>alert(1)</script>"),
+        ("interpolation", "${oc.env:HOME}"),
         ("template", "{{ 7*7 }}%s%n"), ("punctuation", "...!?"), ("long", "a dog barks " * 10_000),
     ):  # fmt: skip
         yield Case("cells", name, table.changed(1, table.text, value), "either")
-    yield Case("cells", "very long", table.changed(1, table.text, "x" * 200_000), "refused", "row 3: .*field larger than")
+    yield Case(
+        "cells", "very long", table.changed(1, table.text, "x" * 200_000), "refused", "row 3: .*field larger than"
+    )
     yield Case("cells", "a note very long", table.changed(1, table.header[-1], "x" * 100_000), "same")
 
 

@@ -194,9 +194,52 @@ def test_many_rows_are_read_in_seconds(name: str, sounds: Path) -> None:
 PIECES = st.one_of(
     st.sampled_from(
         [
-            *("file_name", "caption", "caption_1", "caption_2", "caption_predicted", "file", "kind", "recording", "split", "start"),
-            *("end", "error", "a.wav", "b.wav", "café.wav", "train", "dog", "A dog barks.", "nan", "../a.wav", "0.5", "sep=;"),
-            *(",", ";", "\t", "\n", "\r", "\r\n", '"', '""', " ", "\0", "\ufeff", "\x85", "\x1b", "\u2028", "\udc80", "/", "\\", "."),
+            *(
+                "file_name",
+                "caption",
+                "caption_1",
+                "caption_2",
+                "caption_predicted",
+                "file",
+                "kind",
+                "recording",
+                "split",
+                "start",
+            ),
+            *(
+                "end",
+                "error",
+                "a.wav",
+                "b.wav",
+                "café.wav",
+                "train",
+                "dog",
+                "A dog barks.",
+                "nan",
+                "../a.wav",
+                "0.5",
+                "sep=;",
+            ),
+            *(
+                ",",
+                ";",
+                "\t",
+                "\n",
+                "\r",
+                "\r\n",
+                '"',
+                '""',
+                " ",
+                "\0",
+                "\ufeff",
+                "\x85",
+                "\x1b",
+                "\u2028",
+                "\udc80",
+                "/",
+                "\\",
+                ".",
+            ),
         ]
     ),
     st.text(max_size=5),
@@ -207,11 +250,18 @@ ENCODINGS = st.sampled_from(["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "
 
 @pytest.mark.parametrize("name", READERS)
 @settings(deadline=None, max_examples=30)
-@given(header=HEADERS, pieces=st.lists(PIECES, max_size=40), encoding=ENCODINGS, damage=st.lists(st.integers(0, 10**6), max_size=3))
+@given(
+    header=HEADERS,
+    pieces=st.lists(PIECES, max_size=40),
+    encoding=ENCODINGS,
+    damage=st.lists(st.integers(0, 10**6), max_size=3),
+)
 def test_any_table_is_read_or_refused(
     name: str, sounds: Path, header: str, pieces: list[str], encoding: str, damage: list[int]
 ) -> None:
-    content = bytearray((header + "".join(pieces)).encode(encoding, "replace" if encoding == "latin-1" else "surrogatepass"))
+    content = bytearray(
+        (header + "".join(pieces)).encode(encoding, "replace" if encoding == "latin-1" else "surrogatepass")
+    )
     for where in damage:
         if content:
             content[where % len(content)] = where % 256
@@ -223,13 +273,42 @@ def test_any_table_is_read_or_refused(
 # --- Rows of JSON, which a2i itself wrote once
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["a.wav", "a\0.png", "../x"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["a.wav", "a\0.png", "../x"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )
 KEYS = st.sampled_from(
-    ["audio", "audio_file", "caption", "candidates", "confidence", "image", "image_bytes", "error", "caption_settings", "parts"]
-    + ["settings", "made_by", "sound", "file_name", "image_settings", "grid", "scenes", "page", "name", "sha256"]
+    [
+        *(
+            "audio",
+            "audio_file",
+            "caption",
+            "candidates",
+            "confidence",
+            "image",
+            "image_bytes",
+            "error",
+            "caption_settings",
+        ),
+        *(
+            "parts",
+            "settings",
+            "made_by",
+            "sound",
+            "file_name",
+            "image_settings",
+            "grid",
+            "scenes",
+            "page",
+            "name",
+            "sha256",
+        ),
+    ]
 )
 LINES = st.one_of(
     st.dictionaries(KEYS, VALUES, max_size=8).map(json.dumps),

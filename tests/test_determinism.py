@@ -1,6 +1,6 @@
 """The same seed gives the same captions, pictures and weights: on repeat, in any batch and order, by any number of threads.
 
-Captions are equal to the letter. Sums come out in another order in another batch, so that numbers differ by their rounding alone.
+Captions are equal to the letter. Sums come out in another order in another batch: numbers differ by their rounding alone.
 """
 
 import random
@@ -30,7 +30,9 @@ def write_sounds(folder: Path) -> list[Path]:
     folder.mkdir()
     paths = [folder / f"{index}.wav" for index in range(len(LENGTHS))]
     for index, (path, seconds) in enumerate(zip(paths, LENGTHS, strict=True)):
-        noise = np.random.default_rng(index).standard_normal(round(seconds * 16_000)) * np.linspace(0.01, 0.2, round(seconds * 16_000))
+        noise = np.random.default_rng(index).standard_normal(round(seconds * 16_000)) * np.linspace(
+            0.01, 0.2, round(seconds * 16_000)
+        )
         soundfile.write(path, noise.astype(np.float32), 16_000)
     return paths
 
@@ -105,7 +107,9 @@ def check(found: dict[str, tuple[int, float]]) -> None:
 
 
 @pytest.mark.parametrize("decoding", [{}, SAMPLED], ids=["beams", "sampled"])
-def test_captions_and_pictures_are_the_same(tiny: AudioToImage, sounds_of: list[Path], decoding: dict[str, Any]) -> None:
+def test_captions_and_pictures_are_the_same(
+    tiny: AudioToImage, sounds_of: list[Path], decoding: dict[str, Any]
+) -> None:
     check(table(tiny, sounds_of, **decoding))
 
 
@@ -135,7 +139,14 @@ def test_the_program_gives_what_a_call_gives(mini: AudioToImage, sounds_of: list
     from PIL import Image
 
     for out, batch in (("one", "1"), ("many", "4")):
-        done = run("infer", f"audio={sounds_of[0].parent}", f"out={tmp_path / out}", "seed=3", f"batch_size={batch}", f"picture_batch={batch}")
+        done = run(
+            "infer",
+            f"audio={sounds_of[0].parent}",
+            f"out={tmp_path / out}",
+            "seed=3",
+            f"batch_size={batch}",
+            f"picture_batch={batch}",
+        )
         assert done.returncode == 0, done.stderr
         for name, result in results(mini, sounds_of).items():
             with Image.open(tmp_path / out / f"{Path(name).stem}.png") as image:
@@ -152,8 +163,17 @@ def test_weights_are_the_same_with_any_number_of_workers(tmp_path: Path) -> None
     make_sounds(tmp_path / "sounds")
     weights = {}
     for name, workers, seed in (("none", 0, 0), ("again", 0, 0), ("one", 1, 0), ("two", 2, 0), ("other", 0, 1)):
-        more = [f"data.root={tmp_path / 'sounds'}", f"hydra.run.dir={tmp_path / name}", "trainer.max_epochs=2", f"seed={seed}"]
-        loader = [f"loader.num_workers={workers}", "loader.captions=random", "loader.augment._target_=a2i.training.augment.WaveformAugment"]
+        more = [
+            f"data.root={tmp_path / 'sounds'}",
+            f"hydra.run.dir={tmp_path / name}",
+            "trainer.max_epochs=2",
+            f"seed={seed}",
+        ]
+        loader = [
+            f"loader.num_workers={workers}",
+            "loader.captions=random",
+            "loader.augment._target_=a2i.training.augment.WaveformAugment",
+        ]
         taken = [item for item in TRAINING if not item.startswith("loader.num_workers")]
         done = run("train", *taken, *more, *loader, environment=ENVIRONMENT)
         assert done.returncode == 0, done.stdout + done.stderr

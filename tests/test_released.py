@@ -104,7 +104,9 @@ def test_an_evaluation_is_read_and_goes_on(version: Path) -> None:
         os.utime(clip.path, ns=(row["sound"][1], row["sound"][1]))  # as a checkout has not
     found, differing = KeptCaptions(folder / "captions.jsonl", first["made_by"]).read(sounds)
     assert differing == []
-    assert {name: [*each.candidates] for name, each in found.items()} == {row["file_name"]: row["candidates"] for row in others}
+    assert {name: [*each.candidates] for name, each in found.items()} == {
+        row["file_name"]: row["candidates"] for row in others
+    }
     scores = json.loads((folder / "scores.json").read_text())
     assert scores["rouge_l"]["value"] == pytest.approx(sum(map(_rouge, clips)) / len(clips), abs=1e-3)
 
@@ -138,7 +140,9 @@ def test_a_captioner_of_the_future_is_refused_by_name_and_version(version: Path)
     file = version / "captioner" / "captioner.json"
     settings = json.loads(file.read_text())
     file.write_text(json.dumps(settings | {"format": 2, "versions": settings["versions"] | {"a2i": FUTURE}}))
-    with pytest.raises(ValueError, match=rf"captioner: .*format 2, of a2i {FUTURE}; a2i {a2i.__version__} reads format 1"):
+    with pytest.raises(
+        ValueError, match=rf"captioner: .*format 2, of a2i {FUTURE}; a2i {a2i.__version__} reads format 1"
+    ):
         Captioner.load(version / "captioner")
     file.write_text(json.dumps(settings | {"format": "new", "versions": []}))
     with pytest.raises(ValueError, match=r"captioner: .*format new"):

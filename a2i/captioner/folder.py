@@ -184,8 +184,8 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
         if settings["format"] != FORMAT:
             by = settings["versions"].get("a2i") if isinstance(settings.get("versions"), dict) else None
             raise ValueError(
-                f"a captioner of format {settings['format']}, of a2i {by or 'of an unknown version'}; a2i {a2i.__version__} reads"
-                f" format {FORMAT}: get the newer a2i, or another captioner"
+                f"a captioner of format {settings['format']}, of a2i {by or 'of an unknown version'}; a2i {a2i.__version__}"
+                f" reads format {FORMAT}: get the newer a2i, or another captioner"
             )
         _check_tokenizer(folder / TOKENIZER_FOLDER)
         encoder, decoder = settings["encoder"], settings["decoder"]

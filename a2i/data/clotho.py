@@ -65,7 +65,9 @@ def read_split(
         name = cells["file_name"]
         place = named_place(folder, name, f"{csv_path}, row {number}")
         if place in places:
-            raise ValueError(f"{csv_path}, row {number}: {name!r} is already in row {places[place]}; remove one of them")
+            raise ValueError(
+                f"{csv_path}, row {number}: {name!r} is already in row {places[place]}; remove one of them"
+            )
         empty = [column for column in CAPTION_COLUMNS if not cells[column].strip()]
         if empty:
             raise ValueError(f"{csv_path}, row {number}: {name!r} has no text in {', '.join(empty)}; five are expected")

@@ -67,7 +67,9 @@ def read_table(csv_path: Path, columns: Iterable[str]) -> list[tuple[int, dict[s
     table = []
     for number, row in rows[1:]:
         if row[: len(header)] == rows[0][1][: len(header)]:
-            raise ValueError(f"{csv_path}, row {number}: the header again, as where tables were joined; remove that row")
+            raise ValueError(
+                f"{csv_path}, row {number}: the header again, as where tables were joined; remove that row"
+            )
         if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
             advice = "a missing value is an empty cell" if len(row) < len(header) else f"put {_QUOTED} in double quotes"
             raise ValueError(f"{csv_path}, row {number}: got {len(row)} cells, expected {len(header)}; {advice}")

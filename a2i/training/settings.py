@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from a2i.bounds import number, switch
-from a2i.captioner.decoding import Decoding
+from a2i.captioner.decoding import Decoding, check_changes
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build, check_targets, fitting, target_class
 from a2i.features import FeatureSettings
@@ -123,6 +123,7 @@ def _check_model(model: dict[str, Any]) -> None:
 def _check_decoding(decoding: Any, key: str) -> None:
     given = {name: value for name, value in _section(decoding, key).items() if value is not None}
     fitting(Decoding, given, f"{key}.")
+    check_changes(given, f"{key}.")
 
 
 def _section(settings: Any, key: str) -> dict[str, Any]:

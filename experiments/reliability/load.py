@@ -3,8 +3,8 @@
     python experiments/reliability/load.py                          200 requests, 20 at a time
     python experiments/reliability/load.py --minutes 60             as many as come in an hour, 20 at a time
 
-Starts `a2i app`, and asks of it what the page asks, by HTTP: a sound is sent, taken and heard, and every fourth visitor has the caption
-drawn. Each is a visitor of their own. A plot of the program's memory is written beside this file.
+Starts `a2i app`, and asks of it what the page asks, by HTTP: a sound is sent, taken and heard, and every fourth visitor has the
+caption drawn. Each is a visitor of their own. A plot of the program's memory is written beside this file.
 """
 
 import argparse
@@ -128,7 +128,9 @@ class Visitor:
         return "failed: the answer broke off"
 
 
-def load(address: str, pid: int, requests: int | None, at_once: int, seconds: float) -> tuple[Counter[str], list[tuple[float, float]]]:
+def load(
+    address: str, pid: int, requests: int | None, at_once: int, seconds: float
+) -> tuple[Counter[str], list[tuple[float, float]]]:
     """Visit the page, and count what becomes of it.
 
     Args:
@@ -194,7 +196,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200, help="how many (default: %(default)s)")
     parser.add_argument("--at-once", type=int, default=20, help="at a time (default: %(default)s)")
     parser.add_argument("--minutes", type=float, help="in place of a number of requests")
-    parser.add_argument("--plot", type=Path, default=HERE / "load.png", help="picture of the memory (default: beside this file)")
+    parser.add_argument(
+        "--plot", type=Path, default=HERE / "load.png", help="picture of the memory (default: beside this file)"
+    )
     parser.add_argument("settings", nargs="*", help="of the app, such as queue=20")
     asked = parser.parse_args()
     requests, seconds = (asked.requests, float("inf")) if asked.minutes is None else (None, 60 * asked.minutes)
@@ -206,13 +210,16 @@ def main() -> None:
         last = resident(pid)
     failed = {fate: number for fate, number in fates.items() if fate.startswith("failed")}
     print(
-        f"{fates.total()} requests, {asked.at_once} at a time, in {taken / 60:.1f} minutes on {os.cpu_count()} cores: {fates['answered']} answered, "
-        f"{fates['refused']} refused politely, {sum(failed.values())} failed"
+        f"{fates.total()} requests, {asked.at_once} at a time, in {taken / 60:.1f} minutes on {os.cpu_count()} cores: "
+        f"{fates['answered']} answered, {fates['refused']} refused politely, {sum(failed.values())} failed"
     )
     for fate, number in failed.items():
         print(f"{number} {fate}")
     tenth = max(1, len(memory) // 10)
-    shares = [np.median([size for _, size in memory[start : start + tenth]]) for start in range(0, len(memory) - tenth + 1, tenth)]
+    shares = [
+        np.median([size for _, size in memory[start : start + tenth]])
+        for start in range(0, len(memory) - tenth + 1, tenth)
+    ]
     print(f"memory in MB, median of each tenth: {', '.join(f'{size:.0f}' for size in shares)}; in the end {last:.0f}")
     plot(memory, asked.plot)
     sys.exit(bool(failed))

@@ -2,8 +2,8 @@
 
     python experiments/reliability/settings.py [--keys N]
 
-Each key of each program, with each choice of each group, is misspelt by a letter, and given values of other types than its own. No
-model is loaded and nothing is written: all is composed and checked as the programs do it before they begin. What is to be
+Each key of each program, with each choice of each group, is misspelt by a letter, and given values of other types than its own.
+No model is loaded and nothing is written: all is composed and checked as the programs do it before they begin. What is to be
 refused is told by the type of the value that stands in the configuration, and not by the annotations that the checks read.
 """
 
@@ -12,12 +12,12 @@ import contextlib
 import copy
 import os
 import random
+import re
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -35,21 +35,49 @@ PROGRAMS = ("app", "evaluate", "export", "infer", "listen", "prepare", "train")
 GIVEN = {"infer": {"audio": "a.wav"}, "listen": {"audio": "a.wav"}, "export": {"to": "given"}}
 CHOSEN = {"evaluate": {"captioner": "mini"}, "export": {"captioner": "mini"}, "train": {"experiment": "mini"}}
 # What has to be given with a choice that leaves it open.
-OPEN = {"data=folder": "data.root=somewhere", "image=folder": "image.model=somewhere", "captioner=folder": "captioner.folder=somewhere"}
-LEFT_OUT = ("model=default", "hydra")
+OPEN = {
+    "data=folder": "data.root=somewhere",
+    "image=folder": "image.model=somewhere",
+    "captioner=folder": "captioner.folder=somewhere",
+}
+LEFT_OUT = ("model=default",)
+# Where the rule below is wrong: a list of files; a section that only others refer to; a whole number where others fit.
+JUDGED = {
+    ("audio", "list"),
+    ("audio", "numbers"),
+    ("scenes.shortest", "fraction"),
+    *(("text", what) for what in ("text", "negative", "fraction", "truth", "list", "numbers")),
+}
 VALUES: dict[str, Any] = {
-    "text": "many", "nothing": "", "negative": -3, "fraction": 1.5, "huge": 10**30, "endless": float("inf"), "no number": float("nan"),
+    "text": "many", "nothing": "", "negative": -3, "fraction": 1.5, "huge": 10**30,
+    "endless": float("inf"), "no number": float("nan"),
     "truth": True, "list": ["a", "b"], "numbers": [1, 2], "dictionary": {"a": 1}, "null": None,
 }  # fmt: skip
 # What can't be meant where a value of this type stands. A number may be text: a folder may be called 2024.
 NEVER: dict[type, tuple[str, ...]] = {
-    bool: ("text", "nothing", "negative", "fraction", "huge", "endless", "no number", "list", "numbers", "dictionary", "null"),
+    bool: (
+        "text",
+        "nothing",
+        "negative",
+        "fraction",
+        "huge",
+        "endless",
+        "no number",
+        "list",
+        "numbers",
+        "dictionary",
+        "null",
+    ),
     int: ("text", "nothing", "fraction", "endless", "no number", "truth", "list", "numbers", "dictionary"),
     float: ("text", "nothing", "endless", "no number", "truth", "list", "numbers", "dictionary"),
     str: ("truth", "list", "numbers", "dictionary"),
     list: ("negative", "fraction", "truth", "dictionary"),
     dict: ("text", "negative", "fraction", "truth", "list", "numbers"),
 }
+# What counts something, by its name: a negative one can't be meant.
+COUNT = re.compile(
+    r"(^|_)(num|batch|steps|size|clips|layers?|channels|bins|epochs|workers|tokens|height|width|heads|queue|port)(_|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +113,15 @@ def checks() -> dict[str, Callable[[dict[str, Any]], Any]]:
     from a2i.listen import __main__ as listen
     from a2i.training import settings as training
 
-    modules = {"app": app, "evaluate": evaluate, "export": export, "infer": infer, "listen": listen, "prepare": prepare, "train": training}
+    modules = {
+        "app": app,
+        "evaluate": evaluate,
+        "export": export,
+        "infer": infer,
+        "listen": listen,
+        "prepare": prepare,
+        "train": training,
+    }
     return {name: module.check for name, module in modules.items()}
 
 
@@ -95,7 +131,9 @@ def configurations() -> Iterator[tuple[str, str, list[str]]]:
         chosen = CHOSEN.get(program, {})
         yield program, "", [f"{group}={choice}" for group, choice in chosen.items()]
         for group in groups_of(program):
-            every = choices(group) + ([f"study/{name}" for name in choices("experiment/study")] if group == "experiment" else [])
+            every = choices(group) + (
+                [f"study/{name}" for name in choices("experiment/study")] if group == "experiment" else []
+            )
             for choice in every:
                 asked = f"{group}={choice}"
                 if asked in LEFT_OUT or chosen.get(group) == choice:
@@ -153,17 +191,20 @@ def try_value(
     section, (*parents, last) = changed, key.split(".")
     for parent in parents:
         section = section[parent]
-    never = what in NEVER.get(type(section[last]), ())
+    before = section[last]
+    never = (key, what) not in JUDGED and (
+        what in NEVER.get(type(before), ()) or (what == "negative" and COUNT.search(last) and isinstance(before, int))
+    )
     section[last] = VALUES[what]
     try:
         check(changed)
     except EXPECTED_ERRORS as error:
         said = explained(error, program)
         clear = key in said and "expected" in said and "\n" not in said
-        return Trial(program, chosen, key, what, "refused" if clear else "unclear", said, never)
+        return Trial(program, chosen, key, what, "refused" if clear else "unclear", said, bool(never))
     except Exception as error:
-        return Trial(program, chosen, key, what, "crashed", repr(error), never)
-    return Trial(program, chosen, key, what, "accepted", "", never)
+        return Trial(program, chosen, key, what, "crashed", repr(error), bool(never))
+    return Trial(program, chosen, key, what, "accepted", "", bool(never))
 
 
 @contextlib.contextmanager
@@ -193,7 +234,11 @@ def trials(keys: int | None = None, seed: int = 0, programs: Sequence[str] = PRO
             by_program[program](copy.deepcopy(settings))
         except ValueError:  # as of a captioner that can't be exported
             continue
-        own = [key for key in leaves(settings) if key not in defaults.get(program, ()) or key.startswith(f"{chosen.partition('=')[0]}.")]
+        own = [
+            key
+            for key in leaves(settings)
+            if key not in defaults.get(program, ()) or key.startswith(f"{chosen.partition('=')[0]}.")
+        ]
         if not chosen:
             defaults[program] = set(own)
         for key in own if keys is None else chance.sample(own, min(keys, len(own))):

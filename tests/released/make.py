@@ -54,7 +54,8 @@ def main() -> None:
         program("prepare", "data=folder", "data.root=sounds", "cache=cache", "workers=0")
         program("infer", "audio=sounds", "captioner=captioner", "image=none", "out=results", "device=cpu")
         program(
-            "evaluate", "captioner=captioner", "data=folder", "data.root=sounds", "split=val", "out=evaluation", "metrics=[rouge_l]",
+            "evaluate", "captioner=captioner", "data=folder", "data.root=sounds", "split=val",
+            "out=evaluation", "metrics=[rouge_l]",
             "bootstrap_samples=10", "report.sounds=false", "device=cpu",
         )  # fmt: skip
         for name in ("report.html", "submission.csv"):
