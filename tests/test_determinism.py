@@ -66,34 +66,34 @@ def difference(one: dict[str, Result], other: dict[str, Result]) -> tuple[int, f
     pixel, sure = 0, 0.0
     for name, each in one.items():
         assert (each.caption, each.candidates) == (other[name].caption, other[name].candidates)
-        assert each.image is not None
-        assert other[name].image is not None
-        pictures = [np.asarray(found.image, np.int16) for found in (each, other[name])]
-        pixel = max(pixel, int(np.abs(pictures[0] - pictures[1]).max()))
+        pictures = [np.asarray(found.image, np.int16) for found in (each, other[name]) if found.image is not None]
+        if pictures:
+            pixel = max(pixel, int(np.abs(pictures[0] - pictures[1]).max()))
         sure = max(sure, abs(each.confidence - other[name].confidence))
     return pixel, sure
 
 
-def changes(sounds: list[Path]) -> Iterator[tuple[str, list[Path], dict[str, Any], int]]:
+def changes(sounds: list[Path], few: bool = False) -> Iterator[tuple[str, list[Path], dict[str, Any], int]]:
     """Ways to ask for the same: a name, the sounds, how they are batched, and threads."""
     mixed = random.Random(1).sample(sounds, len(sounds))
-    yield "again", sounds, {}, 1
     yield "reversed", sounds[::-1], {}, 1
+    yield "mixed, in batches, 2 threads", mixed, {"batch_size": 3, "picture_batch": 2}, 2
+    if few:
+        return
+    yield "again", sounds, {}, 1
     for size in (2, 4, len(sounds)):
         yield f"batches of {size}", sounds, {"batch_size": size, "picture_batch": size}, 1
-    yield "mixed, in batches of 3 and 2", mixed, {"batch_size": 3, "picture_batch": 2}, 1
     for threads in (2, 3):
         yield f"{threads} threads", sounds, {}, threads
-    yield "mixed, in batches, 2 threads", mixed, {"batch_size": 4, "picture_batch": 3}, 2
 
 
-def table(a2i: AudioToImage, sounds: list[Path], **decoding: Any) -> dict[str, tuple[int, float]]:
+def table(a2i: AudioToImage, sounds: list[Path], few: bool = False, **decoding: Any) -> dict[str, tuple[int, float]]:
     """The differences from one sound at a time by one thread."""
     before, found = torch.get_num_threads(), {}
     try:
         torch.set_num_threads(1)
         base = results(a2i, sounds, **decoding)
-        for name, order, batches, threads in changes(sounds):
+        for name, order, batches, threads in changes(sounds, few):
             torch.set_num_threads(threads)
             found[name] = difference(base, results(a2i, order, **batches, **decoding))
     finally:
@@ -102,22 +102,27 @@ def table(a2i: AudioToImage, sounds: list[Path], **decoding: Any) -> dict[str, t
 
 
 def check(found: dict[str, tuple[int, float]]) -> None:
-    assert found["again"] == found["reversed"] == (0, 0.0), "bit for bit"
+    assert [found[name] for name in ("again", "reversed") if name in found if found[name] != (0, 0.0)] == [], (
+        "bit for bit"
+    )
     assert all(pixel <= PIXEL and sure <= SURE for pixel, sure in found.values()), found
 
 
-@pytest.mark.parametrize("decoding", [{}, SAMPLED], ids=["beams", "sampled"])
-def test_captions_and_pictures_are_the_same(
-    tiny: AudioToImage, sounds_of: list[Path], decoding: dict[str, Any]
-) -> None:
-    check(table(tiny, sounds_of, **decoding))
+def test_captions_and_pictures_are_the_same(tiny: AudioToImage, sounds_of: list[Path]) -> None:
+    check(table(tiny, sounds_of[:3], few=True))
 
 
-def test_another_seed_gives_others(tiny: AudioToImage, sounds_of: list[Path]) -> None:
-    """Else the tests above would hold of anything."""
-    one, other = (results(tiny, sounds_of[:3], seed, **SAMPLED) for seed in (0, 1))
+def test_sampled_captions_are_the_same_and_another_seed_gives_others(tiny: AudioToImage, sounds_of: list[Path]) -> None:
+    captions = AudioToImage(tiny.captioner, None)
+    check(table(captions, sounds_of[:4], few=True, **SAMPLED))
+    one, other = (results(captions, sounds_of[:4], seed, **SAMPLED) for seed in (0, 1))
     assert any(each.candidates != other[name].candidates for name, each in one.items())
-    assert any(np.asarray(each.image).tolist() != np.asarray(other[name].image).tolist() for name, each in one.items())
+
+
+def test_another_seed_gives_another_picture(tiny: AudioToImage) -> None:
+    assert tiny.painter is not None
+    one, other = (np.asarray(tiny.painter.draw("a dog", seed).image) for seed in (0, 1))
+    assert not np.array_equal(one, other)
 
 
 @pytest.mark.slow

@@ -98,8 +98,11 @@ def check_changes(changes: Mapping[str, Any], prefix: str = "decoding.") -> None
         ValueError: one lies within no range.
     """
     for name, value in changes.items():
+        if value is None:
+            continue
+        # So many beams that any number of candidates fits.
+        given: dict[str, Any] = {"num_beams": int(RANGES["num_beams"][1]), name: value}
         try:
-            # So many beams that any number of candidates fits.
-            Decoding(**({"num_beams": int(RANGES["num_beams"][1])} | ({} if value is None else {name: value})))
+            Decoding(**given)
         except ValueError as error:
             raise ValueError(str(error).replace("got ", f"got {prefix}", 1)) from error

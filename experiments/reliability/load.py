@@ -3,7 +3,7 @@
     python experiments/reliability/load.py                          200 requests, 20 at a time
     python experiments/reliability/load.py --minutes 60             as many as come in an hour, 20 at a time
 
-Starts `a2i app`, and asks of it what the page asks, by HTTP: a sound is sent, taken and heard, and every fourth visitor has the
+Starts `a2i app`, and asks of it what the page asks, by HTTP: a sound is sent, taken and heard, and every fourth visitor has a
 caption drawn. Each is a visitor of their own. A plot of the program's memory is written beside this file.
 """
 
@@ -33,6 +33,7 @@ from rich.progress import Progress
 
 PATIENCE = 600  # seconds for an answer
 DRAWN = 4  # every so many visitors
+CAPTION = "A dog barks."  # as they write it
 HERE = Path(__file__).parent
 
 
@@ -103,7 +104,7 @@ class Visitor:
                 if self.number % DRAWN:
                     return "answered"
                 draw = next(each["id"] for each in events if len(each["inputs"]) == 3)
-                drawn = self.ask(draw, [heard[5], self.number, 1])
+                drawn = self.ask(draw, [CAPTION, self.number, 1])
                 return drawn if isinstance(drawn, str) else "answered"
         except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
             return f"failed: {type(error).__name__} {error}"

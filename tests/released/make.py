@@ -18,11 +18,27 @@ import a2i
 
 FOLDER = Path(__file__).parent / a2i.__version__
 TRAINING = [
-    "experiment=mini", "model=small_gru", "model/encoder=cnn_mini", "model/decoder=gru_mini", "data=folder", "data.root=sounds",
-    "model.encoder.channels=[2,4]", "model.tokenizer.vocab_size=40", "model.keywords=false", "training.label_loss=0",
-    "training.labels_first=0", "trainer=cpu", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1",
-    "trainer.enable_model_summary=false", "loader.num_workers=0", "bertscore=null", "logger=none", "hydra.run.dir=run",
-]  # fmt: skip
+    *(
+        "experiment=mini",
+        "data=folder",
+        "data.root=sounds",
+        "model.encoder.channels=[2,4]",
+        "model.tokenizer.vocab_size=300",
+    ),
+    *(
+        "model.decoder.config={n_embd:8,n_layer:1,n_head:1,n_positions:60}",
+        "model.keywords=false",
+        "training.label_loss=0",
+    ),
+    *("training.labels_first=0", "trainer=cpu", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"),
+    *(
+        "trainer.enable_model_summary=false",
+        "loader.num_workers=0",
+        "bertscore=null",
+        "logger=none",
+        "hydra.run.dir=run",
+    ),
+]
 CAPTIONS = ("A dog barks twice.", "Rain falls on a roof.")
 
 
@@ -58,8 +74,8 @@ def main() -> None:
             "out=evaluation", "metrics=[rouge_l]",
             "bootstrap_samples=10", "report.sounds=false", "device=cpu",
         )  # fmt: skip
-        for name in ("report.html", "submission.csv"):
-            Path("evaluation", name).unlink(missing_ok=True)
+        for name in ("evaluation/report.html", "evaluation/submission.csv", "cache/.lock"):
+            Path(name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
