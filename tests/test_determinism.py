@@ -114,8 +114,8 @@ def test_captions_and_pictures_are_the_same(tiny: AudioToImage, sounds_of: list[
 
 def test_sampled_captions_are_the_same_and_another_seed_gives_others(tiny: AudioToImage, sounds_of: list[Path]) -> None:
     captions = AudioToImage(tiny.captioner, None)
-    check(table(captions, sounds_of[:4], few=True, **SAMPLED))
-    one, other = (results(captions, sounds_of[:4], seed, **SAMPLED) for seed in (0, 1))
+    check(table(captions, sounds_of[:2], few=True, **SAMPLED))
+    one, other = (results(captions, sounds_of[:2], seed, **SAMPLED) for seed in (0, 1))
     assert any(each.candidates != other[name].candidates for name, each in one.items())
 
 
