@@ -58,7 +58,9 @@ class EvaluateSettings(CaptioningSettings):
                 "expected either captioner=NAME|FOLDER data=NAME, or captions=FILE.csv (--help tells more)"
             )
         if self.audio is not None and self.captions is None:
-            raise ValueError("got audio= with captioner=; the sounds are those of the data: audio= goes with captions=")
+            raise ValueError(
+                "got audio= with captioner=, whose sounds are those of the data; expected it with captions= alone"
+            )
         for key, value, lowest in (
             ("batch_size", self.batch_size, 1),
             ("bootstrap_samples", self.bootstrap_samples, 0),

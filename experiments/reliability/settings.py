@@ -46,8 +46,21 @@ JUDGED = {
     ("audio", "list"),
     ("audio", "numbers"),
     ("scenes.shortest", "fraction"),
+    ("caption_metrics.java_seconds", "fraction"),
     *(("text", what) for what in ("text", "negative", "fraction", "truth", "list", "numbers")),
 }
+# What only the library that takes it can tell: checked where the model or the trainer is built, before the first step.
+OTHERS = (
+    *(
+        "model.decoder.config.",
+        "model.encoder.num_mel_bins",
+        "model.bridge",
+        "model.decoding.do_sample",
+        "text.cleaning",
+    ),
+    *("trainer.devices", "trainer.num_sanity_val_steps", "trainer.enable_model_summary"),
+    *("training.augment.", "training.optimizer"),
+)
 VALUES: dict[str, Any] = {
     "text": "many", "nothing": "", "negative": -3, "fraction": 1.5, "huge": 10**30,
     "endless": float("inf"), "no number": float("nan"),
@@ -155,7 +168,9 @@ def leaves(settings: Any, prefix: str = "") -> dict[str, Any]:
         found[f"{prefix}{name}"] = value
         if isinstance(value, dict):
             found |= leaves(value, f"{prefix}{name}.")
-    return {key: value for key, value in found.items() if not key.endswith("_target_")}
+    # A group is chosen: Hydra refuses what is none of its choices.
+    groups = {key for key in found if (CONF / key.replace(".", "/")).is_dir()}
+    return {key: value for key, value in found.items() if not key.endswith("_target_") and key not in groups}
 
 
 def misspelt(key: str) -> str:
@@ -192,10 +207,15 @@ def try_value(
     for parent in parents:
         section = section[parent]
     before = section[last]
-    never = (key, what) not in JUDGED and (
-        what in NEVER.get(type(before), ()) or (what == "negative" and COUNT.search(last) and isinstance(before, int))
+    never = (
+        (key, what) not in JUDGED
+        and not key.startswith(OTHERS)
+        and (
+            what in NEVER.get(type(before), ())
+            or (what == "negative" and COUNT.search(last) and isinstance(before, int))
+        )
     )
-    section[last] = VALUES[what]
+    section[last] = {**before, **VALUES[what]} if isinstance(before, dict) and what == "dictionary" else VALUES[what]
     try:
         check(changed)
     except EXPECTED_ERRORS as error:
