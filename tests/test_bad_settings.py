@@ -20,7 +20,12 @@ def wrong(found: list[Trial]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+LONG = ("evaluate", "listen", "train")
+
+
+@pytest.mark.parametrize(
+    "program", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in PROGRAMS]
+)
 def test_every_value_of_the_defaults(program: str, tmp_path: Path) -> None:
     chosen = [f"{group}={choice}" for group, choice in bad_settings.CHOSEN.get(program, {}).items()]
     with contextlib.chdir(tmp_path):

@@ -220,7 +220,8 @@ def try_value(
         check(changed)
     except EXPECTED_ERRORS as error:
         said = explained(error, program)
-        clear = key in said and "expected" in said and "\n" not in said
+        named = key in said or (".".join(parents) in said and f"'{last}'" in said)  # in its section, shown whole
+        clear = named and "expected" in said and "\n" not in said
         return Trial(program, chosen, key, what, "refused" if clear else "unclear", said, bool(never))
     except Exception as error:
         return Trial(program, chosen, key, what, "crashed", repr(error), bool(never))
