@@ -216,11 +216,8 @@ def main() -> None:
     )
     for fate, number in failed.items():
         print(f"{number} {fate}")
-    tenth = max(1, len(memory) // 10)
-    shares = [
-        np.median([size for _, size in memory[start : start + tenth]])
-        for start in range(0, len(memory) - tenth + 1, tenth)
-    ]
+    sizes = np.array([size for _, size in memory])
+    shares = [np.median(part) for part in np.array_split(sizes, min(10, len(sizes)))]
     print(f"memory in MB, median of each tenth: {', '.join(f'{size:.0f}' for size in shares)}; in the end {last:.0f}")
     plot(memory, asked.plot)
     sys.exit(bool(failed))
