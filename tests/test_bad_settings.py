@@ -20,7 +20,7 @@ def wrong(found: list[Trial]) -> list[str]:
     ]
 
 
-LONG = ("evaluate", "listen", "train")
+LONG = ("evaluate", "infer", "listen", "train")
 
 
 @pytest.mark.parametrize(
