@@ -190,8 +190,12 @@ def _annotations(made: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
-def check_out(out: str) -> None:
+def check_out(out: str, key: str = "out") -> None:
     """Make sure that a folder can be written to, or made, before anything long begins.
+
+    Args:
+        out: the folder.
+        key: the setting that names it.
 
     Raises:
         ValueError: it is the name of something else.
@@ -199,7 +203,7 @@ def check_out(out: str) -> None:
     """
     if not out or (os.path.lexists(out) and not os.path.isdir(out)):
         what = f"{out}, which is a file" if out else "'', which is no name"
-        raise ValueError(f"got out={what}; expected a folder, or a name that is free")
+        raise ValueError(f"got {key}={what}; expected a folder, or a name that is free")
     there = next(folder for folder in (Path(out), *Path(out).absolute().parents) if os.path.lexists(folder))
     try:
         with tempfile.TemporaryFile(dir=there) as file:
@@ -207,7 +211,7 @@ def check_out(out: str) -> None:
             file.flush()
     except OSError as error:
         raise OSError(
-            error.errno, f"can't be written to ({error.strerror}); expected another out=FOLDER", out
+            error.errno, f"can't be written to ({error.strerror}); expected another {key}=FOLDER", out
         ) from error
 
 

@@ -14,15 +14,13 @@ import torch
 from PIL import Image
 
 from a2i import hub, start_picture
+from a2i.image_settings import check_painter
 from a2i.lora import add_lora
 from a2i.machine import find_device
 from a2i.memory import OFFLOADS, chosen_offload, free_for, lay_out, no_room, weights_of
 from a2i.paths import MINI_PAINTER
 from a2i.schedulers import exchanged
 
-MOST_STEPS = 1_000  # that diffusion models are trained with
-MOST_GUIDANCE = 1_000
-MOST_LORA = 10
 MIDDLE = "intermediate_timesteps"  # of SANA-Sprint: the step between two, which it refuses where steps are not two
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 INDEX = "model_index.json"
@@ -151,15 +149,7 @@ class Painter:
             FileNotFoundError: there is no such picture to begin with.
             ImportError: there is a LoRA, and peft is not installed.
         """
-        if not _whole(steps) or not 1 <= steps <= MOST_STEPS:
-            raise ValueError(f"got steps={steps!r}; expected a whole number from 1 to {MOST_STEPS:,}")
-        if not isinstance(prompt_template, str) or "{caption}" not in prompt_template:
-            raise ValueError(f"got prompt_template={prompt_template!r}; expected a template with {{caption}}")
-        _check_number("guidance_scale", guidance_scale, 0, MOST_GUIDANCE)
-        _check_number("lora_scale", lora_scale, -MOST_LORA, MOST_LORA)
-        for name, size in (("width", width), ("height", height)):
-            if size is not None and (not _whole(size) or size < 8 or size % 8):
-                raise ValueError(f"got {name}={size!r}; expected a multiple of 8 pixels")
+        check_painter(steps, guidance_scale, width, height, prompt_template, lora_scale)
         self.model = model
         self.name = "a2i-mini-painter" if model == "embedded" else model
         self.licence = licence
@@ -334,16 +324,6 @@ class Painter:
         if "max_sequence_length" in self._takes and not type(tokenizer).__name__.startswith("CLIP"):
             return int(self.call.get("max_sequence_length", self._takes["max_sequence_length"].default))
         return int(tokenizer.model_max_length)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_number(name: str, value: Any, least: float, most: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not least <= value <= most:
-        raise ValueError(f"got {name}={value!r}; expected a number from {least} to {most}")
 
 
 def _taken(pipeline: Any) -> Mapping[str, inspect.Parameter]:

@@ -52,7 +52,7 @@ class ExportSettings:
             if not HUB_ID.fullmatch(self.repository or ""):
                 raise ValueError(f"got to={self.to}; expected a folder, or {TO_HUB}OWNER/NAME")
         else:
-            check_out(self.to)
+            check_out(self.to, "to")
 
     @property
     def repository(self) -> str | None:

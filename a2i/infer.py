@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from a2i.audio.apart import begin as begin_decoder
 from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
-from a2i.captioner.decoding import Decoding
+from a2i.captioner.decoding import Decoding, check_changes
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.errors import with_kind
@@ -287,6 +287,7 @@ def check(settings: dict[str, Any]) -> InferSettings:
     image = styled(settings["image"], settings["style"])
     made = checked(InferSettings, settings | {"captioner": captioner, "image": image})
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
+    check_changes(made.decoding)
     SceneSettings(**fitting(SceneSettings, made.scenes, "scenes."))
     return made
 

@@ -292,7 +292,7 @@ class ResultsFile:
                     continue
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     if not line.endswith(b"\n"):
                         self.notes.append(f"{readable(self.path)}: the last line was cut off; its sound is done again")
                         continue

@@ -48,7 +48,7 @@ def test_a_model_without_guidance_gets_no_negative_prompt(name: str) -> None:
 
 def test_a_style_that_does_not_fit() -> None:
     for bad in ({"prompt_template": "no place"}, {"negative_prompt": "x"}, {**INK, "colour": "red"}):
-        with pytest.raises(ValueError, match=r"got a style with .*; expected a prompt_template with \{caption\}"):
+        with pytest.raises(ValueError, match=r"got a style with .*; expected style\.prompt_template with \{caption\}"):
             styled({"model": "a/b"}, bad)
     with pytest.raises(
         ValueError, match=r"got a style with mine.Painter, which has no prompt_template; expected style=none"

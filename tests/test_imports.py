@@ -84,7 +84,17 @@ ONLY: dict[str, set[str]] = {
     "memory": set(),
     "start_picture": {"errors"},
     "lora": {"hub"},
-    "diffusion": {"errors", "hub", "lora", "machine", "memory", "paths", "schedulers", "start_picture"},
+    "diffusion": {
+        "errors",
+        "hub",
+        "image_settings",
+        "lora",
+        "machine",
+        "memory",
+        "paths",
+        "schedulers",
+        "start_picture",
+    },
     "models": {"captioner", "diffusion", "hub", "image_settings", "names", "paths", "plugins"},
     "metrics": {"audio", "captioner", "hub", "plugins", "whole"},  # audio: of pictures; captioner: what a word is
     "rerank": {"captioner", "metrics"},

@@ -1,5 +1,6 @@
 """The settings by which captions are found."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,3 +85,24 @@ class Decoding:
                 f"got decoding setting {unknown[0]!r}; expected some of {', '.join(self.__dataclass_fields__)}"
             )
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+def check_changes(changes: Mapping[str, Any], prefix: str = "decoding.") -> None:
+    """Check each change by itself, where the settings that it changes are not known yet: before a captioner is loaded.
+
+    Args:
+        changes: values by name; None leaves one as it is.
+        prefix: of their names in the configuration.
+
+    Raises:
+        ValueError: one lies within no range.
+    """
+    for name, value in changes.items():
+        if value is None:
+            continue
+        # So many beams that any number of candidates fits.
+        given: dict[str, Any] = {"num_beams": int(RANGES["num_beams"][1]), name: value}
+        try:
+            Decoding(**given)
+        except ValueError as error:
+            raise ValueError(str(error).replace("got ", f"got {prefix}", 1)) from error

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import a2i
 from a2i import plugins
 from a2i.captioner import decoders, encoders
 from a2i.captioner.candidates import Calibration
@@ -181,7 +182,11 @@ def read(folder: str | Path) -> tuple[dict[str, Any], Calibration | None, Lexico
             (folder / SETTINGS_FILE).read_text(encoding="utf-8"), parse_constant=_number, parse_float=_number
         )
         if settings["format"] != FORMAT:
-            raise ValueError(f"captioner format {settings['format']}; this version of a2i reads {FORMAT}")
+            by = settings["versions"].get("a2i") if isinstance(settings.get("versions"), dict) else None
+            raise ValueError(
+                f"a captioner of format {settings['format']}, of a2i {by or 'of an unknown version'}; a2i {a2i.__version__}"
+                f" reads format {FORMAT}: get the newer a2i, or another captioner"
+            )
         _check_tokenizer(folder / TOKENIZER_FOLDER)
         encoder, decoder = settings["encoder"], settings["decoder"]
         _check_known(encoder, "encoder", encoders)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from a2i.captioner.cleaning import words
-from a2i.data.folder import MissingRecordingsError, locate, place_in, read_table, told
+from a2i.data.folder import MissingRecordingsError, locate, named_place, read_table, told
 from a2i.whole import write_text
 
 PREDICTED = "caption_predicted"
@@ -78,13 +78,10 @@ def read_captions(path: str | Path, need_references: bool = True, sounds: str | 
         if need_references and not references:
             raise ValueError(f"{path}, row {number}: no reference; expected one in {', '.join(numbered)}")
         if same_clip(name) in named:
-            raise ValueError(f"{path}, row {number}: {name.strip()} is there twice; expected one row a clip")
+            raise ValueError(f"{path}, row {number}: {name.strip()!r} is there twice; expected one row a clip")
         named.add(same_clip(name))
         if sounds is not None:
-            try:
-                place_in(Path(os.path.expanduser(sounds)), name)
-            except ValueError as error:
-                raise ValueError(f"{path}, row {number}: {error}") from error
+            named_place(Path(os.path.expanduser(sounds)), name, f"{path}, row {number}")
         caption = row[PREDICTED].strip()
         # Other people's tables may have a column of that name which says something of a caption that is there.
         failed = None if caption else row.get("error", "").strip() or None
@@ -232,7 +229,7 @@ def _drawn(folder: Path) -> dict[Path, tuple[Path, str]]:
             row = json.loads(line)
             if row["image"]:
                 drawn[Path(row["audio"]).resolve()] = folder / Path(row["image"]).name, row["caption"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file}: can't be read ({error}); expected the one that a2i.infer writes") from error
     return drawn
 

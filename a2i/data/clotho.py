@@ -8,7 +8,7 @@ from pathlib import Path
 
 from a2i.data import Clip
 from a2i.data import download as web
-from a2i.data.folder import MissingRecordingsError, locate, position, read_table
+from a2i.data.folder import MissingRecordingsError, locate, named_place, position, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -59,17 +59,19 @@ def read_split(
     """
     csv_path, folder = Path(csv_path), Path(folder)
     rows: dict[str, int] = {}
+    places: dict[Path, int] = {}
     captions = []
     for number, cells in read_table(csv_path, ("file_name", *CAPTION_COLUMNS)):
         name = cells["file_name"]
-        if not name.strip():
-            raise ValueError(f"{csv_path}, row {number}: file_name is empty; expected a recording's name")
-        if name in rows:
-            raise ValueError(f"{csv_path}, row {number}: {name!r} is already in row {rows[name]}; remove one of them")
+        place = named_place(folder, name, f"{csv_path}, row {number}")
+        if place in places:
+            raise ValueError(
+                f"{csv_path}, row {number}: {name!r} is already in row {places[place]}; remove one of them"
+            )
         empty = [column for column in CAPTION_COLUMNS if not cells[column].strip()]
         if empty:
             raise ValueError(f"{csv_path}, row {number}: {name!r} has no text in {', '.join(empty)}; five are expected")
-        rows[name] = number
+        rows[name] = places[place] = number
         captions.append(tuple(cells[column].strip() for column in CAPTION_COLUMNS))
     paths = locate(rows, folder, advice)
     return [Clip(name, paths[name], texts) for name, texts in zip(rows, captions, strict=True)]

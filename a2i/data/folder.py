@@ -62,10 +62,14 @@ def read_table(csv_path: Path, columns: Iterable[str]) -> list[tuple[int, dict[s
         raise ValueError(
             f"{csv_path} has more than one column {', '.join(map(repr, twice))}; expected each once: rename or remove one"
         )
-    while not header[-1]:
+    while header and not header[-1]:
         header.pop()
     table = []
     for number, row in rows[1:]:
+        if row[: len(header)] == rows[0][1][: len(header)]:
+            raise ValueError(
+                f"{csv_path}, row {number}: the header again, as where tables were joined; remove that row"
+            )
         if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
             advice = "a missing value is an empty cell" if len(row) < len(header) else f"put {_QUOTED} in double quotes"
             raise ValueError(f"{csv_path}, row {number}: got {len(row)} cells, expected {len(header)}; {advice}")
@@ -130,15 +134,17 @@ def _split_up(path: Path, text: str, columns: Sequence[str]) -> list[tuple[int, 
 
 
 def _delimiter(text: str, columns: Sequence[str]) -> str:
-    """Comma, semicolon or tab: the one by which the header has most of the columns. Captions are prose, and no evidence."""
+    """Comma, semicolon or tab: the one by which the header has most of the columns, and of those that a2i reads. Captions are
+    prose, and no evidence."""
 
-    def known(delimiter: str) -> int:
+    def known(delimiter: str) -> tuple[int, int]:
         try:
             lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
             header = next((row for row in lines if any(row)), [])
         except csv.Error:
-            return 0
-        return len({_column(cell) for cell in header}.intersection(columns))
+            return 0, 0
+        names = {_column(cell) for cell in header}
+        return len(names.intersection(columns)), sum(_READ.fullmatch(name) is not None for name in names)
 
     return max(",;\t", key=known)
 
@@ -158,18 +164,33 @@ def place_in(folder: Path, name: str) -> Path:
         ValueError: it leads out of the folder.
     """
     path = os.path.normpath(name.replace("\\", "/"))
-    if os.path.isabs(path):
+    place = Path(path)  # once: a table may have a hundred thousand names
+    if place.is_absolute():
         for root in map(
             os.path.normpath, (folder.absolute(), folder.resolve())
         ):  # which a link to the folder makes two
-            if Path(path).is_relative_to(root):
-                return Path(path).relative_to(root)
+            if place.is_relative_to(root):
+                return place.relative_to(root)
     # A drive's or a root's name alone, as of C:a.wav, is no folder of ours either, where the system knows such.
-    if Path(path).anchor or PureWindowsPath(path).is_absolute() or Path(path).parts[:1] == (os.pardir,):
+    if place.anchor or PureWindowsPath(path).is_absolute() or place.parts[:1] == (os.pardir,):
         raise ValueError(
             f"the file name {name!r} leads out of {told(folder)}; expected one that lies there: put the file into it"
         )
-    return Path(path)
+    return place
+
+
+def named_place(folder: Path, name: str, where: str, column: str = "file_name") -> Path:
+    """`place_in` for a row of a table.
+
+    Raises:
+        ValueError: the name is blank, or leads out of the folder; begins with `where`, the table and the row.
+    """
+    if not name.strip():
+        raise ValueError(f"{where}: {column} is empty; expected a path relative to {told(folder)}")
+    try:
+        return place_in(folder, name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def locate(names: Iterable[str], folder: Path, advice: str) -> dict[str, Path]:
@@ -186,7 +207,7 @@ def locate(names: Iterable[str], folder: Path, advice: str) -> dict[str, Path]:
     """
     wanted = {name: folder / place_in(folder, name) for name in names}
     for name in wanted:
-        if "\\" in name and "/" not in name and (folder / name).is_file():
+        if "\\" in name and "/" not in name and os.path.isfile(folder / name):
             wanted[name] = folder / name  # where a backslash is no separator, one may be part of a name
     paths = set(wanted.values())
     present = {path for parent in {path.parent for path in paths} if os.path.isdir(parent) for path in parent.iterdir()}
@@ -202,8 +223,17 @@ def locate(names: Iterable[str], folder: Path, advice: str) -> dict[str, Path]:
         else:
             missing.append(name)
     if missing:
-        raise MissingRecordingsError(missing, folder, advice)
+        raise MissingRecordingsError(missing, folder, _in_other_letters(missing, wanted, present) + advice)
     return dict(zip(wanted, found, strict=True))
+
+
+def _in_other_letters(missing: Iterable[str], wanted: dict[str, Path], present: Iterable[Path]) -> str:
+    """The beginning of an advice where a missing name is a file's but for its capitals; else nothing."""
+    others = {str(path).casefold(): path.name for path in present}
+    for name in missing:
+        if (file := others.get(str(wanted[name]).casefold())) is not None:
+            return f"{file!r} is there, and capitals count: write the names as the files have them; or "
+    return ""
 
 
 def _loose(path: Path) -> Path:
@@ -285,14 +315,12 @@ class Folder:
         rows = read_table(self.table, ("file_name",))
         for number, cells in rows:
             where = f"{self.table}, row {number}"
-            if not cells["file_name"].strip():
-                raise ValueError(f"{where}: file_name is empty; expected a path relative to {told(self.root)}")
+            place = named_place(self.root, cells["file_name"], where)
             if not _captions(cells):
                 raise ValueError(
                     f"{where}: no caption; expected text in a column 'caption' or 'caption_1', 'caption_2' …"
                 )
             try:
-                place = place_in(self.root, cells["file_name"])
                 start, end = _seconds(cells, "start"), _seconds(cells, "end")
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from a2i.data import Clip
-from a2i.data.folder import SPLITS, locate, position, read_table
+from a2i.data.folder import SPLITS, locate, named_place, position, read_table
 from a2i.data.kinds import KINDS, kind_of
 from a2i.data.sentences import read_sentences
 
@@ -110,18 +110,21 @@ class Labelled:
         """The rows whose kind is known, once each."""
         held = [self.hold_out["column"]] if self.hold_out else []
         columns = ("file", self.kind_column, self.recording_column, *held)
-        rows: dict[str, dict[str, str]] = {}
+        rows: list[dict[str, str]] = []
+        places: set[Path] = set()
         for number, row in read_table(self.table, columns):
-            if row["file"] in rows:
+            place = named_place(self.root, row["file"], f"{self.table}, row {number}", "file")
+            if place in places:
                 raise ValueError(f"{self.table}, row {number}: {row['file']!r} stands there twice; remove one row")
             if kind_of(self.called, row[self.kind_column]):
-                rows[row["file"]] = row
+                places.add(place)
+                rows.append(row)
         if not rows:
             raise ValueError(
                 f"{self.table} names no kind of a2i/data/kinds.tsv in the column {self.kind_column!r}; "
                 f"expected names that its column 'called' has as '{self.called}:…'"
             )
-        return list(rows.values())
+        return rows
 
     def _divided(self, rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
         """The rows by split."""

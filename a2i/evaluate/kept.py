@@ -54,7 +54,7 @@ class KeptCaptions:
                     before, ours = row["made_by"], ours or row["settings"] == self.key
                 elif row["settings"] == self.key and row["sound"] == sounds.get(row["file_name"], 0):
                     found[row["file_name"]] = _caption(row)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
         if ours or before is None:
             return found, []

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from a2i.captioner.decoding import Decoding, check_changes
 from a2i.compose import check_out, check_seed, checked, fitting
 from a2i.image_settings import styled
+from a2i.metrics.parts import Parts
 from a2i.names import name_of, with_revision
 from a2i.rerank import check as check_rerank
 
@@ -56,7 +58,9 @@ class EvaluateSettings(CaptioningSettings):
                 "expected either captioner=NAME|FOLDER data=NAME, or captions=FILE.csv (--help tells more)"
             )
         if self.audio is not None and self.captions is None:
-            raise ValueError("got audio= with captioner=; the sounds are those of the data: audio= goes with captions=")
+            raise ValueError(
+                "got audio= with captioner=, whose sounds are those of the data; expected it with captions= alone"
+            )
         for key, value, lowest in (
             ("batch_size", self.batch_size, 1),
             ("bootstrap_samples", self.bootstrap_samples, 0),
@@ -90,7 +94,26 @@ def check(settings: dict[str, Any]) -> EvaluateSettings:
     image = styled(settings["image"], settings["style"])
     rerank_model = (settings["clap"] or {}).get("model") if settings["rerank"] == "clap" else None
     given = {"captioner": captioner, "image": image, "rerank_model": rerank_model}
-    return checked(EvaluateSettings, settings | given)
+    made = checked(EvaluateSettings, settings | given)
+    changes = {name: value for name, value in made.decoding.items() if value is not None}
+    fitting(Decoding, changes, "decoding.")
+    check_changes(changes)
+    for name, models in (("clip", made.clip), ("clap", made.clap)):
+        fitting(_check_model, models, f"{name}.")
+    Parts(
+        **fitting(
+            Parts,
+            {name: value for name, value in made.caption_metrics.items() if value is not None},
+            "caption_metrics.",
+        )
+    )
+    from a2i.metrics.bertscore import BERTScore  # here: what is wrong above need not wait for torch
+
+    fitting(BERTScore, made.bertscore, "bertscore.")
+    return made
+
+
+def _check_model(*, model: str | None = None, revision: str | None = None) -> None: ...
 
 
 def _check_report(*, clips: int | None, sounds: bool) -> None:

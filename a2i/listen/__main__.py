@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from a2i.captioner.decoding import Decoding
+from a2i.captioner.decoding import Decoding, check_changes
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_out, check_seed, checked, fitting, plain
 from a2i.image_settings import styled
@@ -84,6 +84,7 @@ def check(settings: dict[str, Any]) -> ListenSettings:
     image = styled(settings["image"], settings["style"])
     made = checked(ListenSettings, settings | {"captioner": captioner, "image": image})
     fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
+    check_changes(made.decoding)
     return made
 
 

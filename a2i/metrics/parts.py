@@ -30,7 +30,7 @@ class Parts:
 
     def __post_init__(self) -> None:
         if not self.java_seconds > 0:
-            raise ValueError(f"got java_seconds {self.java_seconds}; expected more than 0")
+            raise ValueError(f"got caption_metrics.java_seconds={self.java_seconds}; expected more than 0")
 
 
 class MissingError(Exception):

@@ -22,7 +22,7 @@ class SceneSettings:
     change: float = 3.5
 
     def __post_init__(self) -> None:
-        bounds.number("shortest", self.shortest, above=0)
+        bounds.number("scenes.shortest", self.shortest, above=0)
         if self.longest is not None:
-            bounds.number("longest", self.longest, 2 * self.shortest)
-        bounds.number("change", self.change, 0)
+            bounds.number("scenes.longest", self.longest, 2 * self.shortest)
+        bounds.number("scenes.change", self.change, 0)

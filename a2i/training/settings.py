@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from a2i.bounds import number, switch
-from a2i.captioner.decoding import Decoding
+from a2i.captioner.decoding import Decoding, check_changes
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build, check_targets, fitting, target_class
 from a2i.features import FeatureSettings
@@ -29,6 +29,10 @@ def check(config: dict[str, Any]) -> None:
     Raises:
         ValueError: with the setting's full name, what was got, and what was expected.
     """
+    for name in ("data", "model", "trainer", "loader", "training"):
+        _section(config[name], name)
+    for name, logger in _section(config.get("logger") or {}, "logger").items():
+        _section(logger, f"logger.{name}")
     _check_run(**fitting(_check_run, config))
     _check_model(config["model"])
     check_targets(config)
@@ -90,8 +94,7 @@ def _check_training(training: dict[str, Any]) -> None:
     made = target_class(optimizer.get("_target_"))
     if not issubclass(made, Optimizer):  # type: ignore[arg-type]
         raise ValueError(f"got training.optimizer._target_={optimizer['_target_']}; expected one of torch.optim")
-    if optimizer.get("lr", 1) <= 0:
-        raise ValueError(f"got training.optimizer.lr={optimizer['lr']}; expected a number above 0")
+    number("training.optimizer.lr", optimizer.get("lr", 1), above=0)
     try:
         build(optimizer, params=[nn.Parameter(torch.zeros(1))])
     except ValueError as error:
@@ -100,7 +103,7 @@ def _check_training(training: dict[str, Any]) -> None:
 
 def _check_length(trainer: dict[str, Any]) -> None:
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
-    _at_least(trainer, "trainer.", accumulate_grad_batches=1, check_val_every_n_epoch=1)
+    _at_least(trainer, "trainer.", accumulate_grad_batches=1, check_val_every_n_epoch=1, log_every_n_steps=0)
     if steps == 0 or steps < -1:
         raise ValueError(f"got trainer.max_steps={steps}; expected at least 1, or -1 for no limit")
     if epochs is not None and epochs != -1 and epochs < 1:
@@ -108,7 +111,10 @@ def _check_length(trainer: dict[str, Any]) -> None:
 
 
 def _check_model(model: dict[str, Any]) -> None:
+    for name in ("encoder", "decoder"):
+        _section(model[name], f"model.{name}")
     fitting(FeatureSettings, _section(model["features"], "model.features"), "model.features.")
+    _at_least(model["features"], "model.features.", num_mel_bins=1)
     _check_decoding(model["decoding"], "model.decoding")
     tokenizer = _section(model["tokenizer"], "model.tokenizer")
     learnt = {name: tokenizer[name] for name in ("vocab_size", "max_tokens", "bos", "kind")}
@@ -123,6 +129,7 @@ def _check_model(model: dict[str, Any]) -> None:
 def _check_decoding(decoding: Any, key: str) -> None:
     given = {name: value for name, value in _section(decoding, key).items() if value is not None}
     fitting(Decoding, given, f"{key}.")
+    check_changes(given, f"{key}.")
 
 
 def _section(settings: Any, key: str) -> dict[str, Any]:
