@@ -1,12 +1,14 @@
 """Files that are there whole or not at all: written beside their place, then moved there."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = ".partial"
+ABANDONED = 3_600  # seconds after which nobody is still writing a file
 
 
 def write_whole(path: Path, content: bytes, flush: bool = True) -> None:
@@ -38,6 +40,22 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, below: str = "") -> None:
+    """Remove what processes that were killed left half written.
+
+    Args:
+        folder: where they wrote.
+        below: a pattern of folders in it that are swept in its place, such as `*/`.
+    """
+    for path in folder.glob(f"{below}.*{PARTIAL}"):
+        try:
+            # One from the future as well: the clock went back.
+            if abs(time.time() - path.stat().st_mtime) > ABANDONED:
+                path.unlink()
+        except FileNotFoundError:  # it got its name in the meantime
+            continue
 
 
 def write_text(path: Path, text: str) -> None:

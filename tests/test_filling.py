@@ -13,8 +13,9 @@ from conftest import tone
 from a2i import audio
 from a2i.data import Clip
 from a2i.data.cache import log_mels, waveforms
-from a2i.data.filling import ABANDONED, fill
+from a2i.data.filling import fill
 from a2i.features import FeatureSettings
+from a2i.whole import ABANDONED
 
 COUNT = 60
 # A process of its own that prepares a folder of sounds; it says each entry as soon as it is there.

@@ -49,7 +49,7 @@ def run_callbacks(
     # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
     # interrupted in the best one's place.
     last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
-    found: list[Callback] = [FiniteSteps(on_nan), SamePlace(begun), RandomStates()]
+    found: list[Callback] = [FiniteSteps(on_nan), SamePlace(begun), RandomStates(), LastValues()]
     found += [CaptionFiles(folder / "captions"), ValidationTable(table_clips)]
     if patience is not None:
         found.append(Patience(monitor=monitor, mode=mode, patience=patience))
@@ -203,6 +203,23 @@ class ValidationTable(Callback):
             ValueError,
         ) as error:  # W&B puts sounds and pictures into the temporary folder first
             print(f"no table of this validation in W&B ({error}); is {tempfile.gettempdir()} full?", file=sys.stderr)
+
+
+class LastValues(Callback):
+    """Keeps what was logged last in checkpoints: a run that is stopped after its last epoch has nothing left to log."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, float] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["callbacks"][self.state_key] = self.of(trainer)
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.before = state_dict
+
+    def of(self, trainer: Trainer) -> dict[str, float]:
+        """The values that a trainer logged last, by name, or did before it was stopped."""
+        return {name: float(value) for name, value in trainer.callback_metrics.items()} or self.before
 
 
 class RandomStates(Callback):
