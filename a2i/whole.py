@@ -18,12 +18,18 @@ def write_whole(path: Path, content: bytes, flush: bool = True) -> None:
         path: of the file; missing folders are made.
         content: of the file.
         flush: to the disk before it gets its name, so that this holds for a power failure as well.
+
+    Raises:
+        OSError: it can't be written: the folder may not be written to, another program holds the file, or the disk is full.
     """
-    with whole(path) as partial, partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        if flush:
-            os.fsync(file.fileno())
+    try:
+        with whole(path) as partial, partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if flush:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 @contextmanager
@@ -64,12 +70,9 @@ def write_text(path: Path, text: str) -> None:
     A character that UTF-8 has no bytes for, as in a file name that is no text, is written as an escape.
 
     Raises:
-        OSError: it can't be written: the folder may not be written to, another program holds the file, or the disk is full.
+        OSError: as `write_whole`.
     """
-    try:
-        write_whole(path, text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise not_written(path, error) from error
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 def not_written(path: Path, error: OSError) -> OSError:

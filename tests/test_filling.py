@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import tone
+from conftest import full_disk, tone
 
 from a2i import audio
 from a2i.data import Clip
@@ -134,6 +134,15 @@ def test_known_clips_take_no_time(tmp_path: Path, clips: list[Clip], monkeypatch
     cache = waveforms(tmp_path / "cache", 16_000)
     assert fill([cache], clips, 0, print) == COUNT
     assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, pytest.fail) == 0
+
+
+def test_a_disk_that_gets_full_is_told_and_what_was_made_stays(tmp_path: Path, clips: list[Clip]) -> None:
+    soundfile.write(clips[3].path, tone(200, 3.0), 22_050)
+    with full_disk(40_000), pytest.raises(OSError, match=r"can't be written \(File too large\); expected .*\.npy"):
+        fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, print)
+    assert len(entries(tmp_path)) == 3
+    assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, print) >= COUNT - 3
+    assert_right(tmp_path, clips)
 
 
 def test_too_little_disk_is_said_before_anything_is_made(

@@ -4,14 +4,14 @@
     python experiments/reliability/kills.py train infer --count 5    # of some
     python experiments/reliability/kills.py --work FOLDER            # begun again with a folder, it goes on there
 
-Each program first runs twice to its end: both runs have to give the same, and the second tells how long a run takes. Then, until
-it was killed as often as was asked: it begins in an empty folder, is killed at a random moment of its run, and begins again,
-as its user would; every second time that is killed as well. After each kill no finished file may be broken and no row gone;
-when the program has come to its end, everything has to be what the unbroken run gave.
+Each program first runs twice to its end: both runs have to give the same, and the second tells how long a run takes. Then,
+until it was killed as often as was asked: it begins in an empty folder, is killed at a random moment of its run, and begins
+again, as its user would; every second time that is killed as well. After each kill no finished file may be broken and no row
+gone; when the program has come to its end, everything has to be what the unbroken run gave.
 
 Importing PyTorch takes longer than such a small program: this process imports once what the programs do, and each of them is
-a fork of it, in a process group that is killed as a whole. Linux is expected. Temporary files go to /dev/shm, another file system
-than the folders that are written to, where there is one.
+a fork of it, in a process group that is killed as a whole. Linux is expected. Temporary files go to /dev/shm, another file
+system than the folders that are written to, where there is one.
 """
 
 import argparse
@@ -43,20 +43,20 @@ RATE = 16_000  # of the made sounds
 AGAIN = 0.5  # of the programs that were killed, those that are killed once more after they began again
 # What a kill may leave, and the next run clears: names that are written to before they are renamed, and locks.
 UNFINISHED = re.compile(r"(^|/)\.[^/]*(\.partial|\.part|\.old|\.new-[^/]*)(/|$)|\.lock$")
+LIGHTNINGS = (
+    "hparams.yaml"  # its logger's copy of config.yaml, written in place, one for each start, which nobody reads
+)
 # What tells of when, how long and whether it was resumed, and may be another in every run.
 PASSING = re.compile(r'"(seconds|made|modified)": [^,}\n]+|\d{4}-\d\d-\d\dT[\d:.+]+| and `resumed.yaml`')
 
-SMALL_RUN = [
-    *("experiment=mini", "data=folder", "model.encoder.channels=[4,8]", "model.tokenizer.vocab_size=300"),
-    *(
-        "model.decoder.config={n_embd:32,n_layer:1,n_head:2,n_positions:60}",
-        "loader.batch_size=4",
-        "loader.num_workers=0",
-    ),
-    *("trainer=cpu", "trainer.enable_model_summary=false", "trainer.check_val_every_n_epoch=1", "trainer.max_epochs=4"),
-    *("trainer.log_every_n_steps=1", "training.metrics=[]", "training.decoding.max_tokens=6"),
-    *("bertscore=null", "logger=csv", "hydra.run.dir=out"),
-]
+SMALL_RUN = (
+    "experiment=mini data=folder data.root=../sounds trainer=cpu logger=csv bertscore=null hydra.run.dir=out"
+    " model.encoder.channels=[4,8] model.tokenizer.vocab_size=300"
+    " model.decoder.config={n_embd:32,n_layer:1,n_head:2,n_positions:60} loader.batch_size=4 loader.num_workers=0"
+    " trainer.enable_model_summary=false trainer.check_val_every_n_epoch=1 trainer.max_epochs=4 trainer.log_every_n_steps=1"
+    " training.metrics=[] training.decoding.max_tokens=6"
+)
+SMALL_PICTURES = " image=mini image.steps=2 image.width=64 image.height=64"
 
 
 @dataclass(frozen=True)
@@ -71,42 +71,30 @@ class Program:
     """
 
     name: str
-    arguments: tuple[str, ...]
+    arguments: str
     resumes: bool = False
     rows: str | None = None
 
     def words(self, folder: Path) -> list[str]:
         """Its arguments, begun anew or again."""
-        return ["resume=out"] if self.resumes and (folder / "out" / "config.yaml").exists() else list(self.arguments)
+        return ["resume=out"] if self.resumes and (folder / "out" / "config.yaml").exists() else self.arguments.split()
 
 
 PROGRAMS = {
-    "train": Program("train", (*SMALL_RUN, "data.root=../sounds"), resumes=True),
+    "train": Program("train", SMALL_RUN, resumes=True),
     "prepare": Program(
         "prepare",
-        (
-            *("data=foley", "data.root=out/foley", "data.n_train=12", "data.n_val=4", "data.n_test=4"),
-            *("data.max_seconds=5.5", "data.workers=1", "cache=out/cache", "features=64", "workers=0"),
-        ),
+        "data=foley data.root=out/foley data.n_train=12 data.n_val=4 data.n_test=4 data.max_seconds=5.5 data.workers=1"
+        " cache=out/cache features=64 workers=0",
     ),
     "evaluate": Program(
         "evaluate",
-        (
-            *(
-                "captioner=mini",
-                "data=folder",
-                "data.root=../sounds",
-                "split=val",
-                "image=mini",
-                "batch_size=2",
-                "out=out",
-            ),
-            *("metrics=[rouge_l,bleu_4]", "bootstrap_samples=100"),
-        ),
+        "captioner=mini data=folder data.root=../sounds split=val batch_size=2 out=out metrics=[rouge_l,bleu_4]"
+        " bootstrap_samples=100" + SMALL_PICTURES,
         rows="captions.jsonl",
     ),
-    "infer": Program("infer", ("audio=../sounds", "out=out", "batch_size=2"), rows="results.jsonl"),
-    "storyboard": Program("infer", ("audio=../long", "storyboard=true", "out=out"), rows="results.jsonl"),
+    "infer": Program("infer", "audio=../sounds/1*.wav out=out batch_size=2" + SMALL_PICTURES, rows="results.jsonl"),
+    "storyboard": Program("infer", "audio=../long storyboard=true out=out" + SMALL_PICTURES, rows="results.jsonl"),
 }
 
 
@@ -206,12 +194,12 @@ def end(child: int, after: float | None) -> tuple[int, float]:
 def files(out: Path) -> Iterator[Path]:
     """The finished files below a folder."""
     for path in sorted(out.rglob("*")) if out.exists() else ():
-        if path.is_file() and not UNFINISHED.search(path.relative_to(out).as_posix()):
+        if path.is_file() and not UNFINISHED.search(path.relative_to(out).as_posix()) and path.name != LIGHTNINGS:
             yield path
 
 
 def broken(out: Path, done: bool) -> list[str]:
-    """The files that can't be read as what they are; the last line of one that is only added to may be cut until all is done."""
+    """The files that can't be read as what they are. The last line of one that is added to may be cut until all is done."""
     return [f"{path.relative_to(out)}: {error}" for path in files(out) if (error := _error(path, done))]
 
 
