@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import soundfile
@@ -12,7 +13,7 @@ from conftest import full_disk, tone
 
 from a2i import audio
 from a2i.data import Clip
-from a2i.data.cache import log_mels, waveforms
+from a2i.data.cache import Cache, log_mels, waveforms
 from a2i.data.filling import fill
 from a2i.features import FeatureSettings
 from a2i.whole import ABANDONED
@@ -102,6 +103,21 @@ def test_processes_end_with_the_first_and_the_rest_is_made_later(tmp_path: Path,
         assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 2, print) >= COUNT - len(entries(tmp_path))
     for path in (tmp_path / "cache").rglob("*.partial"):
         path.unlink()
+    assert_right(tmp_path, clips)
+
+
+def be_killed(_: Clip) -> NoReturn:
+    """As the kernel does where memory runs out."""
+    signal.raise_signal(signal.SIGKILL)
+    raise AssertionError
+
+
+@pytest.mark.slow  # processes of their own import PyTorch
+def test_a_worker_that_is_killed_is_told_in_one_line(tmp_path: Path, clips: list[Clip]) -> None:
+    killing = Cache(tmp_path / "cache", {"kind": "killing"}, be_killed, 16_000)
+    with pytest.raises(ChildProcessError, match=r"^a worker process ended early .*run again, or set workers=0$"):
+        fill([killing], clips, 2, print)
+    assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 2, print) == COUNT
     assert_right(tmp_path, clips)
 
 

@@ -392,7 +392,7 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_again(
     folder = tmp_path / "run"
     given = [*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=2"]
     with monkeypatch.context() as patched:
-        patched.setattr("a2i.train._checked", stop)
+        patched.setattr("a2i.compose.prepared_data_set", stop)
         assert train(*given, check=False).returncode == 9
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / ".last.ckpt.partial").write_bytes(b"PK")

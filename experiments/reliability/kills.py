@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +46,8 @@ UNFINISHED = re.compile(r"(^|/)\.[^/]*(\.partial|\.part|\.old|\.new-[^/]*)(/|$)|
 LIGHTNINGS = (
     "hparams.yaml"  # its logger's copy of config.yaml, written in place, one for each start, which nobody reads
 )
+# One for each start; what the checkpoint before the last was; times of files.
+OTHERWISE = ("metrics/", "resumed.yaml", "train.log", "checkpoints/previous.ckpt", "cache/files/")
 # What tells of when, how long and whether it was resumed, and may be another in every run.
 PASSING = re.compile(r'"(seconds|made|modified)": [^,}\n]+|\d{4}-\d\d-\d\dT[\d:.+]+| and `resumed.yaml`')
 
@@ -209,31 +211,27 @@ def _error(path: Path, done: bool) -> str | None:
     from PIL import Image
     from safetensors.torch import load_file
 
+    readers: dict[str, Callable[[Path], Any]] = {
+        ".ckpt": lambda path: torch.load(path, map_location="cpu", weights_only=True),
+        ".json": lambda path: json.loads(path.read_bytes()),
+        ".npy": np.load,
+        ".png": lambda path: Image.open(path).load(),
+        ".safetensors": load_file,
+        ".wav": soundfile.read,
+        ".yaml": lambda path: yaml.safe_load(path.read_bytes()),
+    }
     try:
-        if path.suffix == ".jsonl":
-            *lines, last = path.read_bytes().split(b"\n")
-            for line in [*lines, *([last] if done and last else [])]:
+        if path.suffix in readers:
+            readers[path.suffix](path)
+        elif path.suffix == ".jsonl":
+            *whole, last = path.read_bytes().split(b"\n")
+            for line in [*whole, *([last] if done and last else [])]:
                 json.loads(line or b"0")
         elif path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8") as file:
                 lengths = {len(row) for row in csv.reader(file, strict=True)}
             # The log of metrics is added to, line by line.
             assert len(lengths) <= (1 if done or path.name != "metrics.csv" else 2), f"rows of {lengths} columns"
-        elif path.suffix == ".png":
-            with Image.open(path) as image:
-                image.load()
-        elif path.suffix == ".npy":
-            np.load(path, allow_pickle=False)
-        elif path.suffix == ".safetensors":
-            load_file(path)
-        elif path.suffix == ".ckpt":
-            torch.load(path, map_location="cpu", weights_only=True)
-        elif path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".yaml":
-            assert yaml.safe_load(path.read_text(encoding="utf-8")) is not None, "empty"
-        elif path.suffix == ".wav":
-            soundfile.read(path)
         elif path.suffix == ".html":
             assert path.read_text(encoding="utf-8").rstrip().endswith("</html>"), "cut"
         else:
@@ -256,11 +254,8 @@ def contents(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"metrics": read_metrics(out)} if (out / "metrics").exists() else {}
     for path in files(out):
         name = path.relative_to(out).as_posix()
-        if (
-            name.startswith(("metrics/", "resumed.yaml", "checkpoints/previous.ckpt", "cache/files/"))
-            or path.suffix == ".log"
-        ):
-            continue  # one for each start; what two checkpoints ago was; times of files
+        if name.startswith(OTHERWISE):
+            continue
         if path.suffix == ".ckpt":
             import torch
 
