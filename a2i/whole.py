@@ -49,13 +49,13 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path, below: str = "") -> None:
-    """Remove what processes that were killed left half written.
+    """Remove what processes that were killed left half written; what another may still write to stays.
 
     Args:
         folder: where they wrote.
         below: a pattern of folders in it that are swept in its place, such as `*/`.
     """
-    for path in folder.glob(f"{below}.*{PARTIAL}"):
+    for path in folder.glob(f"{below}.{'[0-9a-f]' * 32}{PARTIAL}"):
         try:
             # One from the future as well: the clock went back.
             if abs(time.time() - path.stat().st_mtime) > ABANDONED:

@@ -29,14 +29,15 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
 
 def test_what_a_kill_left_is_swept_whatever_the_clock_says(tmp_path: Path) -> None:
     """A clock that went back leaves files of the future; what another process may still write to stays."""
-    now = time.time()
-    for name, age in (("old", 2 * ABANDONED), ("future", -2 * ABANDONED), ("new", 60)):
-        for folder in (tmp_path, tmp_path / "a" / "b"):
-            folder.mkdir(parents=True, exist_ok=True)
+    now, ages = time.time(), {"0" * 32: 2 * ABANDONED, "1" * 32: -2 * ABANDONED, "2" * 32: 60, "mine": 2 * ABANDONED}
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, age in ages.items():
             (folder / f".{name}{PARTIAL}").touch()
             os.utime(folder / f".{name}{PARTIAL}", (now - age,) * 2)
+    stay = {f".{'2' * 32}.partial", ".mine.partial"}
     sweep(tmp_path)
-    assert [path.name for path in tmp_path.glob(".*")] == [".new.partial"]
-    assert len(list((tmp_path / "a" / "b").iterdir())) == 3
+    assert {path.name for path in tmp_path.glob(".*")} == stay
+    assert len(list((tmp_path / "a" / "b").iterdir())) == 4
     sweep(tmp_path, "*/*/")
-    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [".new.partial"]
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == stay
