@@ -45,7 +45,7 @@ def run_callbacks(
         begun: called by the first process once training begins, or goes on.
     """
     keep: dict[str, Any] = {"dirpath": folder / checkpoints.FOLDER, "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
+    best = BestCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
     # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
     # interrupted in the best one's place.
     last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
@@ -55,6 +55,22 @@ def run_callbacks(
         found.append(Patience(monitor=monitor, mode=mode, patience=patience))
     found.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50))
     return [*found, best, last, StopBetweenSteps()]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Knows the best score so far also where the run's folder was moved: Lightning would take the next for the best."""
+
+    @property
+    def state_key(self) -> str:
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
 
 
 class LastCheckpoint(ModelCheckpoint):

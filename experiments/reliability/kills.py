@@ -358,7 +358,7 @@ def prepared(key: str, folder: Path) -> tuple[float, dict[str, Any]]:
 
 def table(rounds: list[Round], seconds: dict[str, float]) -> str:
     """The figures of each program."""
-    shown = ["| program | a run takes | kills | killed more than once | survived | worked again: median, most |"]
+    shown = ["| program | a run takes | kills | begun again and killed again | survived | worked again: median, most |"]
     shown.append("|---|---|---|---|---|---|")
     for key, own in ((key, [each for each in rounds if each.program == key]) for key in PROGRAMS):
         if own:
