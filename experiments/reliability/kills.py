@@ -25,7 +25,6 @@ import runpy
 import select
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -109,7 +108,7 @@ class Round:
         number: of the round.
         kills: how often it was killed; 0 where it was done before that.
         at: seconds after its start when it was killed, for each kill.
-        again: seconds that were worked twice: all of its starts together, less an unbroken run.
+        seconds: of all its starts together.
         problems: what was broken, lost or another; none if it survived.
     """
 
@@ -117,7 +116,7 @@ class Round:
     number: int
     kills: int
     at: list[float]
-    again: float
+    seconds: float
     problems: list[str]
 
 
@@ -320,7 +319,7 @@ def play(key: str, number: int, folder: Path, seconds: float, unbroken: dict[str
         problems += [f"gone: {line.decode()[:80]}" for line in kept if line not in now]
         problems += differences(contents(out), unbroken)
         problems += [f"left over: {path.relative_to(out)}" for path in left_over(out)]
-    return Round(key, number, len(at), at, round(max(0.0, worked - seconds), 3), problems)
+    return Round(key, number, len(at), at, round(worked, 3), problems)
 
 
 def left_over(out: Path) -> list[Path]:
@@ -356,24 +355,18 @@ def prepared(key: str, folder: Path) -> tuple[float, dict[str, Any]]:
     return seconds, found[0]
 
 
-def table(rounds: list[Round], seconds: dict[str, float]) -> str:
+def table(rounds: list[Round]) -> str:
     """The figures of each program."""
-    shown = ["| program | a run takes | kills | begun again and killed again | survived | worked again: median, most |"]
-    shown.append("|---|---|---|---|---|---|")
-    for key, own in ((key, [each for each in rounds if each.program == key]) for key in PROGRAMS):
-        if own:
-            killed = [each for each in own if each.kills]
-            kills, survived = (sum(e.kills for e in some) for some in (killed, [e for e in killed if not e.problems]))
-            again = [each.again for each in killed] or [0.0]
-            several = sum(each.kills > 1 for each in killed)
-            cells = (
-                f"{seconds[key]:.1f} s",
-                kills,
-                several,
-                survived,
-                f"{statistics.median(again):.1f} s, {max(again):.1f} s",
-            )
-            shown.append(f"| {key} | {' | '.join(map(str, cells))} |")
+    shown = [
+        "| program | kills | survived | rounds | with two kills or more | most kills in one |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key in PROGRAMS:
+        own = [each for each in rounds if each.program == key and each.kills]
+        survived = sum(each.kills for each in own if not each.problems)
+        kills = [each.kills for each in own]
+        cells = (sum(kills), survived, len(own), sum(count > 1 for count in kills), max(kills, default=0))
+        shown += [f"| {key} | {' | '.join(map(str, cells))} |"] if own else []
     return "\n".join(shown)
 
 
@@ -414,16 +407,17 @@ def main() -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     if not (work / "sounds").exists():
         make_sounds(work)
-    seconds: dict[str, float] = {}
     try:
         for key in asked.programs or PROGRAMS:
             folder = work / key
             folder.mkdir(exist_ok=True)
-            seconds[key], unbroken = prepared(key, folder)
+            seconds, unbroken = prepared(key, folder)
             own = [each for each in rounds if each.program == key]
             while sum(each.kills for each in own) < asked.count:
-                own.append(play(key, len(own), folder, seconds[key], unbroken, asked.seed))
+                own.append(play(key, len(own), folder, seconds, unbroken, asked.seed))
                 rounds.append(own[-1])
+                if not own[-1].kills:  # done before its moment came: on a busy machine the times of programs change
+                    seconds = own[-1].seconds
                 part = record.with_suffix(".partial")
                 part.write_text(json.dumps({"seed": asked.seed, "rounds": [asdict(each) for each in rounds]}, indent=1))
                 part.replace(record)
@@ -432,7 +426,7 @@ def main() -> None:
                     f"{key} {len(own)}: killed after {', '.join(f'{at:.2f}' for at in own[-1].at) or '-'} s: {told}",
                     flush=True,
                 )
-        print(table([each for each in rounds if each.program in seconds], seconds))
+        print(table(rounds))
         if temporary is not None:
             print(f"left in the temporary folder: {len(list(temporary.iterdir()))} files and folders")
     finally:
