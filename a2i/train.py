@@ -116,10 +116,12 @@ def train(
             learn_heads(module, datamodule, config["training"]["probe_epochs"], config["seed"])
         begun = None
         if changes is not None:
-            begun = partial(note_start, folder, start and start.path, start.steps if start else 0, changes)
+            path, steps = (start.path, start.steps) if start else (None, 0)
+            begun = partial(note_start, folder, path, steps, changes)
         trainer = _trainer(config, module, folder, begun)
         _fit(trainer, module, datamodule, folder, start)
-    values = next(each for each in trainer.callbacks if isinstance(each, LastValues)).of(trainer)
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    values = next(each for each in callbacks if isinstance(each, LastValues)).of(trainer)
     name = monitored(config)[0]
     checkpoint: Any
     for checkpoint in trainer.checkpoint_callbacks:
