@@ -23,6 +23,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}no space left on the disk; free some, or choose a folder on another"
+    if isinstance(error, OSError) and error.errno == errno.EROFS and isinstance(error.filename, str | bytes):
+        return f"{os.fsdecode(error.filename)}: nothing can be written there, as it is read-only; choose another folder"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         message = f"{os.fsdecode(error.filename) if not isinstance(error.filename, int) else error.filename}: {error.strerror}"
     else:

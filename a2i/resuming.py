@@ -19,7 +19,7 @@ from a2i.command_line import arguments, composed
 from a2i.compose import at_home, plain
 from a2i.extras import require
 from a2i.paths import CONF
-from a2i.training.run_folder import changed, held, saved_settings
+from a2i.training.run_folder import changed, first_process, held, saved_settings
 
 if TYPE_CHECKING:
     from a2i.training.checkpoints import Checkpoint
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def resumed(
     argv: Sequence[str], until_done: ExitStack
-) -> "tuple[dict[str, Any], Path, Checkpoint, dict[str, Any]] | None":
+) -> "tuple[dict[str, Any], Path, Checkpoint | None, dict[str, Any]] | None":
     """What it takes to go on with a run.
 
     Args:
@@ -35,11 +35,12 @@ def resumed(
         until_done: what lets go of the run's folder, which is held from here on.
 
     Returns:
-        the settings, the folder, the checkpoint to go on from, and the changes; None where nothing is left to train.
+        the settings, the folder, the checkpoint to go on from (None where the run was stopped before its first), and the
+        changes; None where nothing is left to train.
 
     Raises:
-        FileNotFoundError: there is no run, or no checkpoint.
-        ValueError: another process has the run, or a change is none that is allowed.
+        FileNotFoundError: there is no run.
+        ValueError: another process has the run, none of its checkpoints can be read, or a change is none that is allowed.
     """
     require("train")
     argv = plugins.take(argv)
@@ -57,8 +58,13 @@ def resumed(
     from a2i.training.settings import check
 
     check(settings)
-    start = latest(folder)
-    if _nothing_left(settings, start) and (folder / "captioner").exists():
+    try:
+        start = latest(folder)
+    except FileNotFoundError:
+        start = None
+        if first_process():
+            print(f"{folder}: was stopped before its first checkpoint, so it begins again", file=sys.stderr)
+    if start is not None and _nothing_left(settings, start) and (folder / "captioner").exists():
         print(f"nothing left to train in {folder}: it has had its epochs; a larger trainer.max_epochs goes on")
         return None
     log = logging.FileHandler(folder / "train.log", encoding="utf-8", delay=True)

@@ -8,8 +8,8 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from a2i import plugins
 from a2i.command_line import INTERRUPTED, entry_point, quoted
 from a2i.compose import build, clear_errors, plain, prepared_data_set
+from a2i.errors import first_line
 from a2i.machine import begin_program
 from a2i.resuming import resumed
 from a2i.training.run_folder import (
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from a2i.training.checkpoints import Checkpoint
     from a2i.training.module import CaptionModule
 
+TERMINATED = 143  # exit status, as a shell gives it after SIGTERM
+
 # Two runs that start in the same second have a folder each: conf/train.yaml names theirs by it.
 OmegaConf.register_new_resolver("a2i.new_folder", new_folder, replace=True)
 OmegaConf.register_new_resolver(
@@ -59,8 +62,8 @@ def train(
     Args:
         config: composed from `conf/train.yaml`, as plain containers.
         folder: of the run.
-        start: the checkpoint to go on from; None for a new run.
-        changes: of the configuration with which it goes on, for the run's record.
+        start: the checkpoint to go on from; None to begin.
+        changes: of the configuration with which it goes on, for the run's record; None for a new run.
 
     Returns:
         the last validation's values, by name, and the monitored one at its best as `best/…`: that of the captioner folder.
@@ -70,6 +73,7 @@ def train(
     from lightning.pytorch import seed_everything
 
     from a2i.training.building import labels_of
+    from a2i.training.callbacks import LastValues
     from a2i.training.datamodule import CaptionDataModule
     from a2i.training.inputs import cached_inputs
     from a2i.training.probing import learn_heads
@@ -110,10 +114,14 @@ def train(
         datamodule.train_batches()  # says now what is wrong with the loader's settings
         if start is None and config["training"]["probe_epochs"]:
             learn_heads(module, datamodule, config["training"]["probe_epochs"], config["seed"])
-        begun = None if start is None else partial(note_start, folder, start.path, start.steps, changes or {})
+        begun = None
+        if changes is not None:
+            path, steps = (start.path, start.steps) if start else (None, 0)
+            begun = partial(note_start, folder, path, steps, changes)
         trainer = _trainer(config, module, folder, begun)
         _fit(trainer, module, datamodule, folder, start)
-    values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    values = next(each for each in callbacks if isinstance(each, LastValues)).of(trainer)
     name = monitored(config)[0]
     checkpoint: Any
     for checkpoint in trainer.checkpoint_callbacks:
@@ -121,11 +129,11 @@ def train(
             values[f"best/{name}"] = float(checkpoint.best_model_score)
     if trainer.is_global_zero:
         try:
-            with clear_errors():
+            with clear_errors(), _full_disk_told(folder):
                 _finish(config, module, trainer, folder, values)
         except KeyboardInterrupt:
             print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(INTERRUPTED)
     trainer.strategy.barrier()
     return values
 
@@ -136,10 +144,13 @@ def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, s
     from a2i.training.finite import NotFiniteError
 
     try:
-        trainer.fit(module, data, ckpt_path=None if start is None else str(start.path), weights_only=True)
-    except SystemExit:  # how Lightning ends after Ctrl-C
-        print(f"interrupted; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
-        sys.exit(130)
+        with _full_disk_told(folder):
+            trainer.fit(module, data, ckpt_path=None if start is None else str(start.path), weights_only=True)
+    except SystemExit:  # how Lightning ends after Ctrl-C and SIGTERM
+        terminated = trainer.received_sigterm
+        what = "ended by SIGTERM" if terminated else "interrupted"
+        print(f"{what}; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
+        sys.exit(TERMINATED if terminated else INTERRUPTED)
     except BrokenClipError as error:
         raise BrokenClipError(f"{error}. Mend or remove it; to go on: python -m a2i.train resume={folder}") from error
     except NotFiniteError as error:
@@ -151,6 +162,19 @@ def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, s
             " Look at these sounds and captions; a lower training.optimizer.lr or a trainer.gradient_clip_val often helps;"
             f" to leave such steps out: {again} training.on_nan=skip"
         ) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise ChildProcessError(
+            f"a process that reads sounds ended early, perhaps for want of memory ({first_line(error)}). To go on, in one"
+            f" process: python -m a2i.train resume={folder} loader.num_workers=0"
+        ) from error
+
+
+@contextmanager
+def _full_disk_told(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -275,6 +299,7 @@ def _finish(
 ) -> None:
     """Write the captioner folder from the best checkpoint, the values and the curves."""
     from a2i.training.checkpoints import BEST, FOLDER, read
+    from a2i.training.curves import plot_curves
     from a2i.training.finite import NotFiniteError, not_finite
     from a2i.training.several import learn_several
 
@@ -304,13 +329,11 @@ def _finish(
     )
     if learnt_last:
         card += "- it was validated before it learnt to tell two sources, with one keyword a clip\n"
-    captioner.save(folder / "captioner", card)
-    if values:  # none where a run had its epochs, but was interrupted before its captioner was written
+    if values:  # none of a run whose last checkpoint an earlier version wrote
         numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
         write_whole(folder / "values.json", (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode())
-    from a2i.training.curves import plot_curves
-
     plot_curves(folder)
+    captioner.save(folder / "captioner", card)  # last: where it is, nothing is left to do
     print(
         f"captioner in {folder / 'captioner'}; try it: python -m a2i.infer audio=FILE captioner={folder / 'captioner'}"
     )

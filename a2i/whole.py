@@ -1,12 +1,14 @@
 """Files that are there whole or not at all: written beside their place, then moved there."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = ".partial"
+ABANDONED = 3_600  # seconds after which nobody is still writing a file
 
 
 def write_whole(path: Path, content: bytes, flush: bool = True) -> None:
@@ -16,12 +18,18 @@ def write_whole(path: Path, content: bytes, flush: bool = True) -> None:
         path: of the file; missing folders are made.
         content: of the file.
         flush: to the disk before it gets its name, so that this holds for a power failure as well.
+
+    Raises:
+        OSError: it can't be written: the folder may not be written to, another program holds the file, or the disk is full.
     """
-    with whole(path) as partial, partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        if flush:
-            os.fsync(file.fileno())
+    try:
+        with whole(path) as partial, partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if flush:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 @contextmanager
@@ -40,18 +48,31 @@ def whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def sweep(folder: Path, below: str = "") -> None:
+    """Remove what processes that were killed left half written; what another may still write to stays.
+
+    Args:
+        folder: where they wrote.
+        below: a pattern of folders in it that are swept in its place, such as `*/`.
+    """
+    for path in folder.glob(f"{below}.{'[0-9a-f]' * 32}{PARTIAL}"):
+        try:
+            # One from the future as well: the clock went back.
+            if abs(time.time() - path.stat().st_mtime) > ABANDONED:
+                path.unlink()
+        except FileNotFoundError:  # it got its name in the meantime
+            continue
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text in UTF-8, whole or not at all.
 
     A character that UTF-8 has no bytes for, as in a file name that is no text, is written as an escape.
 
     Raises:
-        OSError: it can't be written: the folder may not be written to, another program holds the file, or the disk is full.
+        OSError: as `write_whole`.
     """
-    try:
-        write_whole(path, text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise not_written(path, error) from error
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 def not_written(path: Path, error: OSError) -> OSError:

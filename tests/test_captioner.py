@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import SENTENCES, TINY_AST, TINY_GPT2, make_captioner, tone
+from conftest import SENTENCES, TINY_AST, TINY_GPT2, full_disk, make_captioner, tone
 
 from a2i.captioner import Captioner, decoders, encoders
 from a2i.captioner.candidates import Calibration
@@ -365,6 +365,17 @@ def test_a_number_that_is_none_is_neither_saved_nor_loaded(
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(ValueError, match=rf"captioner: {name}: 1 of .* can't be loaded"):
         Captioner.load(folder)
+
+
+@pytest.mark.parametrize("room", [1_000, 300_000])  # the weights, or the tokenizer, are too much
+def test_a_full_disk_is_told_and_leaves_what_was_there(
+    tokenizer: CaptionTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    folder = make_captioner(tokenizer).save(tmp_path / "captioner")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with full_disk(room), pytest.raises(OSError, match=r"can't be written \(.*\); expected .*captioner'"):
+        make_captioner(tokenizer).save(folder)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_weights_that_float16_does_not_hold_are_not_saved_as_such(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:

@@ -3,18 +3,15 @@
 import errno
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import torch
+from conftest import full_disk
 
 from a2i.training.checkpoints import WholeCheckpoints, latest, read, whole_file
 from a2i.training.finite import NotFiniteError
-
-resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
 
 
 def checkpoint(steps: int, weight: float = 0.5, size: int = 1000) -> dict[str, Any]:
@@ -39,19 +36,6 @@ def run(tmp_path: Path) -> Path:
 
 def names(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "checkpoints").iterdir())
-
-
-@contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond `room` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_the_last_and_the_one_before_are_kept(run: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import programs
 import pytest
 import soundfile
-from conftest import SENTENCES, tone
+from conftest import SENTENCES, full_disk, tone
 from PIL import Image
 
 from a2i.data.captioned import Captioned
@@ -263,6 +263,14 @@ def test_what_is_drawn_is_not_drawn_again(painter_folder: Path, clips: list[Capt
     with pytest.raises(ValueError, match="got pictures= and image="):
         load_painter(image, "x", "cpu")
     assert load_painter({}, None, "cpu") is None
+
+
+def test_a_full_disk_leaves_no_part_of_a_picture(painter_folder: Path, clips: list[Captioned], tmp_path: Path) -> None:
+    painter = load_painter({"_target_": "a2i.diffusion.Painter", "model": str(painter_folder), "steps": 1}, None, "cpu")
+    assert painter is not None
+    with full_disk(100), pytest.raises(OSError, match=r"can't be written \(File too large\); expected .*\.png"):
+        draw(clips, painter, tmp_path / "pictures", {}, 0, Ranks(), human=False)
+    assert not list((tmp_path / "pictures").iterdir())
 
 
 def test_no_two_pictures_have_one_name(painter_folder: Path, clips: list[Captioned], tmp_path: Path) -> None:

@@ -54,6 +54,21 @@ def test_a_change_is_seen_though_size_and_time_are_the_old_ones(tmp_path: Path, 
         assert each.digest(path) == hashlib.sha256(b"SOME SOUND").hexdigest() != before
 
 
+def test_a_clock_that_went_back_serves_nothing_stale(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = settled(tmp_path / "sound", b"some sound")
+    time.sleep(0.1)
+    contents, now = Contents(tmp_path / "files"), time.time()
+    before = contents.digest(path)
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)
+    assert contents.digest(path) == before
+    path.write_bytes(b"SOME SOUND")
+    for each in (contents, Contents(tmp_path / "files")):
+        assert each.digest(path) == hashlib.sha256(b"SOME SOUND").hexdigest()
+        assert each.known(path) is None  # of the future: it is read each time
+
+
 def test_what_was_just_written_is_not_remembered(tmp_path: Path) -> None:
     path = tmp_path / "sound"
     path.write_bytes(b"some sound")

@@ -5,16 +5,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import soundfile
-from conftest import tone
+from conftest import full_disk, tone
 
 from a2i import audio
 from a2i.data import Clip
-from a2i.data.cache import log_mels, waveforms
-from a2i.data.filling import ABANDONED, fill
+from a2i.data.cache import Cache, log_mels, waveforms
+from a2i.data.filling import fill
 from a2i.features import FeatureSettings
+from a2i.whole import ABANDONED
 
 COUNT = 60
 # A process of its own that prepares a folder of sounds; it says each entry as soon as it is there.
@@ -104,6 +106,21 @@ def test_processes_end_with_the_first_and_the_rest_is_made_later(tmp_path: Path,
     assert_right(tmp_path, clips)
 
 
+def be_killed(_: Clip) -> NoReturn:
+    """As the kernel does where memory runs out."""
+    signal.raise_signal(signal.SIGKILL)
+    raise AssertionError
+
+
+@pytest.mark.slow  # processes of their own import PyTorch
+def test_a_worker_that_is_killed_is_told_in_one_line(tmp_path: Path, clips: list[Clip]) -> None:
+    killing = Cache(tmp_path / "cache", {"kind": "killing"}, be_killed, 16_000)
+    with pytest.raises(ChildProcessError, match=r"^a worker process ended early .*run again, or set workers=0$"):
+        fill([killing], clips, 2, print)
+    assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 2, print) == COUNT
+    assert_right(tmp_path, clips)
+
+
 def _running(group: int) -> bool:
     """Whether any process of the group is left."""
     try:
@@ -133,6 +150,15 @@ def test_known_clips_take_no_time(tmp_path: Path, clips: list[Clip], monkeypatch
     cache = waveforms(tmp_path / "cache", 16_000)
     assert fill([cache], clips, 0, print) == COUNT
     assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, pytest.fail) == 0
+
+
+def test_a_disk_that_gets_full_is_told_and_what_was_made_stays(tmp_path: Path, clips: list[Clip]) -> None:
+    soundfile.write(clips[3].path, tone(200, 3.0), 22_050)
+    with full_disk(40_000), pytest.raises(OSError, match=r"can't be written \(File too large\); expected .*\.npy"):
+        fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, print)
+    assert len(entries(tmp_path)) == 3
+    assert fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, print) >= COUNT - 3
+    assert_right(tmp_path, clips)
 
 
 def test_too_little_disk_is_said_before_anything_is_made(

@@ -78,7 +78,7 @@ ONLY: dict[str, set[str]] = {
     "lettering": set(),
     "audio": {"errors"},
     "features": {"bounds", "machine"},
-    "captioner": {"audio", "bounds", "errors", "features", "hub", "machine", "plugins"},
+    "captioner": {"audio", "bounds", "errors", "features", "hub", "machine", "plugins", "whole"},
     "image_settings": {"names", "plugins"},
     "schedulers": {"errors"},
     "memory": set(),

@@ -1,6 +1,5 @@
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import hydra
 import programs
 import pytest
 import soundfile
-from conftest import listen_to_ctrl_c, make_captioner, tone
+from conftest import full_disk, listen_to_ctrl_c, make_captioner, tone
 from PIL import Image
 
 from a2i.captioner.candidates import Candidate
@@ -365,17 +364,13 @@ def test_where_nothing_can_be_written_the_run_ends_clearly(
         "image.steps=1",
         f"out={out}",
     ]
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    with full_disk(1000):
         with pytest.raises(
             OSError, match=r"out: can't write the picture of .*high\.wav \(File too large\); what was done"
         ):
             here(*asked)
         with pytest.raises(OSError, match=r"results\.jsonl: can't be written \(File too large\); what was done"):
             here(*asked[:2], "image=none", asked[-1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     (row,) = results(out)
     assert [path.name for path in out.iterdir()] == ["results.jsonl"]
     assert here(*asked[:2], "image=none", asked[-1]) == 0

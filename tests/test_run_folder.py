@@ -96,12 +96,14 @@ def test_the_record_is_how_it_began_and_what_changed_when(run: Path) -> None:
     note_start(run, run / "checkpoints" / "last.ckpt", 15, {"trainer.max_epochs": 5})
     note_start(run, run / "checkpoints" / "last.ckpt", 20, {})
     note_start(run, run / "checkpoints" / "previous.ckpt", 20, {"data.root": "elsewhere", "loader.num_workers": 0})
+    note_start(run, None, 0, {})
     assert yaml.safe_load((run / "config.yaml").read_text()) == CONFIG
     entries = yaml.safe_load((run / "resumed.yaml").read_text())
     assert [(entry["from"], entry["step"]) for entry in entries] == [
         ("last.ckpt", 15),
         ("last.ckpt", 20),
         ("previous.ckpt", 20),
+        (None, 0),
     ]
     found = saved_settings(run)
     assert found["trainer"]["max_epochs"] == 5

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -243,6 +244,51 @@ def test_resuming_continues_the_same_run(
     assert_same_run(folder, whole, step + 1)
 
 
+def test_sigterm_ends_after_the_step_and_a_resume_goes_on(
+    recordings: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SLURM sends it half a minute before it kills."""
+
+    def terminate(_: RandomStates, trainer: Trainer, *__: object) -> None:
+        if trainer.global_step == 12:
+            signal.raise_signal(signal.SIGTERM)
+
+    folder = tmp_path / "terminated"
+    with monkeypatch.context() as patched:
+        patched.setattr(RandomStates, "on_before_backward", terminate)
+        done = train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", check=False)
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.splitlines()[-1] == f"ended by SIGTERM; to go on: python -m a2i.train resume={folder}"
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 13
+    train(f"resume={folder}")
+    assert_same_run(folder, whole, 13)
+
+
+def test_a_reader_that_is_killed_ends_the_run_in_one_line(
+    recordings: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel does where memory runs out."""
+
+    def kill(_: RandomStates, trainer: Trainer, *__: object) -> None:
+        if trainer.global_step == 7:
+            for reader in multiprocessing.active_children():
+                reader.kill()
+                reader.join()
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(RandomStates, "on_train_batch_start", kill)
+        given = [f"data.root={recordings}", f"hydra.run.dir={folder}", "loader.num_workers=1"]
+        done = train(*WHOLE, *given, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: a process that reads sounds ended early" in done.stderr
+    again = f"resume={folder} loader.num_workers=0"
+    assert f"python -m a2i.train {again}" in done.stderr
+    train(*again.split())
+    assert_same_run(folder, whole, 6)
+
+
 def test_a_longer_run_continues_a_shorter_one(recordings: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "longer"
     train(*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=2")
@@ -352,6 +398,35 @@ def test_a_captioner_that_was_not_written_is_written_when_resuming(tmp_path: Pat
     # What it learns after the last epoch starts from sums whose last bits may differ.
     after = ("bridge.mean", "bridge.std", "bridge.several.")
     assert all(torch.equal(again[name], weight) for name, weight in whole.items() if not name.startswith(after))
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_begins_again(
+    recordings: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise SystemExit(9)
+
+    folder = tmp_path / "run"
+    given = [*WHOLE, f"data.root={recordings}", f"hydra.run.dir={folder}", "trainer.max_epochs=2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("a2i.compose.prepared_data_set", stop)
+        assert train(*given, check=False).returncode == 9
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / ".last.ckpt.partial").write_bytes(b"PK")
+    assert "was stopped before its first checkpoint" in train(f"resume={folder}", "trainer.max_epochs=4").stderr
+    assert_same_run(folder, whole, 0)
+    assert yaml.safe_load((folder / "resumed.yaml").read_text())[0]["from"] is None
+
+
+def test_a_run_that_is_killed_after_its_last_epoch_has_its_values(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "moved"  # the best score too, where Lightning would forget it
+    shutil.copytree(whole, folder)
+    for name in ("captioner", "values.json", "curves.png"):
+        shutil.rmtree(folder / name) if name == "captioner" else (folder / name).unlink()
+    train(f"resume={folder}")
+    assert json.loads((folder / "values.json").read_text()) == json.loads((whole / "values.json").read_text())
+    for name in ("captioner/model.safetensors", "curves.png"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_run_that_has_had_its_epochs_keeps_its_record(recordings: Path, whole: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ the process is killed, the old captioner or the new one is there.
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -27,6 +28,7 @@ from a2i.captioner.decoding import Decoding
 from a2i.captioner.text import CaptionTokenizer
 from a2i.errors import one_line, with_kind
 from a2i.features import RATE_OF_OLD, FeatureSettings
+from a2i.whole import ABANDONED, not_written
 
 FORMAT = 1
 SETTINGS_FILE, WEIGHTS_FILE, TOKENIZER_FOLDER, CARD_FILE = (
@@ -45,7 +47,7 @@ REACHING = frozenset(
 )
 # What settings from a stranger can make of any part: values of another type, too deep a nesting, more memory than there is.
 FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
-ABANDONED = 3_600  # seconds after which an unfinished new folder is removed
+RUSTS = re.compile(r"\(os error (\d+)\)")  # how libraries that write files in Rust tell the system's error
 
 
 def write(captioner: Any, folder: str | Path, card: str, dtype: torch.dtype) -> Path:
@@ -62,8 +64,10 @@ def write(captioner: Any, folder: str | Path, card: str, dtype: torch.dtype) -> 
         _write(captioner, part, card, dtype)
         part.chmod(0o755)
         exchange(part, place)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        if not isinstance(error, OSError) and (told := RUSTS.search(str(error))):
+            raise not_written(folder, OSError(int(told[1]), os.strerror(int(told[1])))) from error
         raise
     return folder
 
@@ -108,7 +112,7 @@ def _restore(folder: Path) -> None:
 def _sweep(folder: Path) -> None:
     """Remove unfinished folders of killed processes."""
     for left in folder.parent.iterdir():
-        if left.name.startswith(_new(folder)) and time.time() - left.stat().st_mtime > ABANDONED:
+        if left.name.startswith(_new(folder)) and abs(time.time() - left.stat().st_mtime) > ABANDONED:
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,9 +19,8 @@ from a2i.data import Clip
 from a2i.data.cache import Cache
 from a2i.data.download import require_space
 from a2i.machine import cores
-from a2i.whole import PARTIAL
+from a2i.whole import sweep
 
-ABANDONED = 3_600  # seconds after which nobody is still writing a file
 AHEAD = 4  # clips of each process that wait for it
 BYTES = 4  # of a float32
 BLOCK = 4_096  # bytes in which disks give room
@@ -52,7 +50,8 @@ def fill(caches: Sequence[Cache], clips: Iterable[Clip], workers: int | None, sa
     folder.mkdir(parents=True, exist_ok=True)
     once = list({(clip.path, clip.start, clip.end): clip for clip in clips}.values())
     with _alone(folder, say):
-        _sweep(folder)
+        for below in ("*/", "*/*/"):  # records of settings, and entries
+            sweep(folder, below)
         tasks = [(cache, clip) for clip in once for cache in caches if not cache.has(clip)]
         if not tasks:
             return 0
@@ -90,16 +89,6 @@ class _alone:  # noqa: N801  # a context manager that reads as a word
 
     def __exit__(self, *_: object) -> None:
         self.lock.release()
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the partial files of processes that were killed."""
-    for path in folder.glob(f"*/*/.*{PARTIAL}"):
-        try:
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
-        except FileNotFoundError:  # it got its name in the meantime
-            continue
 
 
 def _run(tasks: Sequence[Task], workers: int) -> list[str]:

@@ -41,6 +41,7 @@ from a2i.evaluate.systems import (
 from a2i.evaluate.wandb_log import log_run, wandb_settings
 from a2i.machine import begin_program
 from a2i.metrics.registry import choices
+from a2i.whole import sweep
 
 OmegaConf.register_new_resolver(
     "a2i.metrics", lambda: textwrap.fill(", ".join(choices()), 110), replace=True
@@ -76,6 +77,8 @@ def evaluate(settings: EvaluateSettings, data: str, ranks: Ranks) -> int:
     _check_clips(clips, others, asked, settings)
     clips = _with_media(clips, settings, ranks) if clips else []
     out.mkdir(parents=True, exist_ok=True)
+    if ranks.first:
+        sweep(out)
     device = ranks.device(settings.device)
     to_caption = None
     if settings.captioner is not None:

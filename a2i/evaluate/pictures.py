@@ -14,6 +14,7 @@ from a2i.data.captioned import Captioned
 from a2i.evaluate.distributed import Ranks
 from a2i.image_settings import NO_STYLE, deciding, is_mini_painter
 from a2i.results import settings_of
+from a2i.whole import not_written
 
 if TYPE_CHECKING:
     from a2i.diffusion import PictureModel
@@ -150,8 +151,13 @@ def _save(image: Any, path: Path, caption: str, seed: int, model: str, settings:
     for key, value in told.items():
         text.add_itxt(key, value)
     part = path.with_name(f".{path.name}.part")
-    image.save(part, format="PNG", pnginfo=text)
-    part.replace(path)
+    try:
+        image.save(part, format="PNG", pnginfo=text)
+        part.replace(path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_models(

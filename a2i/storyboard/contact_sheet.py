@@ -11,7 +11,7 @@ from a2i.lettering import fitted_lines
 from a2i.report.media import small_picture
 from a2i.storyboard import Scene, Storyboard, clock
 from a2i.storyboard.told import Tell, nobody
-from a2i.whole import not_written, write_whole
+from a2i.whole import write_whole
 
 SHEET = "contact_sheet.png"
 WIDTH, HEIGHT = 2400, 8000  # pixels of a sheet, at most
@@ -34,10 +34,7 @@ def write_contact_sheet(storyboard: Storyboard, folder: Path, tell: Tell = nobod
     file = io.BytesIO()
     draw_sheet(storyboard, tell).save(file, format="PNG")
     path = folder / SHEET
-    try:
-        write_whole(path, file.getvalue())
-    except OSError as error:
-        raise not_written(path, error) from error
+    write_whole(path, file.getvalue())
     return path
 
 

@@ -45,16 +45,32 @@ def run_callbacks(
         begun: called by the first process once training begins, or goes on.
     """
     keep: dict[str, Any] = {"dirpath": folder / checkpoints.FOLDER, "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
+    best = BestCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=False, **keep)
     # One of its own: a callback that monitors would skip the epochs that are not the best, and put what it saves when
     # interrupted in the best one's place.
     last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
-    found: list[Callback] = [FiniteSteps(on_nan), SamePlace(begun), RandomStates()]
+    found: list[Callback] = [FiniteSteps(on_nan), SamePlace(begun), RandomStates(), LastValues()]
     found += [CaptionFiles(folder / "captions"), ValidationTable(table_clips)]
     if patience is not None:
         found.append(Patience(monitor=monitor, mode=mode, patience=patience))
     found.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50))
     return [*found, best, last, StopBetweenSteps()]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Knows the best score so far also where the run's folder was moved: Lightning would take the next for the best."""
+
+    @property
+    def state_key(self) -> str:
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -203,6 +219,23 @@ class ValidationTable(Callback):
             ValueError,
         ) as error:  # W&B puts sounds and pictures into the temporary folder first
             print(f"no table of this validation in W&B ({error}); is {tempfile.gettempdir()} full?", file=sys.stderr)
+
+
+class LastValues(Callback):
+    """Keeps what was logged last in checkpoints: a run that is stopped after its last epoch has nothing left to log."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, float] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["callbacks"][self.state_key] = self.of(trainer)
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.before = state_dict
+
+    def of(self, trainer: Trainer) -> dict[str, float]:
+        """The values that a trainer logged last, by name, or did before it was stopped."""
+        return {name: float(value) for name, value in trainer.callback_metrics.items()} or self.before
 
 
 class RandomStates(Callback):

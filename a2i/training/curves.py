@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from a2i.metrics.registry import values
+from a2i.whole import whole
 
 
 def read_metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -47,5 +48,6 @@ def plot_curves(folder: Path) -> Path | None:
         axes.legend()
         axes.grid(alpha=0.3)
     path = folder / "curves.png"
-    figure.savefig(path, dpi=120)
+    with whole(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
     return path

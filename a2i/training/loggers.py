@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from a2i.tracking import WAITS, begin_run
+from a2i.whole import write_whole
 
 RUN_FILE = "wandb_run.txt"  # in the run folder: the id of its W&B run
 
@@ -38,4 +39,4 @@ def begin_runs(loggers: list[Logger], folder: Path) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             run = begin_run(folder, lambda: logger.experiment)  # noqa: B023  # called at once
-            (folder / RUN_FILE).write_text(f"{run.id}\n", encoding="utf-8")
+            write_whole(folder / RUN_FILE, f"{run.id}\n".encode())

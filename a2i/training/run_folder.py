@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from a2i.whole import write_whole
+from a2i.whole import sweep, write_whole
 
 CONFIG_FILE, OVERRIDES_FILE, RESUMED_FILE, LOCK_FILE = "config.yaml", "overrides.yaml", "resumed.yaml", ".lock"
 # Modules that have moved since older runs were written.
@@ -84,6 +84,7 @@ def held(folder: Path) -> Iterator[None]:
             " or stop it; for a second run beside it leave hydra.run.dir out, or give another"
         ) from None
     try:
+        sweep(folder)
         yield
     finally:
         lock.release()
@@ -161,12 +162,12 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def note_start(folder: Path, start: Path, steps: int, changes: dict[str, Any]) -> None:
-    """Add an entry to `resumed.yaml`: when the run was resumed, from which checkpoint, with which changes."""
+def note_start(folder: Path, start: Path | None, steps: int, changes: dict[str, Any]) -> None:
+    """Add an entry to `resumed.yaml`: when the run was resumed, from which checkpoint (None for none), with which changes."""
     path = folder / RESUMED_FILE
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    entry = [{"time": now, "from": start.name, "step": steps, "changes": changes}]
+    entry = [{"time": now, "from": start and start.name, "step": steps, "changes": changes}]
     write_whole(path, (before + yaml.safe_dump(entry, sort_keys=False)).encode())
 
 
