@@ -1,14 +1,17 @@
 """Sounds that nobody should make: each is heard or refused in one clear line, for as long as FFmpeg's own program hears it."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
+import tracemalloc
 from pathlib import Path
 
 import bad_sounds
 import numpy as np
 import pytest
+import soundfile
 from bad_sounds import Case, corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,6 +139,54 @@ def test_infer_answers_for_each(tmp_path: Path, capsys: pytest.CaptureFixture[st
         print(
             f"\n{len(cases)} files made, {len(rows)} tried: {len(answered)} answered, {len(rows) - len(answered)} refused"
         )
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("change", ["vanishes", "is replaced", "grows", "shrinks"])
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, ending: str, change: str) -> None:
+    """What was opened is heard to its end; what is cut away is missed and told, what comes after is taken or left."""
+    path, seconds = tmp_path / f"x.{ending}", 90.0
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * RATE)).astype(np.float32)
+    soundfile.write(path, noise, RATE)
+    recording, whole = Recording(path, RATE), path.read_bytes()
+    blocks = recording.blocks()
+    samples = len(next(blocks))
+    if change == "vanishes":
+        path.unlink()
+    elif change == "is replaced":
+        (tmp_path / "other").write_text("no sound")
+        (tmp_path / "other").replace(path)
+    elif change == "grows":
+        with path.open("ab") as file:
+            file.write(whole[-100_000:])
+    else:
+        os.truncate(path, len(whole) // 2)
+    samples += sum(map(len, blocks))
+    if change == "shrinks":
+        assert 4.0 < samples / RATE < 0.6 * seconds
+        assert str(recording.warning).endswith("(it got shorter while it was read)")
+    else:
+        assert samples / RATE >= seconds - 0.01
+        assert samples / RATE < seconds + 10
+
+
+@pytest.mark.slow
+def test_hours_are_heard_in_bounded_time_and_memory(tmp_path: Path) -> None:
+    """A hundred hours of silence, as two megabytes may hold: some minutes of one core, and no memory for them."""
+    path, hours, rate = tmp_path / "silence.flac", 100, 8_000
+    with soundfile.SoundFile(path, "w", rate, 1, format="FLAC") as file:
+        for _ in range(hours):
+            file.write(np.zeros(3600 * rate, np.int16))
+    assert path.stat().st_size < 10_000_000
+    began, samples = time.process_time(), 0
+    tracemalloc.start()
+    for block in Recording(path, rate).blocks():
+        samples += len(block)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert samples == hours * 3600 * rate
+    assert peak < 10e6
+    assert time.process_time() - began < 600
 
 
 DAMAGED = {

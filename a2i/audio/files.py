@@ -132,7 +132,7 @@ def decode(file: BinaryIO, name: str, notes: Notes, start: float = 0.0) -> Gener
     Raises:
         AudioError: nothing in it can be decoded.
     """
-    found = streams(file)
+    size, found = file.seek(0, os.SEEK_END), streams(file)
     run, kind, base, position = -1, (0, 0), 0.0, 0
     for index, stream in enumerate(found):
         notes.cut = stream.cut or notes.cut
@@ -148,6 +148,8 @@ def decode(file: BinaryIO, name: str, notes: Notes, start: float = 0.0) -> Gener
                 raise AudioError(f"{error}; it is cut short: {notes.cut}") if notes.cut else error from None
             # What stands before or behind sound and is none takes nothing from it.
             notes.cut = notes.cut or f"stream {index + 1} of {len(found)} can't be read"
+    if file.seek(0, os.SEEK_END) < size:
+        notes.cut = "it got shorter while it was read"
 
 
 def measure(file: BinaryIO, name: str, exact: bool) -> float:
