@@ -249,7 +249,7 @@ ENCODINGS = st.sampled_from(["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     header=HEADERS,
     pieces=st.lists(PIECES, max_size=40),
@@ -318,7 +318,7 @@ LINES = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(lines=st.lists(LINES, max_size=4))
 def test_any_rows_are_read_or_refused(sounds: Path, lines: list[str]) -> None:
     """Of a folder of pictures, of captions that were kept, and of results."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from bad_sounds import Case, corpus
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from programs import run
 
@@ -196,33 +196,45 @@ DAMAGED = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A short file of many containers."""
-    folder, found = tmp_path_factory.mktemp("whole"), {}
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short file of many containers."""
+    folder = tmp_path_factory.mktemp("whole")
     for container, codec in DAMAGED.items():
-        if made := bad_sounds.encode(folder / f"x.{container}", container, codec):
-            found[container] = made.read_bytes()
-    return found
+        bad_sounds.encode(folder / f"x.{container}", container, codec)
+    return folder
+
+
+PLACES = st.integers(0, 999_999)  # millionths of a file
 
 
 @settings(max_examples=40)
-@given(data=st.data())
+@given(
+    container=st.sampled_from(sorted(DAMAGED)),
+    changed=st.lists(st.tuples(PLACES, st.integers(0, 255)), max_size=30),
+    ends=st.tuples(PLACES, PLACES).map(sorted),
+    change=st.sampled_from(["none", "cut", "remove", "repeat"]),
+)
+@example(container="caf", changed=[(436, 1)], ends=[0, 0], change="none")  # a chunk that ends where no file does
 def test_any_damage_is_heard_or_refused(
-    whole: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    whole: Path,
+    container: str,
+    changed: list[tuple[int, int]],
+    ends: list[int],
+    change: str,
 ) -> None:
-    container = data.draw(st.sampled_from(sorted(whole)))
-    bytes_ = bytearray(whole[container])
-    where = st.integers(0, len(bytes_) - 1)
-    for place, value in data.draw(st.lists(st.tuples(where, st.integers(0, 255)), max_size=30)):
-        bytes_[place] = value
-    start, end = sorted((data.draw(where), data.draw(where)))
-    change = data.draw(st.sampled_from(["none", "cut", "remove", "repeat"]))
+    if not (whole / f"x.{container}").exists():  # this FFmpeg can't write it
+        return
+    bytes_ = bytearray((whole / f"x.{container}").read_bytes())
+    length = len(bytes_)
+    for place, value in changed:
+        bytes_[place * length // 1_000_000] = value
+    start, end = (place * length // 1_000_000 for place in ends)
     if change == "cut":
         del bytes_[end:]
     elif change == "remove":
         del bytes_[start:end]
     elif change == "repeat":
         bytes_[start:start] = bytes_[start:end]
-    path = tmp_path_factory.getbasetemp() / f"damaged.{container}"
+    path = whole / f"damaged.{container}"
     path.write_bytes(bytes_)
     heard(path)

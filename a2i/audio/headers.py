@@ -65,7 +65,7 @@ class Window(io.RawIOBase):
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         """Fill the buffer as far as the stretch goes."""
-        place = self.stream.start + self.position
+        place = min(self.stream.start + self.position, self.stream.end)
         self.file.seek(place)
         found = self.file.read(min(len(buffer), max(self.stream.end - place, 0)))
         for at, mended in self.stream.mended.items():
@@ -116,6 +116,9 @@ def _streams(file: BinaryIO, start: int, end: int) -> list[Stream]:
 
 
 def _read(file: BinaryIO, place: int, count: int) -> bytes:
+    """Some bytes, fewer where the file ends; none at a place that no file has, as a header may name it."""
+    if place > file.seek(0, io.SEEK_END):
+        return b""
     file.seek(place)
     return file.read(count)
 

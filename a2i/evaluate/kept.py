@@ -51,7 +51,7 @@ class KeptCaptions:
             try:
                 row = json.loads(line)
                 if "made_by" in row:
-                    before, ours = row["made_by"], ours or row["settings"] == self.key
+                    before, ours = dict(row["made_by"]), ours or row["settings"] == self.key
                 elif row["settings"] == self.key and row["sound"] == sounds.get(row["file_name"], 0):
                     found[row["file_name"]] = _caption(row)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
