@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
+from a2i.captioner.decoding import Decoding, check_changes
 from a2i.data import DataSet
 from a2i.errors import one_line
 from a2i.names import is_folder
@@ -176,6 +177,20 @@ def fitting(made: Callable[..., Any], arguments: dict[str, Any], prefix: str = "
             hint = "; several values need a list [a,b], or -m for a sweep" if several else ""
             raise ValueError(f"got {prefix}{name}={_shown(value)}; expected {_described(wanted)}{hint}") from error
     return result
+
+
+def check_decoding(changes: dict[str, Any], prefix: str = "decoding.") -> None:
+    """Check changes of a captioner's decoding settings before it is loaded; None leaves one as it is.
+
+    Args:
+        changes: values by name.
+        prefix: of their names in the configuration.
+
+    Raises:
+        ValueError: there is no setting of a name, or its value is of another type or out of range.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    check_changes(fitting(Decoding, given, prefix), prefix)
 
 
 def _annotations(made: Callable[..., Any]) -> dict[str, Any]:

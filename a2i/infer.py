@@ -19,9 +19,8 @@ from omegaconf import DictConfig
 
 from a2i.audio.apart import begin as begin_decoder
 from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
-from a2i.captioner.decoding import Decoding, check_changes
 from a2i.command_line import INTERRUPTED, entry_point
-from a2i.compose import check_out, check_seed, checked, fitting, plain
+from a2i.compose import check_decoding, check_out, check_seed, checked, fitting, plain
 from a2i.errors import with_kind
 from a2i.grid import Shape
 from a2i.grid import write as write_grid
@@ -286,8 +285,7 @@ def check(settings: dict[str, Any]) -> InferSettings:
     captioner = with_revision(settings["captioner"], settings.get("captioner_revision"))
     image = styled(settings["image"], settings["style"])
     made = checked(InferSettings, settings | {"captioner": captioner, "image": image})
-    fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
-    check_changes(made.decoding)
+    check_decoding(made.decoding)
     SceneSettings(**fitting(SceneSettings, made.scenes, "scenes."))
     return made
 

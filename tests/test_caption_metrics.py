@@ -340,6 +340,7 @@ def test_models_that_cannot_be_read(tmp_path: Path) -> None:
         assert got["fense"].value is None
 
 
+@pytest.mark.long
 @needs_java
 def test_added_counts_give_the_corpus_score() -> None:
     """What a bootstrap computes again and again is what METEOR's own program says, of all captions and of each."""

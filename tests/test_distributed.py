@@ -13,6 +13,7 @@ from programs import run
 from a2i.evaluate.distributed import Ranks, joined
 
 
+@pytest.mark.long
 def test_two_ranks_find_what_one_finds(
     captioner_folder: Path, painter_folder: Path, clip_folder: Path, sounds: Path, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def scored_by(clips: list[Captioned], **more: Any) -> Scored:
 # --- Whole commands
 
 
+@pytest.mark.long
 @needs_model
 @needs_java
 def test_any_systems_captions_are_scored(tmp_path: Path) -> None:

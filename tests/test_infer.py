@@ -179,6 +179,7 @@ def test_bad_input_ends_in_a_clear_line(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_nothing_is_lost_by_an_interruption(captioner_folder: Path, tmp_path: Path) -> None:
     """Ctrl-C, then kill -9, then to the end: every row once, and those that were there as they were."""
     many = tmp_path / "many"
@@ -321,6 +322,7 @@ def test_two_processes_share_a_folder(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
 
 
+@pytest.mark.long
 def test_names_that_no_terminal_shows(captioner_folder: Path, tmp_path: Path) -> None:
     """All go on where output is ASCII or closed, and no name controls the terminal."""
     sounds = tmp_path / "sounds"

@@ -18,9 +18,10 @@ def test_it_is_short_and_names_the_two_commands() -> None:
     assert {command.entry for command in commands(README)} >= {"train", "evaluate", "infer", "prepare"}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name != "posix", reason="needs make")
-@pytest.mark.parametrize("heading", [HEADINGS[0], *(pytest.param(one, marks=pytest.mark.long) for one in HEADINGS[1:])])
+@pytest.mark.parametrize("heading", HEADINGS)
 def test_its_commands_run_in_its_order(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, but for what makes some of them do less; by one who has the sounds of `make demo`."""
     monkeypatch.delenv("A2I_REAL_DATA", raising=False)

@@ -87,6 +87,7 @@ def _rank(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.long
 @needs_model
 def test_two_ranks_score_each_clip_once_and_say_the_same(tmp_path: Path) -> None:
     multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)

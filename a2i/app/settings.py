@@ -5,8 +5,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from a2i.captioner.decoding import Decoding, check_changes
-from a2i.compose import checked, fitting
+from a2i.compose import check_decoding, checked
 from a2i.image_settings import styled
 from a2i.names import with_revision
 
@@ -66,8 +65,7 @@ def check(settings: dict[str, Any]) -> AppSettings:
     captioner = with_revision(settings["captioner"], settings.get("captioner_revision"))
     image = styled(settings["image"], settings["style"])
     made = checked(AppSettings, settings | {"captioner": captioner, "image": image})
-    fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
-    check_changes(made.decoding)
+    check_decoding(made.decoding)
     return made
 
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from a2i.captioner.decoding import Decoding, check_changes
-from a2i.compose import check_out, check_seed, checked, fitting
+from a2i.compose import check_decoding, check_out, check_seed, checked, fitting
 from a2i.image_settings import styled
 from a2i.metrics.parts import Parts
 from a2i.names import name_of, with_revision
@@ -95,18 +94,11 @@ def check(settings: dict[str, Any]) -> EvaluateSettings:
     rerank_model = (settings["clap"] or {}).get("model") if settings["rerank"] == "clap" else None
     given = {"captioner": captioner, "image": image, "rerank_model": rerank_model}
     made = checked(EvaluateSettings, settings | given)
-    changes = {name: value for name, value in made.decoding.items() if value is not None}
-    fitting(Decoding, changes, "decoding.")
-    check_changes(changes)
+    check_decoding(made.decoding)
     for name, models in (("clip", made.clip), ("clap", made.clap)):
         fitting(_check_model, models, f"{name}.")
-    Parts(
-        **fitting(
-            Parts,
-            {name: value for name, value in made.caption_metrics.items() if value is not None},
-            "caption_metrics.",
-        )
-    )
+    parts = {name: value for name, value in made.caption_metrics.items() if value is not None}
+    Parts(**fitting(Parts, parts, "caption_metrics."))
     from a2i.metrics.bertscore import BERTScore  # here: what is wrong above need not wait for torch
 
     fitting(BERTScore, made.bertscore, "bertscore.")

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from a2i.captioner.decoding import Decoding, check_changes
 from a2i.command_line import INTERRUPTED, entry_point
-from a2i.compose import check_out, check_seed, checked, fitting, plain
+from a2i.compose import check_decoding, check_out, check_seed, checked, plain
 from a2i.image_settings import styled
 from a2i.infer import say, shown
 from a2i.machine import begin_program, leave_others_alone
@@ -83,8 +82,7 @@ def check(settings: dict[str, Any]) -> ListenSettings:
     captioner = with_revision(settings["captioner"], settings.get("captioner_revision"))
     image = styled(settings["image"], settings["style"])
     made = checked(ListenSettings, settings | {"captioner": captioner, "image": image})
-    fitting(Decoding, {name: value for name, value in made.decoding.items() if value is not None}, "decoding.")
-    check_changes(made.decoding)
+    check_decoding(made.decoding)
     return made
 
 

@@ -8,9 +8,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from a2i.bounds import number, switch
-from a2i.captioner.decoding import Decoding, check_changes
 from a2i.captioner.text import CaptionTokenizer
-from a2i.compose import build, check_targets, fitting, target_class
+from a2i.compose import build, check_decoding, check_targets, fitting, target_class
 from a2i.features import FeatureSettings
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.registry import registered
@@ -89,7 +88,7 @@ def _check_training(training: dict[str, Any]) -> None:
     for name in ("warmup", "label_smoothing"):
         if not 0 <= training[name] < 1:
             raise ValueError(f"got training.{name}={training[name]}; expected a share from 0 to below 1")
-    _check_decoding(training["decoding"], "training.decoding")
+    check_decoding(_section(training["decoding"], "training.decoding"), "training.decoding.")
     optimizer = _section(training["optimizer"], "training.optimizer")
     made = target_class(optimizer.get("_target_"))
     if not issubclass(made, Optimizer):  # type: ignore[arg-type]
@@ -115,7 +114,7 @@ def _check_model(model: dict[str, Any]) -> None:
         _section(model[name], f"model.{name}")
     fitting(FeatureSettings, _section(model["features"], "model.features"), "model.features.")
     _at_least(model["features"], "model.features.", num_mel_bins=1)
-    _check_decoding(model["decoding"], "model.decoding")
+    check_decoding(_section(model["decoding"], "model.decoding"), "model.decoding.")
     tokenizer = _section(model["tokenizer"], "model.tokenizer")
     learnt = {name: tokenizer[name] for name in ("vocab_size", "max_tokens", "bos", "kind")}
     fitting(CaptionTokenizer.train, learnt, "model.tokenizer.")
@@ -124,12 +123,6 @@ def _check_model(model: dict[str, Any]) -> None:
         raise ValueError(f"got model.keywords={model['keywords']!r}; expected true, false or kinds")
     for name in ("categories", "halves"):  # which runs from before do not have
         switch(f"model.{name}", model.get(name, False))
-
-
-def _check_decoding(decoding: Any, key: str) -> None:
-    given = {name: value for name, value in _section(decoding, key).items() if value is not None}
-    fitting(Decoding, given, f"{key}.")
-    check_changes(given, f"{key}.")
 
 
 def _section(settings: Any, key: str) -> dict[str, Any]:
