@@ -177,6 +177,7 @@ def test_every_line_of_a_model_changes_something(conf: Path, model: str) -> None
         file.write_text(text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_line_of_an_experiment_changes_something(conf: Path, experiment: str) -> None:
     """A line that says what the run would have without it hides what the experiment is about."""

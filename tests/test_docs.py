@@ -81,6 +81,7 @@ def test_every_page_is_in_the_sites_order() -> None:
     assert sorted(pages()) == sorted(DOCS.rglob("*.md"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda value: str(value)[-60:])
 def test_its_commands_can_be_read(
     page: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -88,6 +88,7 @@ def test_killed_in_the_middle_beside_another_and_resumed(tmp_path: Path, clips: 
     assert_right(tmp_path, clips)
 
 
+@pytest.mark.long
 def test_processes_end_with_the_first_and_the_rest_is_made_later(tmp_path: Path, clips: list[Clip]) -> None:
     process = start(tmp_path, workers=2)
     while len(entries(tmp_path)) < 3 and process.poll() is None:

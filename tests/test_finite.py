@@ -129,6 +129,7 @@ for on_nan in ("skip", "stop"):
 """
 
 
+@pytest.mark.long
 def test_all_ranks_decide_alike(tmp_path: Path) -> None:
     """One of two ranks has the bad batch."""
     script = tmp_path / "ranks.py"

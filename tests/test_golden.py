@@ -173,6 +173,7 @@ def assert_weights_close(
         assert [got_mean, *got_first] == pytest.approx([mean, *first], rel=0, abs=tolerance * size), name
 
 
+@pytest.mark.long
 def test_captions_are_as_they_were(work: Path, golden: dict[str, Any]) -> None:
     assert_close(captions(work), golden["captions"], 2e-3)
 

@@ -76,16 +76,16 @@ def test_every_scheduler_that_is_offered_draws_with_the_embedded_model() -> None
 
 
 @pytest.mark.parametrize(
-    "trained",
+    ("trained", "steps"),
     [
-        {},
-        {"prediction_type": "v_prediction", "timestep_spacing": "trailing"},
-        {"prediction_type": "sample"},
-        {"beta_schedule": "squaredcos_cap_v2"},
+        ({}, 1),
+        ({}, 5),
+        ({"prediction_type": "v_prediction", "timestep_spacing": "trailing"}, 5),
+        ({"prediction_type": "sample"}, 5),
+        ({"beta_schedule": "squaredcos_cap_v2"}, 5),
     ],
-    ids=["epsilon", "v", "sample", "cosine"],
+    ids=["epsilon, one step", "epsilon", "v", "sample", "cosine"],
 )
-@pytest.mark.parametrize("steps", [1, 5])
 def test_every_scheduler_that_is_offered_draws(
     painter_folder: Path, trained: dict[str, str], steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -344,6 +344,7 @@ def assert_same_run(folder: Path, whole: Path, step: int) -> None:
         assert file.read_text() == (whole / "captions" / file.name).read_text(), file.name
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [
@@ -372,6 +373,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(recordings: Path, tmp_path: Path) -> N
     assert saved_settings(folder)["trainer"]["max_epochs"] == epoch + 2
 
 
+@pytest.mark.long
 def test_a_captioner_that_was_not_written_is_written_when_resuming(tmp_path: Path) -> None:
     """With labels, so that it learns to tell two sources after its last epoch: there it may be interrupted too."""
     folder = tmp_path / "run"
@@ -572,6 +574,7 @@ def test_a_limited_epoch_is_an_epoch(recordings: Path, tmp_path: Path) -> None:
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
 
 
+@pytest.mark.long
 def test_a_sweep_gives_each_job_its_own_run(recordings: Path, tmp_path: Path) -> None:
     sweep = [f"hydra.sweep.dir={tmp_path}", "trainer.max_epochs=1", "training.optimizer.lr=1e-3,1e-2"]
     train("-m", *SMALL, "bertscore=null", f"data.root={recordings}", *sweep)
@@ -584,6 +587,7 @@ def test_a_sweep_gives_each_job_its_own_run(recordings: Path, tmp_path: Path) ->
     assert rates == [1e-3, 1e-2]
 
 
+@pytest.mark.long
 def test_two_ranks_learn_and_validate_each_clip_once(recordings: Path, tmp_path: Path) -> None:
     """Six clips in batches of two are three batches for two ranks: one is had twice, and counted once."""
     folder = tmp_path / "run"
@@ -634,6 +638,7 @@ def test_torchrun_wants_a_folder_that_all_ranks_know(recordings: Path) -> None:
     assert "set hydra.run.dir=FOLDER" in done.stderr
 
 
+@pytest.mark.long
 def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As experiment=world learns, small: labels, tags, categories, sentences; resumed, the same."""
     root = tmp_path / "data"
