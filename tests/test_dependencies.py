@@ -116,6 +116,7 @@ train.main()
 """
 
 
+@pytest.mark.long
 def test_captioning_and_drawing_need_no_extra(tmp_path: Path) -> None:
     """Nor torchaudio: with all that extras bring made unimportable a sound is captioned and drawn, and training says
     what to install."""

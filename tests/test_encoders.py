@@ -141,6 +141,7 @@ def test_another_number_of_mel_bins_is_refused(name: str) -> None:
         make(name)(torch.zeros(1, 100, 80), torch.ones(1, 100, dtype=torch.bool))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decoder", sorted(SMALL_DECODERS))
 @pytest.mark.parametrize("encoder", sorted(SMALL))
 def test_every_pair_learns_captions_saves_and_loads(

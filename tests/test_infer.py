@@ -122,6 +122,7 @@ sys.addaudithook(refuse)
 """
 
 
+@pytest.mark.long
 def test_the_embedded_models_need_no_network(sounds: Path, tmp_path: Path) -> None:
     """With an empty cache, and every attempt to reach anything refused and written down."""
     (tmp_path / "sitecustomize.py").write_text(WATCH)

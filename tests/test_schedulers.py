@@ -75,6 +75,7 @@ def test_every_scheduler_that_is_offered_draws_with_the_embedded_model() -> None
             assert np.abs(found - pictures[type(own).__name__]).mean() < most, name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("trained", "steps"),
     [

@@ -35,6 +35,7 @@ def test_every_decoder_is_tried() -> None:
     assert sorted(DECODERS) == decoders.names()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("switching")
 @pytest.mark.parametrize("name", sorted(DECODERS))
 def test_threads_get_the_captions_of_their_own_clips(name: str, tokenizer: CaptionTokenizer) -> None:

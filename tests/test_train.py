@@ -209,7 +209,7 @@ FAST = ["bertscore=null", "logger=csv", "loader.captions=random"]
 @pytest.mark.parametrize(
     ("place", "step", "saved", "more"),
     [
-        ("on_train_batch_start", 12, 13, ["loader.num_workers=1"]),
+        pytest.param("on_train_batch_start", 12, 13, ["loader.num_workers=1"], marks=pytest.mark.long),
         ("on_before_backward", 12, 13, []),
         ("on_before_backward", 14, 10, []),
         ("on_validation_batch_start", 15, 10, []),
