@@ -144,11 +144,17 @@ def test_the_plug_in_of_the_tutorial_is_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Takes all that a page asks for at once: with the usual five in its queue, a browser is reset now and then."""
+
+    request_queue_size = 128
+
+
 @pytest.fixture
 def address(site: Path) -> Iterator[str]:
     """Of a server on this machine that has the site."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, contextlib.redirect_stderr(None):
+    with Server(("127.0.0.1", 0), handler) as server, contextlib.redirect_stderr(None):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
