@@ -174,5 +174,7 @@ def test_a_browser_shows_it_and_finds_words(opened: Any, address: str, width: in
         box.press_sequentially("encoder")  # what fills it at once is not heard
         page.wait_for_selector(".md-search-result__item a")
         page.keyboard.press("Escape")
+    page.wait_for_load_state("networkidle")  # what is broken off is a complaint
     page.goto(f"{address}/reference/programs.html")
+    page.wait_for_load_state("networkidle")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
