@@ -5,11 +5,8 @@ with `storyboard=true` a folder `NAME` of its scenes instead of the picture.
 """
 
 import gc
-import math
 import sys
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,9 +18,7 @@ from a2i.audio.apart import begin as begin_decoder
 from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_decoding, check_out, check_seed, checked, fitting, plain
-from a2i.errors import with_kind
 from a2i.grid import Shape
-from a2i.grid import write as write_grid
 from a2i.image_settings import deciding, is_mini_painter, is_painter, styled
 from a2i.licences import restriction
 from a2i.machine import begin_program
@@ -36,91 +31,14 @@ from a2i.names import (
 )
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.rerank import check as check_rerank
-from a2i.rerank import enough, reranked
-from a2i.results import FILE, GRID, KEPT, ResultsFile, RowSettings, settings_of
-from a2i.rows import NO_MORE, begun
+from a2i.results import FILE, ResultsFile, RowSettings, settings_of
 from a2i.storyboard.settings import SceneSettings
 from a2i.storyboard.told import Told
+from a2i.work import Work
+from a2i.workers import how_many, rows_by_workers
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
-
-
-def infer(
-    a2i: "AudioToImage",
-    sounds: Sequence[Path],
-    results: ResultsFile,
-    settings: RowSettings,
-    seed: int,
-    decoding: dict[str, Any],
-    batch_size: int = 1,
-    picture_batch: int = 1,
-    grid: Shape | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Caption and draw each sound; one that fails gives an `error` and the others go on.
-
-    Yields:
-        one object for each sound, as it stands in `results.jsonl`, once its picture is on disk.
-
-    Raises:
-        OSError: the folder takes no more pictures: its disk is full, or it can't be written to.
-    """
-    marks: deque[dict[str, Any]] = deque()
-
-    def marked() -> Iterator[Path]:
-        """Each sound's file as it is when it is read: if it changes later, the next run sees that."""
-        for sound in sounds:
-            marks.append(results.mark(sound))
-            yield sound
-
-    found = a2i.each(marked(), seed, batch_size, picture_batch, show_progress=len(sounds) == 1, **decoding)
-    for sound, result in zip(sounds, found, strict=True):
-        row = begun(a2i, sound, marks.popleft(), settings, seed)
-        error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
-        began = time.perf_counter()
-        if not isinstance(result, Exception):
-            told = {
-                "caption": result.caption,
-                "candidates": list(result.candidates),
-                "confidence": round(result.confidence, 4),
-                "log_probabilities": [round(value, 4) for value in result.log_probabilities],
-                "flagged": result.flagged,
-                "unseen_tokens": result.unseen_tokens,
-                "warning": result.warning,
-            }
-            told |= {"parts": [asdict(part) for part in result.parts]} if result.parts else {}
-            try:
-                _check_numbers(told)
-                if result.image is not None:
-                    image = result.save(results.folder / results.picture_name(sound))
-                    told |= {"image": readable(image), "image_bytes": image.stat().st_size}
-                if grid is not None and a2i.painter is not None:
-                    place = results.folder / results.picture_name(sound, GRID)
-                    made = write_grid(result, a2i.painter, grid, place, picture_batch, len(sounds) == 1)
-                    told["grid"] = readable(made)
-                row |= told
-            # Whatever one file does to a disk, the others go on; where none can be written they would only take time.
-            except Exception as failure:
-                if isinstance(failure, OSError) and failure.errno in NO_MORE:
-                    raise OSError(
-                        f"{readable(results.folder)}: can't write the picture of {readable(sound)} ({failure.strerror});"
-                        f" {KEPT}"
-                    ) from failure
-                error = failure
-        row["error"] = None if error is None else readable(with_kind(error))
-        row["seconds"] = round(seconds + time.perf_counter() - began, 3)
-        yield row
-
-
-def _check_numbers(told: dict[str, Any]) -> None:
-    """JSON has no NaN, and a caption that is nan % sure is none."""
-    confidences = [
-        told["confidence"],
-        *told["log_probabilities"],
-        *(part["confidence"] for part in told.get("parts", ())),
-    ]
-    if not all(map(math.isfinite, confidences)):
-        raise ValueError("the captioner gave numbers that are none (NaN or infinite); its weights may be broken")
 
 
 def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: int, told: Told | None = None) -> int:
@@ -228,6 +146,7 @@ class InferSettings:
         rerank: what puts the candidates in order; see `a2i.rerank`. None for the captioner itself.
         rerank_model: the model that does; None for its default.
         captions: of videos, in a copy: `track` or `burn`; None for no copy.
+        workers: processes that caption and draw; None for as many as pay.
     """
 
     audio: str | list[str]
@@ -247,12 +166,19 @@ class InferSettings:
     storyboard: bool = False
     scenes: dict[str, Any] = field(default_factory=dict)
     captions: str | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         refuse_nothing(self.audio)
         for name, value in (("batch_size", self.batch_size), ("picture_batch", self.picture_batch)):
             if value < 1:
                 raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"got workers={self.workers}; expected null or a whole number of at least 1")
+        if self.storyboard and (self.workers or 1) > 1:
+            raise ValueError(
+                f"got workers={self.workers} beside storyboard=true, which takes one; expected workers=null"
+            )
         if self.captions not in (None, "track", "burn"):
             raise ValueError(f"got captions={self.captions}; expected track, burn or null")
         if self.captions and not self.storyboard:
@@ -353,20 +279,17 @@ def run(settings: InferSettings) -> int:
         left = sounds if settings.again else [sound for sound in sounds if not results.has(sound, wanted)]
         failed = 0
         if left:
-            begin_decoder()  # it comes up while the models do
-            a2i = _load(settings)
-            batches = {"batch_size": settings.batch_size, "picture_batch": settings.picture_batch}
-            told = None
-            if settings.storyboard:
-                told, scenes = Told(), SceneSettings(**settings.scenes)
-                making = {"settings": scenes, "seed": settings.seed, **batches, **settings.decoding}
-                from a2i.storyboard.rows import storyboards
-
-                rows = storyboards(a2i, left, results, wanted, told, making, settings.captions)
+            told = Told() if settings.storyboard else None
+            work = _work_of(settings, wanted)
+            rows: Iterator[dict[str, Any]]
+            if told is not None:
+                rows = _storyboards(settings, work, left, results, told)
+            elif (workers := settings.workers or how_many(work, len(left))) > 1:
+                gc.enable()
+                rows = rows_by_workers(work, left, results, workers, say)
             else:
-                shape = settings.shape
-                decoding = enough(a2i.captioner, settings.decoding, shape.captions if shape else 1)
-                rows = infer(a2i, left, results, wanted, settings.seed, decoding, **batches, grid=shape)
+                begin_decoder()  # it comes up while the models do
+                rows = work.rows(_load(work), left, results, show_progress=len(left) == 1)
             failed = write_results(rows, results, len(left), told)
     summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
     if there := len(sounds) - len(left):
@@ -403,13 +326,36 @@ def _settings_of(settings: InferSettings) -> RowSettings:
     return settings_of(caption, image | {"caption": caption})
 
 
-def _load(settings: InferSettings) -> "AudioToImage":
-    from a2i.loading import load  # here: --help, and what is there already, need not wait for torch
+def _work_of(settings: InferSettings, wanted: RowSettings) -> Work:
+    return Work(
+        settings,
+        wanted,
+        settings.seed,
+        settings.decoding,
+        settings.batch_size,
+        settings.picture_batch,
+        settings.shape,
+        settings.rerank,
+        settings.rerank_model,
+    )
 
-    a2i = load(settings, say)
+
+def _storyboards(
+    settings: InferSettings, work: Work, sounds: list[Path], results: ResultsFile, told: Told
+) -> Iterator[dict[str, Any]]:
+    begin_decoder()
+    a2i = _load(work)
+    from a2i.storyboard.rows import storyboards
+
+    making = {"settings": SceneSettings(**settings.scenes), "seed": settings.seed, **settings.decoding}
+    making |= {"batch_size": settings.batch_size, "picture_batch": settings.picture_batch}
+    return storyboards(a2i, sounds, results, work.settings, told, making, settings.captions)
+
+
+def _load(work: Work) -> "AudioToImage":
+    a2i = work.load(say)
     gc.freeze()  # it stays, so that collections need not look at it
     gc.enable()
-    a2i.captioner = reranked(a2i.captioner, settings.rerank, settings.rerank_model, settings.device)
     return a2i
 
 

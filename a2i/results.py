@@ -79,6 +79,23 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def mark_of(sound: Path, name: str | None) -> dict[str, Any]:
+    """What tells a sound's file, and whether it changed: `name`, `bytes`, `modified` (nanoseconds since 1970), `sha256`; None
+    where there is none.
+
+    Args:
+        sound: a file.
+        name: as `ResultsFile.key` gives it.
+    """
+    size = modified = digest = None
+    with suppress(OSError, ValueError):
+        status = sound.stat()
+        if stat.S_ISREG(status.st_mode):
+            size, modified = status.st_size, status.st_mtime_ns
+            digest = _digest(sound)
+    return {"name": name, "bytes": size, "modified": modified, "sha256": digest}
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     """What is remembered of a row: where its line is, and what tells whether it still holds."""
@@ -191,17 +208,8 @@ class ResultsFile:
         return quote_from_bytes(os.fsencode(Path(real).as_posix()), safe="/:+,=@()' ")
 
     def mark(self, sound: Path) -> dict[str, Any]:
-        """What tells a sound's file, and whether it changed: `name` (see `key`), `bytes`, `modified` (nanoseconds since 1970),
-        `sha256`; None where there is none.
-        """
-        name = self.key(sound)
-        size = modified = digest = None
-        with suppress(OSError, ValueError):
-            status = sound.stat()
-            if stat.S_ISREG(status.st_mode):
-                size, modified = status.st_size, status.st_mtime_ns
-                digest = _digest(sound)
-        return {"name": name, "bytes": size, "modified": modified, "sha256": digest}
+        """What tells a sound's file, and whether it changed, as `mark_of` gives it."""
+        return mark_of(sound, self.key(sound))
 
     def has(self, sound: Path, settings: RowSettings) -> bool:
         """Whether what is asked is there: no error, the same settings, the sound unchanged, and the picture whole."""
