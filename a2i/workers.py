@@ -185,6 +185,7 @@ class _Worker:
 
     def buried(self, alone: deque[_Asked], work: Work) -> dict[str, Any] | None:
         """Have done again what a dead process had in hand; the row of a sound that ended it by itself."""
+        self.connection.close()
         self.process.join(PATIENCE)
         code = self.process.exitcode
         self.end = f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
