@@ -44,7 +44,7 @@ def shared_folder(wanted: str) -> str:
         ValueError: the ranks were started in a way in which they can't be told.
     """
     if by_slurm():
-        command = hashlib.sha256("\\0".join(sys.argv[1:]).encode()).hexdigest()[:6]
+        command = hashlib.sha256("\0".join(sys.argv[1:]).encode()).hexdigest()[:6]
         folder = Path(wanted).parent / f"slurm_{os.environ['SLURM_JOB_ID']}_{command}"
         folder.mkdir(parents=True, exist_ok=True)
         return str(folder)
@@ -64,23 +64,23 @@ def shared_folder(wanted: str) -> str:
 
 
 _known: dict[str, str] = {}
+_stores: list[Any] = []
 
 
 def _told(wanted: str) -> str:
     """The folder that the first rank makes; each asks for as many, in the same order."""
     if wanted not in _known:
-        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+        first, key = os.environ["RANK"] == "0", f"folder {len(_known)}"
+        if not _stores:
+            from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        own = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # else the first rank keeps it
-        first = os.environ["RANK"] == "0"
-        store = PrefixStore(
-            "a2i", TCPStore(host, port, is_master=first and not own, timeout=PATIENCE, wait_for_workers=False)
-        )
-        key = f"folder {len(_known)}"
+            by_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # else the first rank keeps it
+            address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store = TCPStore(*address, is_master=first and not by_agent, timeout=PATIENCE, multi_tenant=True)
+            _stores.append(PrefixStore("a2i", store))
         if first:
-            store.set(key, new_folder(wanted))
-        _known[wanted] = store.get(key).decode()
+            _stores[0].set(key, new_folder(wanted))
+        _known[wanted] = _stores[0].get(key).decode()
     return _known[wanted]
 
 

@@ -192,8 +192,11 @@ class CaptionModule(LightningModule):
             loss = loss + self.label_loss * self._logged("train/label_loss", value, weights[1], batch)
         if self.tags is not None and (batch.tags is not None or ranks.ranks() > 1) and not self.freeze_encoder:
             logits = self.tags(pooled(states, states_mask))
+            # The others wait for this rank's gradient of the head, though it be 0.
             value = logits.sum() * 0.0 if batch.tags is None else tag_loss(logits, batch.tags)
-            loss = loss + self.tag_loss * self._logged("train/tag_loss", value, weights[2], batch)
+            loss = loss + self.tag_loss * (
+                self._logged("train/tag_loss", value, weights[2], batch) if tagged else value
+            )
             self._tagged |= tagged
         if not self._only_labels():
             bridged = self.captioner.bridge(states, states_mask, batch.labels)
