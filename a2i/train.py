@@ -280,7 +280,9 @@ def _trainer(
     )
     plugins = [*(config["trainer"].get("plugins") or ()), WholeCheckpoints()]
     root = {"default_root_dir": str(folder)}
-    trainer = build({**launch.outside(config["trainer"]), **root}, logger=kept or False, callbacks=callbacks, plugins=plugins)
+    trainer = build(
+        {**launch.outside(config["trainer"]), **root}, logger=kept or False, callbacks=callbacks, plugins=plugins
+    )
     if trainer.is_global_zero:
         begin_runs(kept, folder)
     bertscore = module.validation.bertscore

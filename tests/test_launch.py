@@ -28,7 +28,11 @@ SLURM = {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith(("SLURM_", "TORCHELASTIC_")) or name in (*run_folder.RANKS, "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        if name.startswith(("SLURM_", "TORCHELASTIC_")) or name in (
+            *run_folder.RANKS,
+            "WORLD_SIZE",
+            "LOCAL_WORLD_SIZE",
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setattr(run_folder, "_made", {})
 
@@ -103,7 +107,7 @@ def test_a_sweep_is_no_others_rank(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long
-def test_torchruns_ranks_share_a_folder(recordings: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_torchruns_ranks_share_a_folder(recordings: Path, tmp_path: Path) -> None:
     """That nobody named: the first rank tells the others."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "a2i.train"]
     settings = [*SMALL, *FAST, f"data.root={recordings}", "trainer.max_epochs=1"]
@@ -117,7 +121,7 @@ def test_torchruns_ranks_share_a_folder(recordings: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.long
-def test_a_job_that_slurm_starts_again_goes_on(recordings: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_job_that_slurm_starts_again_goes_on(recordings: Path, tmp_path: Path) -> None:
     """Two tasks as srun starts them. One of them gets the signal that announces the end of the job's time: both stop after
     the same step, the job is put back into the queue once, and started again it trains the rest."""
     scontrol = tmp_path / "bin" / "scontrol"

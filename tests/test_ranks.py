@@ -25,8 +25,12 @@ def test_a_process_alone_asks_nobody() -> None:
 
 def test_shared_norms_keep_names_weights_and_values() -> None:
     torch.manual_seed(0)
-    own = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=0.3), nn.Sequential(nn.Flatten(2), nn.BatchNorm1d(3)))
-    shared = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=0.3), nn.Sequential(nn.Flatten(2), nn.BatchNorm1d(3)))
+    own = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=0.3), nn.Sequential(nn.Flatten(2), nn.BatchNorm1d(3))
+    )
+    shared = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=0.3), nn.Sequential(nn.Flatten(2), nn.BatchNorm1d(3))
+    )
     shared.load_state_dict(own.state_dict())
     parameters = list(shared.parameters())
     assert len(ranks.share_norms(shared)) == 2

@@ -130,4 +130,6 @@ def check_sweep(devices: Any, overrides: list[str]) -> None:
             " Set trainer.devices=1, or start each job's ranks from outside (torchrun)"
         )
     if by_torchrun() and not any(item.startswith("hydra.sweep.dir=") for item in overrides):
-        raise ValueError("under torchrun every rank would choose a sweep's folder of its own; set hydra.sweep.dir=FOLDER")
+        raise ValueError(
+            "under torchrun every rank would choose a sweep's folder of its own; set hydra.sweep.dir=FOLDER"
+        )

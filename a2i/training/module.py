@@ -182,7 +182,9 @@ class CaptionModule(LightningModule):
         Dropout and SpecAugment draw on each rank for its own clips.
         """
         weights, tagged = self._shared(batch)
-        states, states_mask = encoded(self.captioner, batch, self.augment, together=any(n.training for n in self._norms))
+        states, states_mask = encoded(
+            self.captioner, batch, self.augment, together=any(n.training for n in self._norms)
+        )
         loss = states.new_zeros(())
         if self.label_loss and not self.freeze_encoder:
             head = self.labels or self.captioner.bridge.label_head

@@ -5,9 +5,9 @@
     python experiments/scale/ranks.py --nodes 2             # the same, of two torchrun calls that stand for two machines
 
 Each rank is a process of its own (torchrun, gloo, on the CPU), and runs `a2i.train.train` for every case on 21 made sounds of
-different lengths, with one to three captions each, of which some have no label and most no tags: batches of 5 leave one clip for
-the last step, so that all ranks but one have a stand-in. There is no dropout and no augmentation, which draw on each rank for
-its own clips. Plain SGD learns: with Adam a gradient of nearly nothing becomes a step of full size, whichever way it points.
+different lengths, with one to three captions each, of which some have no label and most no tags: batches of 5 leave one clip
+for the last, so that all ranks but one have a stand-in. There is no dropout and no augmentation, which draw on each rank for its
+own clips; but in the case of that name. Plain SGD learns: with Adam a gradient of nearly nothing becomes a step of full size.
 
 Prints for each case the largest difference from one rank: of a gradient at any step, relative to the largest gradient of that
 step; of a weight after the last step; of a logged training loss; and of a validation value. `--json` writes them to a file.
@@ -196,7 +196,10 @@ def differences(one: Path, several: Path, begun: Path | None = None) -> dict[str
     whole, parts = found(one), [found(part) for part in (begun, several) if part is not None]
     gradients = zip(whole[0]["gradients"], [step for part in parts for step in part[0]["gradients"]], strict=True)
     pairs = [(ours, theirs, max(float(value.abs().max()) for value in ours.values())) for ours, theirs in gradients]
-    apart = [max(float((ours[key] - theirs[key]).abs().max()) for key in ours) / (most or 1.0) for ours, theirs, most in pairs]
+    apart = [
+        max(float((ours[key] - theirs[key]).abs().max()) for key in ours) / (most or 1.0)
+        for ours, theirs, most in pairs
+    ]
     weights = [(whole[0]["weights"][name] - value).abs().max() for name, value in parts[-1][0]["weights"].items()]
     values = [abs(value - parts[-1][0]["values"][key]) for key, value in whole[0]["values"].items() if "val/" in key]
     return {
@@ -242,7 +245,9 @@ def equal(folder: Path, names: Sequence[str], ranks: Sequence[int], nodes: int) 
     for count in ranks:
         start(folder / str(count), count, nodes, names)
         for name in names:
-            figures.append({"case": name, "ranks": str(count), **differences(folder / "1" / name, folder / str(count) / name)})
+            figures.append(
+                {"case": name, "ranks": str(count), **differences(folder / "1" / name, folder / str(count) / name)}
+            )
     return figures
 
 
@@ -251,7 +256,9 @@ def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...
 
     They are compared with those on as many ranks as before, where there is dropout, or on one; which nothing stopped.
     """
-    whole = {count: start(folder / str(count), count, 1, names) for count in sorted({1, *(pair[0] for pair in changes)})}
+    whole = {
+        count: start(folder / str(count), count, 1, names) for count in sorted({1, *(pair[0] for pair in changes)})
+    }
     figures = []
     for place in (STOP, END):
         for before in sorted({pair[0] for pair in changes}):
@@ -264,7 +271,10 @@ def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...
                     if name == "dropout" and before != after:
                         continue
                     one = whole[before if name == "dropout" else 1] / name
-                    told = {"case": f"{name}, {'in mid-epoch' if place == STOP else 'at its end'}", "ranks": f"{before} to {after}"}
+                    told = {
+                        "case": f"{name}, {'in mid-epoch' if place == STOP else 'at its end'}",
+                        "ranks": f"{before} to {after}",
+                    }
                     figures.append({**told, **differences(one, own / name, stopped / name)})
     return figures
 
@@ -275,11 +285,17 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=1, help="machines that torchrun stands for")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--out", type=Path, help="a new folder, to keep what the ranks wrote; without it a temporary one")
+    parser.add_argument(
+        "--out", type=Path, help="a new folder, to keep what the ranks wrote; without it a temporary one"
+    )
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--stop", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--resume", action="store_true", help="stop runs and go on with them, in place of comparing whole ones")
-    parser.add_argument("--changes", nargs="+", default=["2-2", "2-1", "1-2"], help="ranks before and after, with --resume")
+    parser.add_argument(
+        "--resume", action="store_true", help="stop runs and go on with them, in place of comparing whole ones"
+    )
+    parser.add_argument(
+        "--changes", nargs="+", default=["2-2", "2-1", "1-2"], help="ranks before and after, with --resume"
+    )
     given = parser.parse_args()
     if given.work:
         work(given.work, given.cases, given.stop, given.resume)
@@ -293,7 +309,9 @@ def main() -> None:
             figures = equal(folder, given.cases, given.ranks, given.nodes)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"{'case':<26}{'ranks':>7}{'steps':>7}{'clips':>7}{'gradient':>11}{'weight':>11}{'loss':>11}{'validation':>12}")
+    print(
+        f"{'case':<26}{'ranks':>7}{'steps':>7}{'clips':>7}{'gradient':>11}{'weight':>11}{'loss':>11}{'validation':>12}"
+    )
     for row in figures:
         same = "same" if row["same"] else "OTHER"
         numbers = "".join(f"{row[name]:>11.1e}" for name in ("gradient", "weight", "loss"))
