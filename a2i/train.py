@@ -297,20 +297,20 @@ def _finish(
     config: dict[str, Any], module: "CaptionModule", trainer: "Trainer", folder: Path, values: dict[str, float]
 ) -> None:
     """Write the captioner folder from the best checkpoint, the values and the curves."""
-    from a2i.training.checkpoints import BEST, FOLDER, read
+    from a2i.training.checkpoints import BEST, FOLDER, LAST, read
     from a2i.training.curves import plot_curves
     from a2i.training.finite import NotFiniteError, not_finite
     from a2i.training.several import learn_several
 
-    best = folder / FOLDER / BEST
-    weights = "last"
+    best, found, weights = folder / FOLDER / BEST, None, "last"
     if best.exists():
         try:
-            module.load_state_dict(read(best)["state_dict"])
-            weights = "best"
+            found, weights = read(best)["state_dict"], "best"
         except ValueError as error:
             print(f"{error}. The captioner gets the weights of the last step instead", file=sys.stderr)
-    captioner = module.captioner.float().cpu()
+    if found is None and module.divided:
+        found = read(folder / FOLDER / LAST)["state_dict"]
+    captioner = module.whole(found)
     datamodule, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
     probed = bool(config["training"].get("probe_epochs"))
     smoothing, offset = module.label_smoothing, module.label_offset

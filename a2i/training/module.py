@@ -25,6 +25,7 @@ from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.inputs import encoded
 from a2i.training.labels import label_loss, tag_loss
+from a2i.training.sharding import ShardedStrategy, shard
 
 
 @contextmanager
@@ -129,6 +130,7 @@ class CaptionModule(LightningModule):
         self.tags = nn.Linear(2 * captioner.encoder.width, tags) if tag_loss and tags and not freeze_encoder else None
         self.tag_loss = tag_loss
         self._first_steps = 0  # in which the encoder learns from labels alone
+        self._whole: tuple[Captioner] | None = None  # a copy, where its parts are divided; no part of this module
         self._norms: list[ranks.SharedBatchNorm] = []
         self._first: bool | None = None  # whether it does so now; None before the first step
         self._tagged = False  # whether any clip since the last step has tags
@@ -152,6 +154,29 @@ class CaptionModule(LightningModule):
     def setup(self, stage: str) -> None:
         if self.trainer.world_size > 1 and not self._norms:
             self._norms = ranks.share_norms(self.captioner)
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ShardedStrategy) and self._whole is None:
+            assert self.device_mesh is not None
+            heads: list[nn.Module] = [head for head in (self.labels, self.tags) if head is not None]
+            self._whole = (shard(self.captioner, heads, self.device_mesh["data_parallel"]),)
+
+    @property
+    def divided(self) -> bool:
+        """Whether the weights are divided among the ranks."""
+        return self._whole is not None
+
+    def whole(self, weights: dict[str, Any] | None) -> Captioner:
+        """The captioner on the CPU, to be written: with these weights of a checkpoint, or as it is."""
+        if self._whole is None:
+            if weights is not None:
+                self.load_state_dict(weights)
+            return self.captioner.float().cpu()
+        [captioner] = self._whole
+        assert weights is not None, "its weights are divided among the ranks"
+        own = {name.removeprefix("captioner."): value for name, value in weights.items() if name.startswith("captioner.")}
+        captioner.load_state_dict(own)
+        return captioner.float().cpu()
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         if self._first_steps and self._first is not self._only_labels():

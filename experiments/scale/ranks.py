@@ -6,8 +6,8 @@
 
 Each rank is a process of its own (torchrun, gloo, on the CPU), and runs `a2i.train.train` for every case on 21 made sounds of
 different lengths, with one to three captions each, of which some have no label and most no tags: batches of 5 leave one clip
-for the last, so that all ranks but one have a stand-in. There is no dropout and no augmentation, which draw on each rank for its
-own clips; but in the case of that name. Plain SGD learns: with Adam a gradient of nearly nothing becomes a step of full size.
+for the last, so that all ranks but one have a stand-in. Dropout and augmentation, which draw on each rank for its own clips,
+are in the case of that name alone. Plain SGD learns: with Adam a gradient of nearly nothing becomes a step of full size.
 
 Prints for each case the largest difference from one rank: of a gradient at any step, relative to the largest gradient of that
 step; of a weight after the last step; of a logged training loss; and of a validation value. `--json` writes them to a file.
@@ -106,7 +106,7 @@ class Sounds:
         return self.made[:21] if split == "train" else self.made[21:]
 
 
-def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool) -> None:
+def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sharded: bool) -> None:
     """Run cases as one rank; what it found goes to `CASE/rank_R.pt` in the folder.
 
     Args:
@@ -115,6 +115,7 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool) -> 
         stop: the step after which the last rank, and it alone, gets SIGTERM; `END` for an end after the first epoch; None for
             neither.
         resume: whether to go on with what is in the folder.
+        sharded: with `trainer=fsdp`.
     """
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -126,15 +127,16 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool) -> 
     step, before_step = CaptionModule.training_step, CaptionModule.on_before_optimizer_step
 
     def heard(module: CaptionModule, batch: Any, index: int) -> Any:
-        seen.append((module.trainer.global_step, batch.names if batch.counts else []))
         if module.trainer.global_step + 1 == stop and rank == module.trainer.world_size - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(module, batch, index)
+        loss = step(module, batch, index)
+        seen.append((float(loss.detach()), batch.names if batch.counts else []))
+        return loss
 
     def about_to_step(module: CaptionModule, optimizer: Any) -> None:
         before_step(module, optimizer)
         learnt = [(name, one.grad) for name, one in module.named_parameters() if one.grad is not None]
-        gradients.append({name: gradient.clone() for name, gradient in learnt})
+        gradients.append({name: gradient.full_tensor() if sharded else gradient.clone() for name, gradient in learnt})
 
     source = Sounds(folder / "sounds")
     with (
@@ -146,8 +148,9 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool) -> 
             seen.clear()
             gradients.clear()
             settings = [*MINI, *([] if name == "ast" else CNN), *CASES[name]]
-            epochs = ["trainer.max_epochs=1"] if stop == END else []
-            config = composed("train", {"data.root": str(folder)}, [*settings, *epochs])
+            settings += ["trainer.max_epochs=1"] if stop == END else []
+            settings += ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=32-true"] if sharded else []
+            config = composed("train", {"data.root": str(folder)}, settings)
             run = folder / name
             run.mkdir(exist_ok=True)
             try:
@@ -208,7 +211,7 @@ def differences(one: Path, several: Path, begun: Path | None = None) -> dict[str
         and all(set(ours) == set(theirs) for ours, theirs, _ in pairs),
         "gradient": max(apart),
         "weight": float(max(weights)),
-        "loss": max(losses(one, several)),
+        "loss": max(*logged(one, several), *apart_by(losses(whole), [loss for part in parts for loss in losses(part)])),
         "validation": max(values),
     }
 
@@ -219,31 +222,36 @@ def heard(ranks: Sequence[dict[str, Any]]) -> list[list[str]]:
     return [sorted(name for share in shares for name in share) for shares in batches]
 
 
+def losses(ranks: Sequence[dict[str, Any]]) -> list[float]:
+    """Of each batch the loss that is learnt from, the mean of the ranks'."""
+    return [sum(shares) / len(shares) for shares in zip(*([loss for loss, _ in r["seen"]] for r in ranks), strict=True)]
+
+
+def apart_by(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [abs(mine - its) for mine, its in zip(ours, theirs, strict=True)]
+
+
 def found(case: Path) -> list[dict[str, Any]]:
     """What each rank wrote."""
     paths = sorted(case.glob("rank_*.pt"), key=lambda path: int(path.stem[5:]))
     return [torch.load(path, weights_only=True) for path in paths]
 
 
-def losses(one: Path, several: Path) -> list[float]:
-    """Differences of the training losses that were logged at each step."""
-    tables = [read_metrics(folder) for folder in (one, several)]
-    names = [{name for name in table if name.startswith("train/") and "loss" in name} for table in tables]
-    assert names[0] == names[1]
-    result = []
-    for name in names[0]:
-        ours, theirs = (dict(table[name]) for table in tables)
-        assert set(ours) == set(theirs), f"{name} was logged at other steps"
-        result += [abs(ours[step] - theirs[step]) for step in ours]
-    return result
+def logged(one: Path, several: Path) -> list[float]:
+    """Differences of the training losses that both logged; that of the step after which a run is stopped is not."""
+    ours, theirs = (read_metrics(folder) for folder in (one, several))
+    names = {name for name in ours if name.startswith("train/") and "loss" in name}
+    assert names == {name for name in theirs if name.startswith("train/") and "loss" in name}
+    pairs = [(dict(ours[name]), dict(theirs[name])) for name in names]
+    return [abs(mine[step] - its[step]) for mine, its in pairs for step in mine.keys() & its.keys()]
 
 
-def equal(folder: Path, names: Sequence[str], ranks: Sequence[int], nodes: int) -> list[dict[str, Any]]:
+def equal(folder: Path, names: Sequence[str], ranks: Sequence[int], nodes: int, *more: str) -> list[dict[str, Any]]:
     """The figures of all cases."""
     start(folder / "1", 1, 1, names)
     figures = []
     for count in ranks:
-        start(folder / str(count), count, nodes, names)
+        start(folder / str(count), count, nodes, names, *more)
         for name in names:
             figures.append(
                 {"case": name, "ranks": str(count), **differences(folder / "1" / name, folder / str(count) / name)}
@@ -293,12 +301,13 @@ def main() -> None:
     parser.add_argument(
         "--resume", action="store_true", help="stop runs and go on with them, in place of comparing whole ones"
     )
+    parser.add_argument("--sharded", action="store_true", help="divide the weights among the ranks (trainer=fsdp)")
     parser.add_argument(
         "--changes", nargs="+", default=["2-2", "2-1", "1-2"], help="ranks before and after, with --resume"
     )
     given = parser.parse_args()
     if given.work:
-        work(given.work, given.cases, given.stop, given.resume)
+        work(given.work, given.cases, given.stop, given.resume, given.sharded)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.out or Path(temporary)
@@ -306,7 +315,7 @@ def main() -> None:
             changes = [tuple(map(int, change.split("-"))) for change in given.changes]
             figures = resumed(folder, given.cases, changes)
         else:
-            figures = equal(folder, given.cases, given.ranks, given.nodes)
+            figures = equal(folder, given.cases, given.ranks, given.nodes, *(["--sharded"] if given.sharded else []))
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
     print(
