@@ -595,7 +595,7 @@ def test_a_sweep_gives_each_job_its_own_run(recordings: Path, tmp_path: Path) ->
 
 @pytest.mark.long
 def test_two_ranks_learn_and_validate_each_clip_once(recordings: Path, tmp_path: Path) -> None:
-    """Six clips in batches of two are three batches for two ranks: one is had twice, and counted once."""
+    """Lightning starts the second. Clips of a step are those of both, so that there are as many steps as with one."""
     folder = tmp_path / "run"
     two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.max_epochs=2", "loader.batch_size=2", "logger=csv"]
     command = [sys.executable, "-m", "a2i.train", *SMALL, f"data.root={recordings}", f"hydra.run.dir={folder}", *two]
@@ -610,8 +610,7 @@ def test_two_ranks_learn_and_validate_each_clip_once(recordings: Path, tmp_path:
     found = score_captions(captions, [[row["caption_1"], row["caption_2"]] for row in rows], ["bleu_4", "cider_d"])
     for name, score in found.items():
         assert logged[f"val/{name}"] == pytest.approx(score.value, abs=1e-6)
-    # 18 clips in 9 batches are 5 steps an epoch for two ranks.
-    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5 * 2
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 9 * 2
     losses = [value for _, value in read_metrics(folder)["val/loss"]]
     assert losses[-1] < losses[0]
 
@@ -637,11 +636,6 @@ def test_bad_input_is_told_clearly(recordings: Path, tmp_path: Path, arguments: 
     assert message in done.stdout + done.stderr
     assert not (tmp_path / "captioner").exists()
     assert "Traceback" not in done.stderr or sweep
-
-
-def test_torchrun_wants_a_folder_that_all_ranks_know(recordings: Path) -> None:
-    done = train(*SMALL, f"data.root={recordings}", check=False, TORCHELASTIC_RUN_ID="x")
-    assert "set hydra.run.dir=FOLDER" in done.stderr
 
 
 @pytest.mark.long
