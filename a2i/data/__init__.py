@@ -21,7 +21,7 @@ class Clip:
 
     Attributes:
         name: identifies the clip within its split (the file's name as the metadata spells it).
-        path: the sound file.
+        path: the sound file, or what holds its content, such as a shard's member.
         captions: one or more sentences.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for the end.
@@ -37,7 +37,7 @@ class Clip:
     """
 
     name: str
-    path: Path
+    path: Path | audio.Held
     captions: tuple[str, ...]
     start: float | None = None
     end: float | None = None
@@ -47,7 +47,11 @@ class Clip:
 
     def seconds(self) -> float:
         """About how long it is, from `end` or the file's header, without decoding."""
-        return (audio.duration(self.path, exact=False) if self.end is None else self.end) - (self.start or 0.0)
+        if self.end is not None:
+            end = self.end
+        else:
+            end = self.path.seconds if isinstance(self.path, audio.Held) else audio.duration(self.path, exact=False)
+        return end - (self.start or 0.0)
 
 
 class DataSet(Protocol):
