@@ -6,7 +6,7 @@ A data set is any object with two methods: ``prepare()`` downloads or makes what
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -67,3 +67,11 @@ class DataSet(Protocol):
             FileNotFoundError: files are missing; the message lists them and says how to get them.
             ValueError: the split is unknown, or the metadata can't be read.
         """
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """What a data set offers that chooses the clips of each epoch."""
+
+    def drawn(self, epoch: int, seed: int) -> list[int] | None:
+        """Indices of the training clips that an epoch has, as many in each; None for all of them."""

@@ -136,8 +136,8 @@ def _contents(folder: Path) -> str:
 
 
 def _sound(clip: Clip) -> list[int] | None:
-    """By which a sound that was exchanged is noticed: bytes, and nanoseconds of its last change, or some of a hash; None if it is
-    not there."""
+    """By which a sound that was exchanged is noticed: bytes, and nanoseconds of its last change or some of a hash; None if it
+    is not there."""
     if isinstance(clip.path, Held):
         return [clip.path.size, int(clip.path.digest[:12], 16)]
     try:

@@ -1,7 +1,8 @@
 """Shards: many clips in each of few large files, here or at an address, in WebDataset's format.
 
-An index says where each clip's sound lies in its shard, so a set of shards is a list of clips as any other: an epoch's order, ranks,
-batches of similar length, caches and resuming in mid-epoch are those of every data set, and there is no second kind of loader.
+An index says where each clip's sound lies in its shard, so a set of shards is a list of clips as any other: an epoch's order,
+ranks, batches of similar length, caches and resuming in mid-epoch are those of every data set, and there is no second kind of
+loader.
 """
 
 import hashlib
@@ -38,13 +39,13 @@ class Shards:
     """A folder of shards, as `python -m a2i.prepare data=NAME shards=FOLDER` writes it, or as the package webdataset does.
 
     A clip is members of one name but for their endings: a sound (`.flac`, `.wav` …), and `.json` with `captions` (a list) or
-    `caption` or `text`, or `.txt` with a caption. JSON may also have `name`, `split`, `labels`, `recording`, `seconds`, `start` and
-    `end`. A clip without a split has the one that its shard's name begins with (train, val, test …), or else one by a hash of its
-    recording or name.
+    `caption` or `text`, or `.txt` with a caption. JSON may also have `name`, `split`, `labels`, `recording`, `seconds`, `start`
+    and `end`. A clip without a split has the one that its shard's name begins with (train, val, test …), or else one by a hash
+    of its recording or name.
 
     Args:
-        root: the folder, or an address that fsspec reads: `s3://BUCKET/FOLDER` (the extra `s3`), `https://HOST/FOLDER` (the extra
-            `shards`; only as a2i writes it, with `shards.json`, for such a folder can't be listed).
+        root: the folder, or an address that fsspec reads: `s3://BUCKET/FOLDER` (the extra `s3`), `https://HOST/FOLDER` (the
+            extra `shards`; a folder there needs the `shards.json` that a2i writes, for it can't be listed).
         keep: the folder in which remote shards, and indices of shards that have none, are kept.
         keep_gb: gigabytes of remote shards that may lie there.
         fetch: of remote shards: whole `shards`, when they are first wanted, or `clips` alone, each when it is wanted; None for
@@ -105,7 +106,7 @@ class Shards:
         if not by_split[split]:
             held = ", ".join(f"{name} {len(clips)}" for name, clips in by_split.items())
             raise ValueError(
-                f"{self.root}: no clip belongs to the split {split!r} ({held}); write shards of it, or set val_share, test_share"
+                f"{self.root}: no clip is of the split {split!r} ({held}); write shards of it, or set val_share, test_share"
             )
         return list(by_split[split])
 
@@ -139,7 +140,7 @@ class Shards:
         names = sorted(listed) if place.is_remote and listed else sorted({*listed, *place.names(".tar")})
         if not names:
             raise FileNotFoundError(
-                f"{self.root}: holds no shard; expected .tar files, as python -m a2i.prepare data=NAME shards=FOLDER writes them"
+                f"{self.root}: no shard there; expected .tar files, as python -m a2i.prepare data=NAME shards=FOLDER writes"
             )
         by_clip = self.fetch == "clips"
         if place.is_remote and self.fetch is None:

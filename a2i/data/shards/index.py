@@ -1,8 +1,8 @@
 """What a shard holds: a WebDataset tar file, in which members of one name but for their endings belong to one clip.
 
-The index of `train-000000.tar` is `train-000000.index.jsonl`: a line for the shard, then one for each clip, with the place of its
-sound in the tar file. A shard that another program wrote gets its index when it is first opened. No name that stands in a tar
-file ever becomes a name on disk: nothing is unpacked, sounds are read where they lie.
+The index of `train-000000.tar` is `train-000000.index.jsonl`: a line for the shard, then one for each clip, with the place of
+its sound in the tar file. A shard that another program wrote gets its index when it is first opened. No name that stands in a
+tar file ever becomes a name on disk: nothing is unpacked, sounds are read where they lie.
 """
 
 import hashlib
@@ -150,7 +150,7 @@ def indexed(path: Path) -> tuple[Shard, list[dict[str, Any]]]:
 
 
 def _grouped(file: BinaryIO, name: str) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """The regular members of each clip by ending; whatever else a tar file may hold (links, devices, folders) is passed over."""
+    """The regular members of each clip by ending; whatever else may lie there (links, devices, folders) is passed over."""
     key, members = "", dict[str, tarfile.TarInfo]()
     end = file.seek(0, 2)
     file.seek(0)

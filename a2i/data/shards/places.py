@@ -1,9 +1,9 @@
-"""Where shards lie: a folder, or an address that fsspec reads (`s3://…`, `https://…`), of which a bounded folder here keeps some.
+"""Where shards lie: a folder, or an address that fsspec reads (`s3://…`, `https://…`).
 
-What is remote is read in one of two ways. Where the whole set fits into the folder here, each shard is fetched once, when it is
-first wanted. Where it does not, each member is asked for alone, by its range of bytes: every clip comes over the network once
-an epoch, from the rank that learns from it, in any order. Both ways give random access, which the order of an epoch needs to be
-a function of its number alone.
+What is remote is read in one of two ways. Where the whole set fits into a folder here, of bounded size, each shard is fetched
+once, when it is first wanted. Where it does not, each member is asked for alone, by its range of bytes: every clip comes over
+the network once an epoch, to the rank that learns from it, in any order. Both ways give random access, so the order of an epoch
+can be shuffled over all clips, and not over a few shards and a buffer.
 """
 
 import functools
