@@ -26,7 +26,7 @@ ROOMS = {
     "app": "app",
     "listen": "listen",
 }
-FILES_APART = {"data/download.py": "download"}
+FILES_APART = {"data/download.py": "download", "data/shards/places.py": "shards", "data/huggingface.py": "huggingface"}
 NAMES = {"pil": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}  # of packages by those of their modules
 NOT_IMPORTED = {
     "accelerate": "diffusers loads weights through it: without it they are in memory twice, and it warns",

@@ -38,7 +38,7 @@ class AudioCaps:
         if not 0 <= missing <= 1:
             raise ValueError(f"got missing={missing}; expected a share from 0 to 1")
         self.root, self.sounds, self.missing = Path(root), Path(root) / sounds, missing
-        self._told: set[str] = set()
+        self._found: dict[str, list[Clip]] = {}
 
     def prepare(self) -> None:
         """Check the tables that are there, and how many of the sounds are missing."""
@@ -55,6 +55,11 @@ class AudioCaps:
         """
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+        if split not in self._found:
+            self._found[split] = self._read(split)
+        return list(self._found[split])
+
+    def _read(self, split: str) -> list[Clip]:
         table = self.root / f"{split}.csv"
         if not table.is_file():
             raise FileNotFoundError(
@@ -87,10 +92,7 @@ class AudioCaps:
             called = [name.format(**fields, audiocap_id=number) for number in names[video, start] for name in NAMES]
             if (path := next((present[name] for name in called if name in present), None)) is not None:
                 clips.append(Clip(f"{video}_{start}", path, tuple(texts), recording=video))
-        line = check_share(
-            len(captions) - len(clips), len(captions), self.missing, f"AudioCaps {split}", self.sounds, NAMES[0]
-        )
-        if line and split not in self._told:
-            self._told.add(split)
+        what, missing = f"AudioCaps {split}", len(captions) - len(clips)
+        if line := check_share(missing, len(captions), self.missing, what, self.sounds, "YOUTUBEID_START"):
             logger.warning(line)
         return clips

@@ -55,7 +55,7 @@ class Macs:
             )
         self.root, self.sounds, self.missing = Path(root), Path(root) / sounds, missing
         self.val_share, self.test_share, self.seed = val_share, test_share, seed
-        self._told: set[str] = set()
+        self._found: dict[str, list[Clip]] = {}
 
     def prepare(self) -> None:
         """Check the captions, and that the sounds of every split are there."""
@@ -73,6 +73,11 @@ class Macs:
         """
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+        if split not in self._found:
+            self._found[split] = self._read(split)
+        return list(self._found[split])
+
+    def _read(self, split: str) -> list[Clip]:
         rows = [(name, texts) for name, texts in self._rows() if self._split(name) == split]
         present = files_in(self.sounds)
         clips = [
@@ -80,11 +85,8 @@ class Macs:
             for name, texts in rows
             if (path := present.get(PurePosixPath(name).stem)) is not None
         ]
-        line = check_share(
-            len(rows) - len(clips), len(rows), self.missing, f"MACS {split}", self.sounds, "park-lisbon-3-41-a"
-        )
-        if line and split not in self._told:
-            self._told.add(split)
+        what, missing = f"MACS {split}", len(rows) - len(clips)
+        if line := check_share(missing, len(rows), self.missing, what, self.sounds, "park-lisbon-3-41-a"):
             logger.warning(line)
         return clips
 

@@ -45,7 +45,7 @@ class Shards:
 
     Args:
         root: the folder, or an address that fsspec reads: `s3://BUCKET/FOLDER` (the extra `s3`), `https://HOST/FOLDER` (the
-            extra `shards`; a folder there needs the `shards.json` that a2i writes, for it can't be listed).
+            extra `shards`; where the server lists no folders it needs the `shards.json` that a2i writes).
         keep: the folder in which remote shards, and indices of shards that have none, are kept.
         keep_gb: gigabytes of remote shards that may lie there.
         fetch: of remote shards: whole `shards`, when they are first wanted, or `clips` alone, each when it is wanted; None for

@@ -101,7 +101,13 @@ class Place:
         if self.is_remote and self.by_clip:
             system, path = _system(self.root, os.getpid())
             what = f"{self.root}/{name}"
-            return bytes(_tried(what, lambda: system.cat_file(f"{path}/{name}", start=offset, end=offset + size)))
+            content = bytes(_tried(what, lambda: system.cat_file(f"{path}/{name}", start=offset, end=offset + size)))
+            if len(content) > size:
+                raise ShardError(
+                    f"{what}: the server sent {len(content):,} bytes where {size:,} were asked for: it does not know ranges of"
+                    " bytes; set data.fetch=shards"
+                )
+            return content
         for _ in range(ATTEMPTS):
             path = self.whole(name, total) if self.is_remote else Path(self.root) / name
             try:
