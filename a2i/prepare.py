@@ -124,8 +124,13 @@ def write_shards(
         raise failed(failures, place)
 
 
-def count(data: dict[str, Any], splits: list[str]) -> dict[str, list["Clip"]]:
-    """Prepare a data set, print how much each split holds, and give the clips of each."""
+def count(data: dict[str, Any], splits: list[str], strict: bool = True) -> dict[str, list["Clip"]]:
+    """Prepare a data set, print how much each split holds, and give the clips of each.
+
+    Raises:
+        OSError: a sound file is not there; only where `strict`.
+        ValueError: a sound file can't be used; only where `strict`.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -133,7 +138,7 @@ def count(data: dict[str, Any], splits: list[str]) -> dict[str, list["Clip"]]:
     source = prepared_data_set(data)
     for split in splits:
         clips = source.clips(split)
-        seconds = sum(clip.seconds() for clip in clips)
+        seconds = sum(_seconds(clip, strict) for clip in clips)
         captions = sum(len(clip.captions) for clip in clips)
         table.add_row(split, str(len(clips)), str(captions), f"{seconds / 3600:.2f}")
         every[split] = clips
@@ -141,11 +146,20 @@ def count(data: dict[str, Any], splits: list[str]) -> dict[str, list["Clip"]]:
     return every
 
 
+def _seconds(clip: "Clip", strict: bool) -> float:
+    try:
+        return clip.seconds()
+    except (OSError, ValueError):
+        if strict:
+            raise
+        return 0.0  # told when its shard is written
+
+
 @entry_point("prepare")
 def main(config: DictConfig) -> None:
     """Entry point."""
     settings = check(plain(config))
-    clips = count(settings.data, settings.splits)
+    clips = count(settings.data, settings.splits, strict=settings.shards is None)
     if settings.cache is None and settings.shards is None:
         return
     try:

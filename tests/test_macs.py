@@ -76,5 +76,5 @@ def test_a_file_without_a_sentence_and_no_yaml(tmp_path: Path) -> None:
         FileNotFoundError, match=r"no captions at .*; put there MACS.yaml of https://zenodo.org/records/5114771"
     ):
         Macs(tmp_path / "none").clips("train")
-    with pytest.raises(ValueError, match="got val_share=0.5, test_share=0.5"):
+    with pytest.raises(ValueError, match=r"got val_share=0\.5, test_share=0\.5"):
         Macs(tmp_path, val_share=0.5, test_share=0.5)

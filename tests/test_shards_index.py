@@ -50,11 +50,12 @@ def test_no_name_and_no_link_leads_anywhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\0" * 10240, b"no tar file", b"\x1f\x8b" + b"0" * 600, os.urandom(4096)])
 def test_what_is_no_tar_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(content)
-    try:
-        shard, rows = indexed(tmp_path / "a.tar")
-        assert (shard.clips, rows) == (0, [])  # zeros are the end of a tar file
-    except ShardError as error:
-        assert "expected a .tar without compression, whole" in str(error)
+    if content.strip(b"\0"):
+        with pytest.raises(ShardError, match=r"expected a \.tar without compression, whole"):
+            indexed(tmp_path / "a.tar")
+    else:
+        with contextlib.suppress(ShardError):  # zeros are the end of a tar file
+            assert indexed(tmp_path / "a.tar")[1] == []
 
 
 def test_a_member_that_is_cut_short(tmp_path: Path) -> None:
@@ -71,10 +72,10 @@ def test_an_index_is_its_own_and_sound(tmp_path: Path) -> None:
     shard, rows = unpacked(content, "train-000000.tar")
     assert packed(shard, rows) == content
     assert isinstance(shard, Shard)
-    for key, value in (("offset", -1), ("size", 10**12), ("offset", "0"), ("sha256", "00"), ("captions", [1]), ("seconds", None),
-                       ("name", None), ("labels", "noise"), ("key", 3)):  # fmt: skip
+    bad = [("offset", -1), ("size", 10**12), ("offset", "0"), ("sha256", "00"), ("captions", [1]), ("seconds", None)]
+    for key, value in [*bad, ("name", None), ("labels", "noise"), ("key", 3)]:
         wrong = [{**rows[0], key: value}, *rows[1:]]
-        with pytest.raises(ShardError, match="is no index of train-000000.tar"):
+        with pytest.raises(ShardError, match=r"is no index of train-000000\.tar"):
             unpacked(packed(shard, wrong), "train-000000.tar")
     for text in (
         b"",
@@ -86,7 +87,7 @@ def test_an_index_is_its_own_and_sound(tmp_path: Path) -> None:
     ):
         with pytest.raises(ShardError, match="is no index"):
             unpacked(text, "train-000000.tar")
-    with pytest.raises(ShardError, match="is no index of other.tar"):
+    with pytest.raises(ShardError, match=r"is no index of other\.tar"):
         unpacked(content, "other.tar")
 
 

@@ -73,7 +73,7 @@ def test_clips(root: Path) -> None:
     assert len(clips) == sum(map(len, sides)) == 10
     assert clips["FreeSound/FreeSound2"].captions == ("FreeSound2 is heard.",)
     assert (clips["FreeSound/FreeSound2"].end, clips["FreeSound/FreeSound9"].end) == (None, 30)
-    with pytest.raises(ValueError, match="no sound of WavCaps is of the split 'test'; set data.test_share"):
+    with pytest.raises(ValueError, match=r"no sound of WavCaps is of the split 'test'; set data\.test_share"):
         WavCaps(root).clips("test")
 
 

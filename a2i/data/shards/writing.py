@@ -117,9 +117,10 @@ def write_split(folder: Path, split: str, source: Source, total: int | None, sha
 def failed(failures: Sequence[str], folder: Path) -> ValueError:
     """An error that lists what was left out."""
     more = f" and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
+    clips = "1 clip is" if len(failures) == 1 else f"{len(failures)} clips are"
     return ValueError(
-        f"{len(failures)} clips are not in the shards in {folder}: {'; '.join(failures[:LISTED])}{more}. All others are; for"
-        " these too, mend them and write into a new folder"
+        f"{clips} not in the shards in {folder}: {'; '.join(failures[:LISTED])}{more}. To have all,"
+        " mend these and write into a new folder"
     )
 
 
