@@ -24,6 +24,8 @@ EXPERIMENTS = [*choices("experiment"), *(f"study/{name}" for name in choices("ex
 # What has to be given with a choice that leaves it open.
 WITHOUT_DEFAULT = {
     "data=folder": ("data.root=somewhere",),
+    "data=shards": ("data.root=somewhere",),
+    "data=huggingface": ("data.name=somewhere",),
     "image=folder": ("image.model=somewhere",),
     "captioner=folder": ("captioner.folder=somewhere",),
     "model=default": ("model/encoder=cnn_mini", "model/decoder=gru_mini"),

@@ -1,6 +1,10 @@
 from pathlib import Path
 
+import pytest
 from programs import run
+from shard_sets import noises
+
+from a2i.data.shards import Shards
 
 
 def test_made_sounds_are_prepared_once_and_counted(tmp_path: Path) -> None:
@@ -32,3 +36,46 @@ def test_a_setting_that_does_not_fit(tmp_path: Path) -> None:
     done = run("prepare", "data=foley", f"data.root={tmp_path}", "data.n_train=1", "splits=[train]", "workers=-1")
     assert done.returncode == 2
     assert "got workers=-1; expected null or a whole number of at least 0" in done.stderr
+
+
+@pytest.mark.long
+def test_shards_are_written_and_prepared_from(tmp_path: Path) -> None:
+    made = [
+        "data=foley",
+        f"data.root={tmp_path / 'made'}",
+        "data.n_train=4",
+        "data.n_val=2",
+        "data.n_test=1",
+        "data.workers=1",
+    ]
+    shards, every = tmp_path / "shards", "splits=[train,val,test]"
+    done = run("prepare", *made, every, f"shards={shards}", "shard_mb=0.5")
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"7 clips, 0.01 hours, 0.00 GB in {shards}; to learn from them: data=shards data.root={shards}" in done.stdout
+    )
+    assert not (tmp_path / "made" / "cache").exists()
+    cache = tmp_path / "cache"
+    again = run("prepare", "data=shards", f"data.root={shards}", every, f"cache={cache}", "workers=0")
+    assert again.returncode == 0, again.stderr
+    assert "7 entries made" in again.stdout
+    assert (
+        "error: got encoding=mp3; expected one of original, flac"
+        in run("prepare", *made, f"shards={shards}", "encoding=mp3").stderr
+    )
+    assert (
+        "error: got shard_mb=0.0; expected more than 0"
+        in run("prepare", *made, f"shards={shards}", "shard_mb=0").stderr
+    )
+
+
+def test_what_cannot_be_written_into_shards_is_listed_and_the_rest_is_there(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_text("no sound")
+    (good,) = noises(tmp_path, 1)
+    (tmp_path / "captions.csv").write_text(f"file_name,caption,split\nbad.wav,x,train\n{good.name},y,train\n")
+    done = run("prepare", "data=folder", f"data.root={tmp_path}", "splits=[train]", f"shards={tmp_path / 'shards'}")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "1 clip is not in the shards in " in done.stderr
+    assert "'bad.wav': " in done.stderr
+    assert [clip.name for clip in Shards(tmp_path / "shards").clips("train")] == [good.name]

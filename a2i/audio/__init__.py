@@ -15,6 +15,7 @@ import numpy as np
 from a2i.audio.apart import decode, measure
 from a2i.audio.files import BLOCK, Block, Notes, opened
 from a2i.audio.files import AudioError as AudioError
+from a2i.audio.files import Held as Held
 from a2i.audio.mixing import CONTEXT, mix
 
 RATES = (1_000, 1_000_000)  # Hz, of files that are taken for sound
@@ -35,15 +36,15 @@ class Recording:
     """A sound file, to be read in blocks from its beginning to its end.
 
     Attributes:
-        path: the file, or a pipe, which can be read once.
+        path: the file, what is held in something else, or a pipe, which can be read once.
         rate: Hz that the blocks have.
         seconds: that were read, when a reading is through.
         warning: what was wrong with the file though it could be read (it is cut short, some of it is damaged), in one
             line; None if nothing was, if `end` came first, or before a reading is through.
     """
 
-    def __init__(self, path: str | Path, rate: int) -> None:
-        self.path, self.rate = Path(path), rate
+    def __init__(self, path: str | Path | Held, rate: int) -> None:
+        self.path, self.rate = path if isinstance(path, Held) else Path(path), rate
         self.seconds = 0.0
         self.warning: str | None = None
 
@@ -120,11 +121,11 @@ class Recording:
             yield _clipped(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
-def load(path: str | Path, rate: int, start: float | None = None, end: float | None = None) -> np.ndarray:
+def load(path: str | Path | Held, rate: int, start: float | None = None, end: float | None = None) -> np.ndarray:
     """Read a sound file.
 
     Args:
-        path: the sound file; any sample rate and number of channels.
+        path: the sound file, or what holds its content; any sample rate and number of channels.
         rate: of the waveform, in Hz.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None, or anything past it, for the file's end.
@@ -160,11 +161,11 @@ def mix_down(samples: np.ndarray, rate: int) -> np.ndarray:
     return _clipped(np.concatenate([np.zeros(0, np.float32), *mix(blocks, rate)]))
 
 
-def duration(path: str | Path, exact: bool = True) -> float:
+def duration(path: str | Path | Held, exact: bool = True) -> float:
     """Length of a sound file in seconds.
 
     Args:
-        path: the sound file.
+        path: the sound file, or what holds its content.
         exact: what decodes; False for what headers, last pages or packets say, which is quick and nearly always the same, to
             sort by and to plan with.
 
@@ -172,7 +173,7 @@ def duration(path: str | Path, exact: bool = True) -> float:
         FileNotFoundError: there is no such file.
         AudioError: it can't be read as sound.
     """
-    with opened(Path(path)) as file:
+    with opened(path if isinstance(path, Held) else Path(path)) as file:
         return measure(file, str(path), exact)
 
 

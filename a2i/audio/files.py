@@ -10,7 +10,7 @@ import stat
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -43,6 +43,37 @@ CONSTANT = ("ac3", "dca")  # codecs whose packets are all of one size, but for a
 
 class AudioError(ValueError):
     """A sound file that can't be used. The message says what was got, what was expected and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Sound that is not a file of its own: it lies in something larger, such as a shard. Its text names it in messages.
+
+    Attributes:
+        suffix: the ending of a file that would hold it, such as `.flac`.
+        size: bytes of its content.
+        sha256: of its content.
+        seconds: about how long it is.
+    """
+
+    suffix: str
+    size: int
+    sha256: bytes = field(repr=False)
+    seconds: float
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its content, hexadecimal."""
+        return self.sha256.hex()
+
+    def read(self) -> bytes:
+        """Its content, as that of a sound file.
+
+        Raises:
+            OSError: what it lies in can't be read.
+            AudioError: what it lies in holds something else there.
+        """
+        raise NotImplementedError
 
 
 @dataclass
@@ -89,13 +120,20 @@ class Block:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """A sound file to read and to seek in; what comes through a pipe is kept aside while it is read.
+def opened(path: Path | Held) -> Iterator[BinaryIO]:
+    """A sound file to read and to seek in; what comes through a pipe, or is held in something, is kept aside meanwhile.
 
     Raises:
         FileNotFoundError: there is no such file.
         AudioError: it is a folder or a device, empty, or a link that leads nowhere.
     """
+    if isinstance(path, Held):
+        with tempfile.SpooledTemporaryFile(SPOOLED) as kept:
+            kept.write(path.read())
+            if not kept.tell():
+                raise AudioError(f"{path}: is empty (0 bytes); expected a sound file")
+            yield kept  # type: ignore[misc]
+        return
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

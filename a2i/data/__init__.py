@@ -6,7 +6,7 @@ A data set is any object with two methods: ``prepare()`` downloads or makes what
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Clip:
 
     Attributes:
         name: identifies the clip within its split (the file's name as the metadata spells it).
-        path: the sound file.
+        path: the sound file, or what holds its content, such as a shard's member.
         captions: one or more sentences.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for the end.
@@ -37,7 +37,7 @@ class Clip:
     """
 
     name: str
-    path: Path
+    path: Path | audio.Held
     captions: tuple[str, ...]
     start: float | None = None
     end: float | None = None
@@ -47,7 +47,11 @@ class Clip:
 
     def seconds(self) -> float:
         """About how long it is, from `end` or the file's header, without decoding."""
-        return (audio.duration(self.path, exact=False) if self.end is None else self.end) - (self.start or 0.0)
+        if self.end is not None:
+            end = self.end
+        else:
+            end = self.path.seconds if isinstance(self.path, audio.Held) else audio.duration(self.path, exact=False)
+        return end - (self.start or 0.0)
 
 
 class DataSet(Protocol):
@@ -63,3 +67,11 @@ class DataSet(Protocol):
             FileNotFoundError: files are missing; the message lists them and says how to get them.
             ValueError: the split is unknown, or the metadata can't be read.
         """
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """What a data set offers that chooses the clips of each epoch."""
+
+    def drawn(self, epoch: int, seed: int) -> list[int] | None:
+        """Indices of the training clips that an epoch has, as many in each; None for all of them."""

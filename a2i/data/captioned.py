@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from a2i.audio import Held
 from a2i.captioner.cleaning import words
 from a2i.data.folder import MissingRecordingsError, locate, named_place, read_table, told
 from a2i.whole import write_text
@@ -41,7 +42,7 @@ class Captioned:
     references: tuple[str, ...]
     candidates: tuple[str, ...] = ()
     confidence: float | None = None
-    audio: Path | None = None
+    audio: Path | Held | None = None
     start: float | None = None
     end: float | None = None
     image: Path | None = None

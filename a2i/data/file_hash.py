@@ -10,6 +10,7 @@ import os
 import time
 from pathlib import Path
 
+from a2i.audio import Held
 from a2i.whole import write_whole
 
 RACY = 3.0  # seconds; time stamps of FAT have steps of two
@@ -24,16 +25,20 @@ class Contents:
         self.folder = folder
         self.seen: dict[Path, tuple[Signature, str]] = {}
 
-    def known(self, path: Path) -> str | None:
+    def known(self, path: Path | Held) -> str | None:
         """The stored hash of a file's content; None if the file would have to be read."""
+        if isinstance(path, Held):
+            return path.digest
         return self._remembered(path, _signature(path))
 
-    def digest(self, path: Path) -> str:
+    def digest(self, path: Path | Held) -> str:
         """SHA-256 of a file's content, hexadecimal.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
+        if isinstance(path, Held):
+            return path.digest
         signature = _signature(path)
         if (found := self._remembered(path, signature)) is not None:
             return found

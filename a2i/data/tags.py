@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from a2i.audio import Held
 from a2i.data import Clip
 from a2i.errors import first_line
 
@@ -37,6 +38,8 @@ class Tags:
         return [replace(clip, tags=tags.get(self._place(clip))) for clip in clips]
 
     def _place(self, clip: Clip) -> str:
+        if isinstance(clip.path, Held):
+            return ""
         path = clip.path.absolute()
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else ""
 

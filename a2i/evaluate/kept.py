@@ -8,6 +8,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from a2i.audio import Held
 from a2i.data import Clip
 from a2i.evaluate.settings import CaptioningSettings
 from a2i.metrics.provenance import settings_hash, versions
@@ -135,7 +136,10 @@ def _contents(folder: Path) -> str:
 
 
 def _sound(clip: Clip) -> list[int] | None:
-    """By which a sound that was exchanged is noticed: bytes, and nanoseconds of its last change; None if it is not there."""
+    """By which a sound that was exchanged is noticed: bytes, and nanoseconds of its last change or some of a hash; None if it
+    is not there."""
+    if isinstance(clip.path, Held):
+        return [clip.path.size, int(clip.path.digest[:12], 16)]
     try:
         known = os.stat(clip.path)
     except (OSError, ValueError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from a2i.audio import Held
 from a2i.report.figures import finite
 from a2i.report.media import MAX_SECONDS, Sound, embed_picture, embed_sound
 
@@ -22,7 +23,7 @@ class ClipRow:
         candidates: captions that it weighed, the best first; the first may be `caption` itself.
         references: what people say.
         scores: of the caption, by metric; None for what could not be computed.
-        audio: its sound file; None if it is not at hand.
+        audio: its sound file, or what holds its content; None if it is not at hand.
         start: seconds from the file's beginning; None for the beginning.
         end: seconds from the file's beginning; None for its end.
         image: the picture drawn from the caption, or its file; None without one.
@@ -35,7 +36,7 @@ class ClipRow:
     candidates: Sequence[str]
     references: Sequence[str]
     scores: Mapping[str, float | None] = field(default_factory=dict)
-    audio: Path | None = None
+    audio: Path | Held | None = None
     start: float | None = None
     end: float | None = None
     image: Path | Image.Image | None = None

@@ -43,7 +43,9 @@ class Sound:
     ticks: list[tuple[float, str]]
 
 
-def embed_sound(path: Path, start: float | None, end: float | None, log_mel: LogMel, with_player: bool = True) -> Sound:
+def embed_sound(
+    path: Path | audio.Held, start: float | None, end: float | None, log_mel: LogMel, with_player: bool = True
+) -> Sound:
     """Read a sound file, at most its first minute, for a page.
 
     Raises:

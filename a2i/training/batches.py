@@ -1,6 +1,7 @@
 """Clips → batches: which clips stand together, in which order, and what a batch holds."""
 
 import hashlib
+import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -15,13 +16,17 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from a2i.captioner.text import CaptionTokenizer, TokenBatch
 from a2i.data import NAMELESS, Clip
 from a2i.data.cache import Cache, Entry, loader
+from a2i.errors import one_line
 from a2i.features import side_by_side
 from a2i.training.augment import WaveformAugment, join_captions
 from a2i.training.labels import label_shares, mixed_tags, stacked_tags
 
+logger = logging.getLogger(__name__)
+
 CaptionChoice = Literal["first", "random", "all"]
 InputKind = Literal["waveforms", "log_mels", "states"]  # what is read of a clip
 POOL = 50  # batches that are sorted by length together
+INSTEAD = 20  # clips that are tried in the place of one that can't be read
 
 
 @dataclass
@@ -103,13 +108,16 @@ class ClipDataset(Dataset):
         sampling_rate: int,
         augment: WaveformAugment | None = None,
         load: Callable[[Clip], np.ndarray] | None = None,
+        replace: bool = False,
     ) -> None:
         """Set up; `load` gives a clip's waveform of `sampling_rate` Hz, or, without `augment`, its log-mel or states; None for
-        the waveform from its sound file."""
+        the waveform from its sound file. With `replace`, a clip in a broken shard has another in its place, where its data set
+        says so."""
         if captions not in get_args(CaptionChoice):
             raise ValueError(f"got captions={captions!r}; expected one of {', '.join(get_args(CaptionChoice))}")
         self.clips, self.captions, self.seed, self.augment = list(clips), captions, seed, augment
         self.sampling_rate, self.load = sampling_rate, load or loader(sampling_rate)
+        self.replace, self.told = replace, set[str]()
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -119,10 +127,25 @@ class ClipDataset(Dataset):
         epoch, index, *stands_in = key
         clip = self.clips[index]
         try:
-            item = self._item(clip, epoch, index)
+            item = self._item_or_another(epoch, index)
             return StandIn(item) if stands_in else item
         except (OSError, ValueError) as error:
             return Broken(f"{clip.name!r}: {' '.join(str(error).split())}")
+
+    def _item_or_another(self, epoch: int, index: int) -> Item:
+        """The item; another, always the same, where it lies in a broken shard that is to be left out."""
+        for attempt in range(INSTEAD):
+            clip = self.clips[index]
+            try:
+                return self._item(clip, epoch, index)
+            except (OSError, ValueError) as error:
+                if not self.replace or not getattr(clip.path, "replaceable", False) or attempt + 1 == INSTEAD:
+                    raise
+                if (line := one_line(error)) not in self.told:
+                    logger.warning("%s; training takes another clip in its place", line)
+                    self.told.add(line)
+            index = random.Random(f"{self.seed} {epoch} {index} {attempt}").randrange(len(self.clips))
+        raise AssertionError("unreachable")
 
     def _item(self, clip: Clip, epoch: int, index: int) -> Item:
         chosen, labels, tags = self._chosen(clip, epoch, index), clip.labels, clip.tags
@@ -239,6 +262,7 @@ class LengthBatchSampler(Sampler[list[tuple[int, ...]]]):
         rank: int = 0,
         ranks: int = 1,
         limit: int | float | None = None,
+        drawn: Callable[[int], Sequence[int]] | None = None,
     ) -> None:
         """Arrange clips.
 
@@ -250,6 +274,7 @@ class LengthBatchSampler(Sampler[list[tuple[int, ...]]]):
             rank: of this process.
             ranks: processes.
             limit: of an epoch, as Lightning's `limit_train_batches` counts: batches, or a share of them; None for none.
+            drawn: the clips of an epoch, as many in each; None for all.
 
         Raises:
             ValueError: no clips, or a batch size below 1, or in training below the number of ranks.
@@ -263,11 +288,12 @@ class LengthBatchSampler(Sampler[list[tuple[int, ...]]]):
             )
         self.seconds, self.batch_size, self.shuffle, self.seed = list(seconds), batch_size, shuffle, seed
         self.rank, self.ranks, self.limit = rank, ranks, limit
+        self.drawn, self.count = drawn, len(self.seconds if drawn is None else drawn(0))
         self.given = 0
 
     def __len__(self) -> int:
         """Batches of all clips: the limit is not in it, for Lightning takes its share of this number."""
-        return ceil(len(self.seconds) / self.batch_size)
+        return ceil(self.count / self.batch_size)
 
     @property
     def epoch(self) -> int:
@@ -279,7 +305,7 @@ class LengthBatchSampler(Sampler[list[tuple[int, ...]]]):
     def order(self, epoch: int) -> list[list[int]]:
         """All of an epoch's batches, over all ranks, as clips' indices."""
         random_ = random.Random(int.from_bytes(hashlib.sha256(f"{self.seed} {epoch}".encode()).digest()[:8]))
-        indices = list(range(len(self.seconds)))
+        indices = list(range(self.count) if self.drawn is None else self.drawn(epoch))
         if self.shuffle:
             random_.shuffle(indices)
         pool = self.batch_size * POOL if self.shuffle else len(indices)

@@ -10,7 +10,7 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 
 from a2i.captioner.text import CaptionTokenizer
-from a2i.data import Clip, DataSet
+from a2i.data import Clip, DataSet, Drawing
 from a2i.data.cache import Cache, loader, waveforms
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import CaptionChoice, ClipDataset, InputKind, LengthBatchSampler, ResumableLoader, collate
@@ -69,6 +69,7 @@ class CaptionDataModule(LightningDataModule):
         self.clips: dict[str, list[Clip]] = {}
         self._given = 0
         self._shared = True
+        self._drawn = functools.partial(source.drawn, seed=seed) if isinstance(source, Drawing) else None
         self._seconds: dict[str, list[float]] = {}
 
     def prepare_data(self) -> None:
@@ -112,6 +113,7 @@ class CaptionDataModule(LightningDataModule):
             changed: as this one changes them; False mixes them as they are.
         """
         part = copy.copy(self)
+        part._drawn = None
         part.clips, part._seconds = {"train": list(clips)}, {"train": [clip.seconds() for clip in clips]}
         if (own := self.augment) is not None:
             part.augment = copy.copy(own)
@@ -153,11 +155,14 @@ class CaptionDataModule(LightningDataModule):
         # Lightning cuts epochs itself; the sampler has to know where those of training end, to begin the next one there.
         limit = trainer.limit_train_batches if trainer and split == "train" else None
         seconds = self._seconds[split]
-        sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit)
+        drawn = self._drawn if shuffle and self._drawn is not None and self._drawn(0) is not None else None
+        sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit, drawn)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
         kind, load, padding = self.inputs or ("waveforms", self.load, 0.0)
         return ResumableLoader(
-            ClipDataset(clips, captions, self.seed, self.sampling_rate, self.augment if shuffle else None, load),
+            ClipDataset(
+                clips, captions, self.seed, self.sampling_rate, self.augment if shuffle else None, load, shuffle
+            ),
             sampler,
             collate_fn=collate(self.tokenizer, self.labels, kind, padding),
             **workers,

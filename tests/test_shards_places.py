@@ -1,0 +1,59 @@
+"""Shards in a bucket: a local stand-in for S3."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from shard_sets import noises
+
+from a2i.data.shards import Shards
+from a2i.data.shards.places import Place
+from a2i.data.shards.writing import write_clips
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made-up")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    yield "s3://sounds"
+    server.stop()
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("default")  # of botocore's
+def test_shards_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    import s3fs
+
+    clips = noises(tmp_path / "sounds", 6)
+    write_clips(tmp_path / "shards", "train", clips, 0.0095)
+    system = s3fs.S3FileSystem(skip_instance_cache=True)
+    system.mkdir("sounds")
+    system.put(str(tmp_path / "shards") + "/", "sounds/set/", recursive=True)
+    for fetch in ("shards", "clips"):
+        found = Shards(f"{bucket}/set", tmp_path / fetch, fetch=fetch).clips("train")  # type: ignore[arg-type]
+        assert [clip.path.read() for clip in found] == [clip.path.read_bytes() for clip in clips]  # type: ignore[union-attr]
+    with pytest.raises(FileNotFoundError, match="no such file or address"):
+        Shards("s3://no-such-bucket/set", tmp_path / "none").clips("train")
+
+
+def test_a_system_that_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"nothing://x: .*; expected a folder, or an address such as s3://BUCKET/FOLDER"
+    ):
+        Place("nothing://x", tmp_path, 0).names(".tar")
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    place = Place(str(tmp_path), tmp_path, 0)
+    assert place.small("shards.json") is None
+    with contextlib.suppress(FileNotFoundError):
+        place.size("a.tar")
+        raise AssertionError("no error")
