@@ -24,9 +24,11 @@ ROOMS = {
     "training": "train",
     "train": "train",
     "app": "app",
+    "parts": "ray",
+    "on_ray": "ray",
     "listen": "listen",
 }
-FILES_APART = {"data/download.py": "download"}
+FILES_APART = {"data/download.py": "download", "audio/addresses.py": "s3", "audio/manifests.py": "ray"}
 NAMES = {"pil": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}  # of packages by those of their modules
 NOT_IMPORTED = {
     "accelerate": "diffusers loads weights through it: without it they are in memory twice, and it warns",
@@ -36,6 +38,7 @@ NOT_IMPORTED = {
     "sqlalchemy": "hydra-optuna-sweeper stores studies with the one before 2",
     "hydra-joblib-launcher": "a plug-in that Hydra finds: hydra/launcher=joblib",
     "hydra-submitit-launcher": "a plug-in that Hydra finds: hydra/launcher=submitit_slurm",
+    "s3fs": "fsspec reads s3:// through it",
     "peft": "diffusers reads LoRAs through it",
     "bitsandbytes": "transformers keeps weights in 4 bits with it",
     "wandb-workspaces": "experiments/tracking/dashboard.py imports it",
