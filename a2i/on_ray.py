@@ -269,8 +269,7 @@ def _passed(
         compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2),
         num_cpus=settings.cpus,
         num_gpus=settings.gpus or None,
-        max_restarts=0,
-        max_task_retries=0,
+        ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
     )
     for found in done.iter_rows():
         if found["failure"]:

@@ -43,7 +43,7 @@ def sounds_of(manifest: str, column: str, skipped: Counter[str]) -> Iterator[Sou
                 skipped[NOTHING] += 1
             elif is_address(value.strip()):
                 yield Address(value.strip())
-            elif is_address(base):
+            elif is_address(base) and not value.startswith("/"):
                 yield Address(f"{base}/{value}")
             else:
                 yield Path(base, os.path.expanduser(value.removeprefix("file://")))
@@ -80,13 +80,14 @@ def _of_parquet(file: BinaryIO, name: str, column: str) -> Iterator[Any]:
 
 
 def _of_csv(file: BinaryIO, name: str, column: str) -> Iterator[Any]:
-    rows = csv.DictReader(TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline=""))
-    _check(column, rows.fieldnames or (), name)
-    try:
-        for row in rows:
-            yield row[column]
-    except csv.Error as error:
-        raise ValueError(f"{name}: line {rows.line_num:,} can't be read as csv ({error})") from error
+    with TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text:
+        rows = csv.DictReader(text)
+        _check(column, rows.fieldnames or (), name)
+        try:
+            for row in rows:
+                yield row[column]
+        except csv.Error as error:
+            raise ValueError(f"{name}: line {rows.line_num:,} can't be read as csv ({error})") from error
 
 
 def _of_json(file: BinaryIO, name: str, column: str) -> Iterator[Any]:
