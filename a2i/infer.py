@@ -8,14 +8,15 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from a2i.audio.addresses import Address, Sound, is_address
 from a2i.audio.apart import begin as begin_decoder
-from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
+from a2i.audio.inputs import Skipped, each_sound, find_sounds, readable, refuse_nothing
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_decoding, check_out, check_seed, checked, fitting, plain
 from a2i.grid import Shape
@@ -29,6 +30,8 @@ from a2i.names import (
     name_of,
     with_revision,
 )
+from a2i.on_ray import RaySettings, caption_on_ray
+from a2i.parts import ROWS, Parts
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.rerank import check as check_rerank
 from a2i.results import FILE, ResultsFile, RowSettings, settings_of
@@ -41,12 +44,14 @@ if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
 
 
-def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: int, told: Told | None = None) -> int:
+def write_results(
+    rows: Iterator[dict[str, Any]], results: ResultsFile | None, count: int, told: Told | None = None
+) -> int:
     """Keep each result as soon as it is there, so that an interruption loses none, then show it, with a progress bar.
 
     Args:
         rows: as they come.
-        results: that keep them.
+        results: that keep them; None where they are kept already.
         count: of the rows.
         told: of the sound that is being heard, which gets a bar of its own; None for none.
 
@@ -75,7 +80,8 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
                 one, description=what, completed=int(done), total=max(int(of), 1)
             )
         for row in rows:
-            results.add(row)
+            if results is not None:
+                results.add(row)
             failed += row["error"] is not None
             message = f"{row['audio']}: {_made(row) if row['error'] is None else 'error: ' + row['error']}"
             if together:
@@ -147,6 +153,9 @@ class InferSettings:
         rerank_model: the model that does; None for its default.
         captions: of videos, in a copy: `track` or `burn`; None for no copy.
         workers: processes that caption and draw; None for as many as pay.
+        audio_column: of a manifest, with paths and addresses.
+        engine: `local`, or `ray`, whose results are parquet.
+        ray: settings of it, as `RaySettings` has them.
     """
 
     audio: str | list[str]
@@ -167,6 +176,9 @@ class InferSettings:
     scenes: dict[str, Any] = field(default_factory=dict)
     captions: str | None = None
     workers: int | None = None
+    audio_column: str = "audio"
+    engine: str = "local"
+    ray: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         refuse_nothing(self.audio)
@@ -184,12 +196,31 @@ class InferSettings:
         if self.captions and not self.storyboard:
             raise ValueError(f"got captions={self.captions} without a storyboard; expected storyboard=true beside it")
         check_seed(self.seed)
-        check_out(self.out)
+        self._check_engine()
         check_rerank(self.rerank, self.rerank_model)
         if self.shape is not None and not self.image:
             raise ValueError(f"got grid={self.grid} with image=none; expected a picture model")
         if self.grid is not None and self.storyboard:
             raise ValueError(f"got grid={self.grid} beside storyboard=true; expected one of the two")
+
+    def _check_engine(self) -> None:
+        if self.engine not in ("local", "ray"):
+            raise ValueError(f"got engine={self.engine}; expected local or ray")
+        elsewhere = is_address(self.out)
+        if not elsewhere:
+            check_out(self.out)
+        if self.engine == "local":
+            if elsewhere:
+                raise ValueError("got an address as out= with engine=local; expected a folder here, or engine=ray")
+            return
+        if self.storyboard:
+            raise ValueError("got storyboard=true with engine=ray, which makes none; expected engine=local")
+        if self.workers is not None:
+            raise ValueError(f"got workers={self.workers} with engine=ray; expected ray.actors={self.workers}")
+        if self.device is not None and not self.device.startswith("cpu") and not self.ray.get("gpus"):
+            raise ValueError(f"got device={self.device} with ray.gpus=0; expected ray.gpus=1, or a share of one")
+        if self.seed >= 2**63:
+            raise ValueError(f"got seed={self.seed} with engine=ray, whose results hold none from 2^63 on")
 
     @property
     def shape(self) -> Shape | None:
@@ -213,6 +244,7 @@ def check(settings: dict[str, Any]) -> InferSettings:
     made = checked(InferSettings, settings | {"captioner": captioner, "image": image})
     check_decoding(made.decoding)
     SceneSettings(**fitting(SceneSettings, made.scenes, "scenes."))
+    RaySettings(**fitting(RaySettings, made.ray, "ray."))
     return made
 
 
@@ -242,7 +274,7 @@ def caption_and_draw(settings: dict[str, Any]) -> None:
             failed = run(asked)
         except KeyboardInterrupt:
             say("")
-            kept = Path(asked.out) / FILE
+            kept = f"{Parts(asked.out).told}/{ROWS if asked.engine == 'ray' else FILE}"
             say(f"interrupted; what was done is in {kept}, and the same command again goes on from there", error=True)
             sys.exit(INTERRUPTED)
     finally:
@@ -264,10 +296,16 @@ def run(settings: InferSettings) -> int:
         ValueError: what is asked does not fit.
         OSError: the results can't be written.
     """
+    if settings.engine == "ray":
+        return _run_on_ray(settings)
     skipped = Skipped()
-    sounds = find_sounds(settings.audio, skipped)
+    sounds = find_sounds(settings.audio, skipped, settings.audio_column)
     for line in skipped.lines():
         say(line)
+    if settings.storyboard and (elsewhere := [sound for sound in sounds if isinstance(sound, Address)]):
+        raise ValueError(
+            f"got {elsewhere[0]} beside storyboard=true; expected a file here: a storyboard keeps its sound"
+        )
     out = Path(settings.out)
     wanted = _settings_of(settings)
     with ResultsFile(
@@ -291,12 +329,33 @@ def run(settings: InferSettings) -> int:
                 begin_decoder()  # it comes up while the models do
                 rows = work.rows(_load(work), left, results, show_progress=len(left) == 1)
             failed = write_results(rows, results, len(left), told)
-    summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
-    if there := len(sounds) - len(left):
+    say(f"{_summary(len(sounds), len(left), failed)}; results in {results.path}")
+    return failed
+
+
+def _summary(asked: int, left: int, failed: int) -> str:
+    summary = f"{asked - failed:,} of {asked:,} done"
+    if there := asked - left:
         summary += f", {there:,} of them already before (to make all anew: again=true, or a2i --again)"
-    if failed:
-        summary += f", {failed:,} failed"
-    say(f"{summary}; results in {results.path}")
+    return summary + (f", {failed:,} failed" if failed else "")
+
+
+def _run_on_ray(settings: InferSettings) -> int:
+    skipped, ray = Skipped(), RaySettings(**settings.ray)
+    sounds = each_sound(settings.audio, skipped, settings.audio_column)
+    if not ray.gpus:
+        settings = replace(settings, device="cpu")
+    work = _work_of(settings, _settings_of(settings))
+    gc.enable()
+
+    def show(rows: Iterator[dict[str, Any]], count: int) -> int:
+        for line in skipped.lines():
+            say(line)
+        return write_results(rows, None, count)
+
+    plan, failed = caption_on_ray(work, sounds, settings.out, ray, settings.again, show, say)
+    place = f"{Parts(settings.out).told}/{ROWS}"
+    say(f"{_summary(plan.sounds, plan.left, failed)}; results in {place} (pandas.read_parquet({place!r}) reads them)")
     return failed
 
 
@@ -341,7 +400,7 @@ def _work_of(settings: InferSettings, wanted: RowSettings) -> Work:
 
 
 def _storyboards(
-    settings: InferSettings, work: Work, sounds: list[Path], results: ResultsFile, told: Told
+    settings: InferSettings, work: Work, sounds: list[Sound], results: ResultsFile, told: Told
 ) -> Iterator[dict[str, Any]]:
     begin_decoder()
     a2i = _load(work)
@@ -349,7 +408,8 @@ def _storyboards(
 
     making = {"settings": SceneSettings(**settings.scenes), "seed": settings.seed, **settings.decoding}
     making |= {"batch_size": settings.batch_size, "picture_batch": settings.picture_batch}
-    return storyboards(a2i, sounds, results, work.settings, told, making, settings.captions)
+    files = [sound for sound in sounds if isinstance(sound, Path)]
+    return storyboards(a2i, files, results, work.settings, told, making, settings.captions)
 
 
 def _load(work: Work) -> "AudioToImage":

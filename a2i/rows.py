@@ -9,6 +9,7 @@ from errno import EACCES, EDQUOT, EFBIG, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from a2i.audio.addresses import Fetched, Sound
 from a2i.audio.inputs import readable
 from a2i.errors import with_kind
 from a2i.grid import Shape
@@ -31,11 +32,11 @@ class Places(Protocol):
         """Of the pictures."""
         ...
 
-    def mark(self, sound: Path) -> dict[str, Any]:
+    def mark(self, sound: Sound, file: Path) -> dict[str, Any]:
         """What tells a sound's file, and whether it changed, as `ResultsFile.mark` gives it."""
         ...
 
-    def picture_name(self, sound: Path, more: str = "") -> str:
+    def picture_name(self, sound: Sound, more: str = "") -> str:
         """File name for a sound's picture, or for its grid, as `ResultsFile.picture_name` gives it."""
         ...
 
@@ -57,7 +58,7 @@ class Makers:
         return cls(named, drawn, a2i.captioner.licence, painter.licence if painter else None)
 
 
-def begun(makers: Makers, sound: Path, mark: dict[str, Any], settings: RowSettings, seed: int) -> dict[str, Any]:
+def begun(makers: Makers, sound: Sound, mark: dict[str, Any], settings: RowSettings, seed: int) -> dict[str, Any]:
     """A sound's row, as far as it is known before the sound is heard."""
     return {
         "audio": readable(sound),
@@ -79,7 +80,7 @@ def begun(makers: Makers, sound: Path, mark: dict[str, Any], settings: RowSettin
 
 def infer(
     a2i: "AudioToImage",
-    sounds: Sequence[Path],
+    sounds: Sequence[Sound],
     places: Places,
     settings: RowSettings,
     seed: int,
@@ -97,19 +98,26 @@ def infer(
     Raises:
         OSError: the folder takes no more pictures: its disk is full, or it can't be written to.
     """
+    files = Fetched(sounds, 2 * batch_size)
     marks: deque[dict[str, Any]] = deque()
 
     def marked() -> Iterator[Path]:
         """Each sound's file as it is when it is read: if it changes later, the next run sees that."""
-        for sound in sounds:
-            marks.append(places.mark(sound))
-            yield sound
+        for place, sound in enumerate(sounds):
+            file = files.of(place)
+            marks.append(places.mark(sound, file))
+            yield file
 
     makers = Makers.of(a2i)
     found = a2i.each(marked(), seed, batch_size, picture_batch, show_progress, **decoding)
-    for sound, result in zip(sounds, found, strict=True):
+    for place, (sound, result) in enumerate(zip(sounds, found, strict=True)):
         row = begun(makers, sound, marks.popleft(), settings, seed)
-        error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
+        error: Exception | None = None
+        seconds = 0.0
+        if isinstance(result, Exception):
+            error = files.failure(place) or result
+        else:
+            seconds = result.seconds
         began = time.perf_counter()
         if not isinstance(result, Exception):
             told = {
@@ -119,7 +127,7 @@ def infer(
                 "log_probabilities": [round(value, 4) for value in result.log_probabilities],
                 "flagged": result.flagged,
                 "unseen_tokens": result.unseen_tokens,
-                "warning": result.warning,
+                "warning": result.warning and files.told(place, result.warning),
             }
             told |= {"parts": [asdict(part) for part in result.parts]} if result.parts else {}
             try:
@@ -128,8 +136,8 @@ def infer(
                     image = result.save(places.folder / places.picture_name(sound))
                     told |= {"image": readable(image), "image_bytes": image.stat().st_size}
                 if grid is not None and a2i.painter is not None:
-                    place = places.folder / places.picture_name(sound, GRID)
-                    made = write_grid(result, a2i.painter, grid, place, picture_batch, show_progress)
+                    drawn = places.folder / places.picture_name(sound, GRID)
+                    made = write_grid(result, a2i.painter, grid, drawn, picture_batch, show_progress)
                     told["grid"] = readable(made)
                 row |= told
             # Whatever one file does to a disk, the others go on; where none can be written they would only take time.
@@ -140,8 +148,9 @@ def infer(
                         f" {KEPT}"
                     ) from failure
                 error = failure
-        row["error"] = None if error is None else readable(with_kind(error))
+        row["error"] = None if error is None else readable(files.told(place, with_kind(error)))
         row["seconds"] = round(seconds + time.perf_counter() - began, 3)
+        files.done(place)
         yield row
 
 

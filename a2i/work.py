@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from a2i.audio.addresses import Sound
 from a2i.grid import Shape
 from a2i.rerank import enough, reranked
 from a2i.results import RowSettings
@@ -55,7 +55,7 @@ class Work:
         return a2i
 
     def rows(
-        self, a2i: "AudioToImage", sounds: Sequence[Path], places: Places, show_progress: bool = False
+        self, a2i: "AudioToImage", sounds: Sequence[Sound], places: Places, show_progress: bool = False
     ) -> Iterator[dict[str, Any]]:
         """A row for each sound; see `a2i.rows.infer`.
 

@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from a2i.audio.addresses import Sound
 from a2i.errors import with_kind
 from a2i.image_settings import is_mini_painter
 from a2i.machine import begin_program, cores, find_device, memory
@@ -52,7 +53,7 @@ def how_many(work: Work, sounds: int) -> int:
 
 
 def rows_by_workers(
-    work: Work, sounds: Sequence[Path], results: ResultsFile, workers: int, tell: Callable[[str], None]
+    work: Work, sounds: Sequence[Sound], results: ResultsFile, workers: int, tell: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
     """A row for each sound, as it stands in `results.jsonl`, in the order in which they are done.
 
@@ -123,7 +124,7 @@ class _Asked:
         grid: file name of its grid.
     """
 
-    sound: Path
+    sound: Sound
     name: str | None
     picture: str
     grid: str
@@ -159,7 +160,7 @@ class _Worker:
         theirs.close()
         return cls(process, ours)
 
-    def top_up(self, left: Iterator[Path], alone: deque[_Asked], work: Work, results: ResultsFile) -> None:
+    def top_up(self, left: Iterator[Sound], alone: deque[_Asked], work: Work, results: ResultsFile) -> None:
         """Give out more, so that the process never waits: a batch beside the one that it works on."""
         if self.by_itself and self.given:
             return
@@ -200,7 +201,7 @@ class _Worker:
         return row | {"error": why, "seconds": 0.0}
 
 
-def _grid_name(work: Work, results: ResultsFile, sound: Path) -> str:
+def _grid_name(work: Work, results: ResultsFile, sound: Sound) -> str:
     return results.picture_name(sound, GRID) if work.grid is not None else ""
 
 
@@ -213,10 +214,10 @@ class _Given:
     def __init__(self, folder: Path, batch: Sequence[_Asked]) -> None:
         self.folder, self._asked = folder, {asked.sound: asked for asked in batch}
 
-    def mark(self, sound: Path) -> dict[str, Any]:
-        return mark_of(sound, self._asked[sound].name)
+    def mark(self, sound: Sound, file: Path) -> dict[str, Any]:
+        return mark_of(file, self._asked[sound].name)
 
-    def picture_name(self, sound: Path, more: str = "") -> str:
+    def picture_name(self, sound: Sound, more: str = "") -> str:
         return self._asked[sound].grid if more == GRID else self._asked[sound].picture
 
 

@@ -51,6 +51,8 @@ ORDER = [
     "rows",
     "work",
     "workers",
+    "parts",
+    "on_ray",
     "storyboard",
     "training",
     "prepare",
