@@ -123,9 +123,9 @@ def _swept(task: Callable[[DictConfig], Any], name: str, config: DictConfig, fai
             trial.ended("finished", value)
         return value
     except SystemExit as error:
+        if trial is not None and error.code in (INTERRUPTED, TERMINATED):
+            trial.ended("stopped", reason="interrupted")
         if error.code in (None, 0, INTERRUPTED, TERMINATED) and launcher == "BasicLauncher":
-            if trial is not None:
-                trial.ended("stopped", reason="interrupted")
             raise
         problem, cause = f"ended with the exit status {error.code}", RuntimeError(f"exit status {error.code}")
     except EXPECTED_ERRORS as error:

@@ -345,10 +345,9 @@ def _check_launch(devices: Any, overrides: list[str]) -> None:
         )
     slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
     apart = "TORCHELASTIC_RUN_ID" in os.environ or (job.mode == RunMode.RUN and slurm)
-    if apart and not any(item.startswith("hydra.run.dir=") for item in overrides):
-        raise ValueError(
-            "under torchrun or srun every rank would choose a run folder of its own; set hydra.run.dir=FOLDER"
-        )
+    key = "hydra.sweep.dir" if job.mode == RunMode.MULTIRUN else "hydra.run.dir"
+    if apart and not any(item.startswith(f"{key}=") for item in overrides):
+        raise ValueError(f"under torchrun or srun every rank would choose a run folder of its own; set {key}=FOLDER")
 
 
 @entry_point("train")
@@ -364,6 +363,8 @@ def main(config: DictConfig) -> float | None:
                     "got resume= in a sweep or a configuration; expected it on the command line of one run:"
                     " python -m a2i.train resume=FOLDER"
                 )
+            if config.get("sweep") is not None:
+                raise ValueError("got sweep= for one run; expected -m before it: python -m a2i.train -m sweep=NAME …")
             _check_chosen(overrides)
             settings = plain(config)
             if used := plugins.names():  # for the record: a run that goes on is told which it needs

@@ -6,9 +6,9 @@ tells the study itself what became of it. So nothing is lost where the sweep end
 
 import functools
 import json
-import logging
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -83,7 +83,7 @@ class Trial:
         """
         if self.pruned and outcome == "finished":
             outcome = "pruned"
-            reason = f"stopped at validation {self.validations}: worse than the median; checkpoints, but no captioner"
+            reason = f"worse than the median at validation {self.validations}; no captioner"
         close(self.study, self.number, outcome, value, reason)
 
 
@@ -113,21 +113,23 @@ def address(storage: str, study: str) -> str:
 
 
 def close(study: "Study", number: int, outcome: Outcome, value: float | None = None, reason: str = "") -> None:
-    """Note in a study what became of one of its trials, which can't be changed afterwards.
+    """Note in a study what became of one of its trials; what a job and its sweep note at the same time, counts once.
 
     A value that is none, or is not finite, can't be compared: to Optuna such a trial has failed, whatever its outcome.
     """
+    from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
 
     trial_id = study.get_trials(deepcopy=False)[number]._trial_id
-    for name, text in (("outcome", outcome), ("reason", reason)):
-        study._storage.set_trial_user_attr(trial_id, name, text)
+    state = TrialState.FAIL
     if outcome == "pruned":
-        study.tell(number, state=TrialState.PRUNED)
+        state, value = TrialState.PRUNED, None
     elif outcome == "finished" and value is not None and math.isfinite(value):
-        study.tell(number, value)
-    else:
-        study.tell(number, state=TrialState.FAIL)
+        state = TrialState.COMPLETE
+    with suppress(UpdateFinishedTrialError):
+        for name, text in (("outcome", outcome), ("reason", reason)):
+            study._storage.set_trial_user_attr(trial_id, name, text)
+        study.tell(number, value if state == TrialState.COMPLETE else None, state, skip_if_finished=True)
 
 
 def folder_of(trial: "FrozenTrial") -> Path | None:
@@ -153,7 +155,9 @@ def replaced(trials: "list[FrozenTrial]") -> dict[int, int]:
 
 def quieten() -> None:
     """Leave Optuna's words on warnings and errors; all else is in the summary."""
-    logging.getLogger("optuna").setLevel(logging.WARNING)
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def storage_of(folder: Path) -> str:

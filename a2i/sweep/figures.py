@@ -2,8 +2,9 @@
 
 import io
 import math
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def importances(study: "Study") -> list[Importance] | str:
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import TrialState
+    from rich.progress import track
 
     finished = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if len(finished) < LEAST:
@@ -66,14 +68,14 @@ def importances(study: "Study") -> list[Importance] | str:
         drawn = optuna.create_study(direction=study.direction)
         drawn.add_trials([finished[index] for index in chosen])
         evaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=seed)
-        return get_param_importances(drawn, evaluator=evaluator, params=keys)
+        return get_param_importances(drawn, evaluator=evaluator, params=keys, normalize=False)
 
     generator, everyone = np.random.default_rng(0), range(len(finished))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a resampling in which a setting has one value
         whole = of(everyone, 0)
         spread: dict[str, list[float]] = {key: [] for key in keys}
-        for seed in range(RESAMPLED):
+        for seed in track(range(RESAMPLED), "importance of settings", disable=not sys.stderr.isatty()):
             try:
                 again = of(generator.integers(len(finished), size=len(finished)).tolist(), seed)
             except (ValueError, RuntimeError):  # all of one value
@@ -81,7 +83,7 @@ def importances(study: "Study") -> list[Importance] | str:
             for key in keys:
                 spread[key].append(again.get(key, 0.0))
     found = [
-        Importance(key, share, *(float(end) for end in np.quantile([share, *spread[key]], [0.05, 0.95])))
+        Importance(key, float(share), *(float(end) for end in np.quantile([share, *spread[key]], [0.05, 0.95])))
         for key, share in whole.items()
     ]
     return sorted(found, key=lambda each: -each.share)
@@ -102,41 +104,44 @@ def importance_plot(found: Sequence[Importance]) -> str:
     return _svg(picture)
 
 
-def parallel_plot(rows: Sequence[Row], keys: Sequence[str], monitor: str) -> str:
+def parallel_plot(rows: Sequence[Row], keys: Sequence[str], monitor: str, logarithmic: Mapping[str, bool]) -> str:
     """Parallel coordinates as SVG: a line a trial, an axis a setting, the monitored value last, and by its colour.
 
     Args:
         rows: of trials that have a value.
         keys: of the settings, each with at least one value.
         monitor: name of the value.
+        logarithmic: whether a setting was drawn on such a scale, where it was drawn from an interval.
     """
     from matplotlib import colormaps
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     names = short_names(keys)
     places, ticks = [], []
     for key in keys:
-        at, marks = positions([row.params.get(key) for row in rows])
+        at, marks = positions([row.params.get(key) for row in rows], logarithmic.get(key))
         places.append(at)
         ticks.append(marks)
     values = [row.value or 0.0 for row in rows]
     at, marks = positions(values)
     picture = Figure(figsize=(max(7.0, 2.2 * (len(keys) + 1)), 4.4), layout="constrained")
     axes = picture.subplots()
-    scale = Normalize(min(values), max(values))
     for index, row in enumerate(rows):
         line = [column[index] for column in [*places, at]]
         early = row.outcome != "finished"
-        colour = colormaps[COLOURS](scale(values[index]))
+        colour = colormaps[COLOURS](at[index])
         axes.plot(range(len(line)), line, color=colour, alpha=0.9, linestyle=":" if early else "-", linewidth=1.6)
     _draw_axes(axes, [*(names[key] for key in keys), monitor], [*ticks, marks])
     return _svg(picture)
 
 
-def positions(values: Sequence[object]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Where values lie on an axis from 0 to 1, and its marks: numbers by size, on a logarithmic scale where they span more
-    than a power of ten, and all else in its order; a value that is missing lies below."""
+def positions(values: Sequence[object], logarithmic: bool | None = None) -> tuple[list[float], list[tuple[float, str]]]:
+    """Where values lie on an axis from 0 to 1, and its marks: numbers by size, all else in its order.
+
+    Args:
+        values: text or numbers; None lies below the axis.
+        logarithmic: the scale; None for such a one where they span more than a power of ten.
+    """
     numbers = [_number(value) for value in values]
     present = [number for number in numbers if number is not None]
     kinds = sorted({str(value) for value in values if value is not None})
@@ -144,7 +149,7 @@ def positions(values: Sequence[object]) -> tuple[list[float], list[tuple[float, 
         at = {kind: (index + 0.5) / len(kinds) for index, kind in enumerate(kinds)}
         return [at.get(str(value), -0.05) for value in values], [(place, kind) for kind, place in at.items()]
     low, high = min(present), max(present)
-    log = low > 0 and high / low > 10
+    log = low > 0 and (high / low > 10 if logarithmic is None else logarithmic)
 
     def place(number: float) -> float:
         if low == high:
@@ -154,7 +159,8 @@ def positions(values: Sequence[object]) -> tuple[list[float], list[tuple[float, 
         return (number - low) / (high - low)
 
     different = sorted(set(present))
-    shown = different if len(different) <= MOST_TICKS else [low, high]
+    middle = math.sqrt(low * high) if log else (low + high) / 2
+    shown = different if len(different) <= MOST_TICKS else [low, middle, high]
     return [-0.05 if number is None else place(number) for number in numbers], [
         (place(number), figure(number)) for number in shown
     ]

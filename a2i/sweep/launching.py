@@ -8,10 +8,11 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from a2i.errors import first_line
 from a2i.machine import cores
 
-ON_CLUSTER = 4  # trials at once of a search there, where nothing else is said: what they come to, it can't learn from yet
+ON_CLUSTER = (
+    4  # trials at once of a search there, where nothing else is said: what they come to, it can't learn from yet
+)
 
 
 def ranks_from_outside() -> bool:
@@ -34,9 +35,8 @@ def at_once(launcher: Launcher, asked: int | None, search: bool) -> int | None:
     if kind == "BasicLauncher":
         return 1  # trains them one after the other
     if kind == "JoblibLauncher":
-        from joblib import effective_n_jobs
-
-        return asked or (effective_n_jobs(launcher.joblib["n_jobs"]) if search else None)
+        jobs = launcher.joblib["n_jobs"]
+        return asked or ((jobs if jobs > 0 else cores()) if search else None)
     if kind == "LocalLauncher":  # starts all that it is given
         return asked or cores()
     return asked or (ON_CLUSTER if search else None)
@@ -98,7 +98,6 @@ class _Job:
         try:
             return self.job.results()
         except Exception as error:
-            problem = RuntimeError(f"its process ended early ({first_line(error)}); it wrote to {self.job.paths.stderr}")
-            result = JobReturn(status=JobStatus.FAILED)
-            result.return_value = problem
-            return [result]
+            died = ChildProcessError(f"its process ended early; what it wrote: {self.job.paths.stderr}")
+            died.__cause__ = error
+            return [JobReturn(status=JobStatus.FAILED, _return_value=died)]

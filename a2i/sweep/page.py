@@ -36,6 +36,8 @@ def write_page(
     shown = [row for row in rows if row.again is None]
     drawn = [row for row in shown if row.value is not None and row.outcome in ("finished", "pruned")]
     varied = [key for key in keys if any(row.params.get(key) is not None for row in drawn)]
+    drawn_from = study.get_trials(deepcopy=False)[rows[0].number].distributions if rows else {}
+    logarithmic = {key: each.log for key, each in drawn_from.items() if hasattr(each, "log")}
     found = importances(study)
     finished = sum(row.outcome == "finished" and row.value is not None for row in rows)
     facts = {
@@ -61,7 +63,7 @@ def write_page(
         fixed=settings["fixed"],
         best=None if best is None else next(row for row in rows if row.number == best),
         command=command,
-        parallel=_data(parallel_plot(drawn, varied, monitor)) if len(drawn) > 1 and varied else None,
+        parallel=_data(parallel_plot(drawn, varied, monitor, logarithmic)) if len(drawn) > 1 and varied else None,
         drawn=len(drawn),
         importances=[] if isinstance(found, str) else found,
         no_importance=found if isinstance(found, str) else "",

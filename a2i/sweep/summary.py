@@ -143,11 +143,15 @@ def counted(rows: Sequence[Row]) -> str:
 def _write_table(path: Path, rows: Sequence[Row], keys: Sequence[str], monitor: str) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "outcome", monitor, *keys, "validations", "seconds", "folder", "reason", "trained_again_as"])
+    writer.writerow(
+        ["trial", "outcome", monitor, *keys, "validations", "seconds", "folder", "reason", "trained_again_as"]
+    )
     for row in rows:
         seconds = None if row.seconds is None else round(row.seconds, 1)
         params = [row.params.get(key) for key in keys]
-        writer.writerow([row.number, row.outcome, row.value, *params, row.validations, seconds, row.folder, row.reason, row.again])
+        writer.writerow(
+            [row.number, row.outcome, row.value, *params, row.validations, seconds, row.folder, row.reason, row.again]
+        )
     write_text(path, text.getvalue())
 
 

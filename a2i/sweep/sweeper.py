@@ -4,6 +4,7 @@ import itertools
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -103,16 +104,19 @@ class StudySweeper(BasicSweeper):
             SystemExit: with the status 1, where a trial failed.
         """
         assert self.config is not None
-        chosen = plain(OmegaConf.create({"sweep": self.config.get("sweep")}))["sweep"] if "sweep" in self.config else None
+        chosen = plain(self.config.get("sweep"))
         ranks = launching.ranks_from_outside()
-        if chosen is None and (ranks or find_spec("optuna") is None):
+        installed = find_spec("optuna") is not None
+        if chosen is None and (ranks or not installed):
+            if not installed:
+                print("no record is kept of this sweep; one that can be gone on with needs pip install 'a2i[sweep]'")
             return super().sweep(arguments)
         if ranks:
             raise ValueError(
                 "got sweep= under torchrun, where each rank would choose trials of its own. Start the sweep without torchrun,"
                 " with trainer.devices=1; or sweep over lists (training.optimizer.lr=1e-3,2e-3), which all ranks read alike"
             )
-        if find_spec("optuna") is None:
+        if not installed:
             raise ImportError("optuna is not installed: pip install 'a2i[sweep]'")
         trials.quieten()
         self.settings = checked(Settings, chosen or {})
@@ -132,9 +136,7 @@ class StudySweeper(BasicSweeper):
                 raise
             rows = self._summarise()
         if any(row.outcome in ("failed", "stopped") for row in rows):
-            print(
-                f"to train again what failed: the same command with hydra.sweep.dir={self.folder}", file=sys.stderr
-            )
+            print(f"to train again what failed: the same command with hydra.sweep.dir={self.folder}", file=sys.stderr)
             sys.exit(1)
         return None
 
@@ -168,7 +170,10 @@ class StudySweeper(BasicSweeper):
         monitor, mode = monitored(_needed(self._job(self.space.each_value()[0])))
         try:
             study = create_study(
-                study_name=name, storage=storage, direction="maximize" if mode == "max" else "minimize", load_if_exists=True
+                study_name=name,
+                storage=storage,
+                direction="maximize" if mode == "max" else "minimize",
+                load_if_exists=True,
             )
         except Exception as error:  # of SQLAlchemy, of a database's driver, of Optuna
             raise ValueError(
@@ -295,12 +300,13 @@ class StudySweeper(BasicSweeper):
             if trial.state != TrialState.RUNNING:
                 continue
             if problem is not None and len(numbers) > 1:
-                reason = f"a process ended early while {len(numbers)} were trained at once ({first_line(problem)})"
+                reason = f"a process ended early while trials {numbers[0]} to {numbers[-1]} were trained at once"
                 trials.close(self.study, number, "stopped", reason=reason)
                 self._again(trial, alone=True)
                 continue
             error = problem or getattr(results[place], "_return_value", None)
-            reason = with_kind(error) if isinstance(error, Exception) else "its process ended early"
+            died = error is None or isinstance(error, BrokenExecutor)
+            reason = "its process ended early: killed, or for want of memory" if died else with_kind(error)
             trials.close(self.study, number, "failed", reason=reason)
             say_error(f"trial {number}: {reason}")
 
