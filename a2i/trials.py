@@ -67,8 +67,9 @@ class Trial:
         Returns:
             whether training should stop here, because others were better by then.
         """
+        if not self.validations:
+            self.trial.set_user_attr("monitor", monitor)
         self.validations += 1
-        self.trial.set_user_attr("monitor", monitor)
         self.trial.report(value, self.validations)
         self.pruned = self.trial.should_prune()
         return self.pruned

@@ -21,7 +21,7 @@ LEAST = 10  # trials below which importance is not computed: the forest would fi
 RESAMPLED = 20  # times
 TREES = 32
 COLOURS = "viridis"
-MOST_TICKS = 8
+MOST_TICKS, LETTERS = 8, 24  # of an axis
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,7 @@ def importances(study: "Study") -> list[Importance] | str:
     Returns:
         or why there is none, in a sentence.
     """
-    import optuna
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.trial import TrialState
-    from rich.progress import track
 
     finished = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if len(finished) < LEAST:
@@ -63,6 +60,10 @@ def importances(study: "Study") -> list[Importance] | str:
         return "Not computed: fewer than two settings had several values."
     if len({trial.value for trial in finished}) == 1:
         return "Not computed: all trials have the same value."
+
+    import optuna  # here: with what grows the trees, which takes a second
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from rich.progress import track
 
     def of(chosen: Sequence[int], seed: int) -> dict[str, float]:
         drawn = optuna.create_study(direction=study.direction)
@@ -147,7 +148,9 @@ def positions(values: Sequence[object], logarithmic: bool | None = None) -> tupl
     kinds = sorted({str(value) for value in values if value is not None})
     if not present or len(present) < sum(value is not None for value in values):
         at = {kind: (index + 0.5) / len(kinds) for index, kind in enumerate(kinds)}
-        return [at.get(str(value), -0.05) for value in values], [(place, kind) for kind, place in at.items()]
+        return [at.get(str(value), -0.05) for value in values], [
+            (place, kind if len(kind) <= LETTERS else f"{kind[: LETTERS - 1]}…") for kind, place in at.items()
+        ]
     low, high = min(present), max(present)
     log = low > 0 and (high / low > 10 if logarithmic is None else logarithmic)
 

@@ -20,7 +20,7 @@ def ranks_from_outside() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def at_once(launcher: Launcher, asked: int | None, search: bool) -> int | None:
+def at_once(launcher: Any, asked: int | None, search: bool) -> int | None:
     """How many trials a launcher is given at once.
 
     Args:
@@ -71,12 +71,14 @@ def every_job_returns(launcher: Launcher) -> Iterator[None]:
 
     started: list[Any] = []
 
-    class Executor(submitit.AutoExecutor):  # type: ignore[misc]
+    before: Any = submitit.AutoExecutor
+
+    class Executor(before):
         def map_array(self, *arguments: Any) -> list[Any]:
             started.extend(super().map_array(*arguments))
             return [_Job(job) for job in started]
 
-    before, submitit.AutoExecutor = submitit.AutoExecutor, Executor  # the launcher takes it from there
+    submitit.AutoExecutor = Executor  # type: ignore[misc]  # the launcher takes it from there
     try:
         yield
     except BaseException:
@@ -85,7 +87,7 @@ def every_job_returns(launcher: Launcher) -> Iterator[None]:
                 job.cancel(check=False)
         raise
     finally:
-        submitit.AutoExecutor = before
+        submitit.AutoExecutor = before  # type: ignore[misc]
 
 
 class _Job:

@@ -24,6 +24,10 @@ class Interval:
     whole: bool = False
     log: bool = False
 
+    def first(self) -> int | float:
+        """The lower end."""
+        return int(self.low) if self.whole else self.low
+
 
 @dataclass(frozen=True)
 class Space:
@@ -72,9 +76,9 @@ class Space:
 
     def each_value(self) -> list[list[str]]:
         """Overrides of a few jobs, in which every value is had once: what composes in them composes everywhere, mostly."""
-        first = {key: values.low if isinstance(values, Interval) else values[0] for key, values in self.varied.items()}
-        if any(isinstance(values, Interval) and values.whole for values in self.varied.values()):
-            first = {key: int(value) if isinstance(value, float) else value for key, value in first.items()}
+        first = {
+            key: values.first() if isinstance(values, Interval) else values[0] for key, values in self.varied.items()
+        }
         others = [
             first | {key: value}
             for key, values in self.varied.items()

@@ -304,9 +304,9 @@ class StudySweeper(BasicSweeper):
                 trials.close(self.study, number, "stopped", reason=reason)
                 self._again(trial, alone=True)
                 continue
-            error = problem or getattr(results[place], "_return_value", None)
-            died = error is None or isinstance(error, BrokenExecutor)
-            reason = "its process ended early: killed, or for want of memory" if died else with_kind(error)
+            error: Any = problem or getattr(results[place], "_return_value", None)
+            told = isinstance(error, Exception) and not isinstance(error, BrokenExecutor)
+            reason = with_kind(error) if told else "its process ended early: killed, or for want of memory"
             trials.close(self.study, number, "failed", reason=reason)
             say_error(f"trial {number}: {reason}")
 
