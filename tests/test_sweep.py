@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from programs import _left_as_it_was
 
-from a2i import train as _  # noqa: F401  # the resolvers of its configuration
+import a2i.train  # noqa: F401  # what its configuration resolves with
 from a2i import trials
 from a2i.command_line import entry_point
 from a2i.paths import CONF

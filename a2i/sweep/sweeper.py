@@ -11,8 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -79,13 +81,25 @@ class Settings:
         return TPESampler(seed=seed) if self.sampler == "tpe" else RandomSampler(seed=seed)
 
 
-class StudySweeper(BasicSweeper):
+class StudySweeper(Sweeper):
     """Keeps every trial in a study: what was trained is not trained again, and no job that fails takes others with it."""
 
     settings: Settings
     space: Space
     folder: Path
     study: "Study"
+    launcher: Launcher
+
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        """Set up.
+
+        Args:
+            max_batch_size: trials at once, where `sweep.at_once` says nothing.
+            params: what is varied beside `sweep.params`.
+        """
+        self.max_batch_size = max_batch_size
+        self.params = params
+        self.task: TaskFunction | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Fix the folder of the sweep: each process would make a new one of the time, or of a name that is taken."""
@@ -94,7 +108,10 @@ class StudySweeper(BasicSweeper):
         with open_dict(config):
             config.hydra.sweep.dir = str(self.folder)
             given.append(f"hydra.sweep.dir={quoted(str(self.folder))}")
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.hydra_context, self.config, self.task = hydra_context, config, task_function
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Train what the study has not.
@@ -110,7 +127,7 @@ class StudySweeper(BasicSweeper):
         if chosen is None and (ranks or not installed):
             if not installed:
                 print("no record is kept of this sweep; one that can be gone on with needs pip install 'a2i[sweep]'")
-            return super().sweep(arguments)
+            return self._as_hydra_does(arguments)
         if ranks:
             raise ValueError(
                 "got sweep= under torchrun, where each rank would choose trials of its own. Start the sweep without torchrun,"
@@ -139,6 +156,17 @@ class StudySweeper(BasicSweeper):
             print(f"to train again what failed: the same command with hydra.sweep.dir={self.folder}", file=sys.stderr)
             sys.exit(1)
         return None
+
+    def _as_hydra_does(self, arguments: list[str]) -> Any:
+        """Train all combinations without a record."""
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.task is not None
+        basic = BasicSweeper(self.max_batch_size, self.params)
+        basic.setup(hydra_context=self.hydra_context, task_function=self.task, config=self.config)
+        return basic.sweep(arguments)
 
     def _space(self, arguments: Sequence[str]) -> Space:
         """What is varied; the jobs are not given what `sweep=` and `sweep.…` say."""
@@ -258,7 +286,6 @@ class StudySweeper(BasicSweeper):
         """How many trials come next, at once."""
         from optuna.trial import TrialState
 
-        assert self.launcher is not None
         every = self._trials()
         waiting = [trial for trial in every if trial.state == TrialState.WAITING]
         if waiting and "alone" in waiting[0].user_attrs:
@@ -276,7 +303,6 @@ class StudySweeper(BasicSweeper):
 
     def _launch(self, asked: "list[Trial]") -> None:
         """Have trials trained; afterwards none of them is running."""
-        assert self.launcher is not None
         jobs = [self.space.overrides(trial.params) for trial in asked]
         problem: Exception | None = None
         results: Sequence[JobReturn] = []
