@@ -298,7 +298,8 @@ class StudySweeper(Sweeper):
         return ready if most is None else min(ready, most)
 
     def _ask(self) -> "Trial":
-        self.study.sampler = self.settings.drawn_by(len(self._trials()))
+        every = self._trials()
+        self.study.sampler = self.settings.drawn_by(len(every) - len(trials.replaced(every)))
         return self.study.ask(fixed_distributions=self.space.distributions())
 
     def _launch(self, asked: "list[Trial]") -> None:
