@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from a2i import plugins
+from a2i import plugins, trials
 from a2i.compose import EXPECTED_ERRORS, at_home, clear_errors, plain, say_error, traceback_wanted
 from a2i.errors import one_line
 from a2i.explain import OVERRIDE, explained, flat, groups_of, meant, near_misses, no_setting, settings_of
@@ -28,7 +28,7 @@ from a2i.names import EMBEDDED, MINI, PLACE, chosen_settings, folder_or_hub_id, 
 from a2i.paths import CONF
 from a2i.plugins import choices
 
-INTERRUPTED = 130  # exit status, as a shell gives it after Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # exit statuses, as a shell gives them after Ctrl-C and SIGTERM
 _DELETION = re.compile(r"~[\w$./@-]+(=.*)?", re.DOTALL)
 _MISSING = "???"  # as a bare value, OmegaConf's mark of a setting that has no value yet
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\\w")
@@ -108,14 +108,24 @@ def _refuse_missing(config: DictConfig, name: str) -> None:
 
 def _swept(task: Callable[[DictConfig], Any], name: str, config: DictConfig, failed: list[str]) -> Any:
     """Run a job of a sweep; one that fails is told at once, and the others go on where that is ours to decide."""
-    every = list(HydraConfig.get().overrides.task)
+    hydra_settings = HydraConfig.get()
+    every = list(hydra_settings.overrides.task)
     overrides = " ".join(
         [item for item in every if _key(item) not in _given_once()] or every
     )  # what this job alone was given
+    launcher, sweeper = (part._target_.rpartition(".")[2] for part in (hydra_settings.launcher, hydra_settings.sweeper))
+    trial = trials.here()
     try:
-        return _checked(task, name, config)
+        if trial is not None:
+            trial.began(hydra_settings.runtime.output_dir)
+        value = _checked(task, name, config)
+        if trial is not None:
+            trial.ended("finished", value)
+        return value
     except SystemExit as error:
-        if error.code in (None, 0, INTERRUPTED):
+        if trial is not None and error.code in (INTERRUPTED, TERMINATED):
+            trial.ended("stopped", reason="interrupted")
+        if error.code in (None, 0, INTERRUPTED, TERMINATED) and launcher == "BasicLauncher":
             raise
         problem, cause = f"ended with the exit status {error.code}", RuntimeError(f"exit status {error.code}")
     except EXPECTED_ERRORS as error:
@@ -125,11 +135,13 @@ def _swept(task: Callable[[DictConfig], Any], name: str, config: DictConfig, fai
     except Exception as error:
         problem, cause = f"{type(error).__name__}: {one_line(error)}", error  # type: ignore[assignment]
         traceback.print_exc()
-    line = f"job {HydraConfig.get().job.num} ({overrides}): {problem}"
+    line = f"job {hydra_settings.job.num} ({overrides}): {problem}"
     say_error(line)
+    if trial is not None:
+        trial.ended("failed", reason=problem)
+        raise cause
     failed.append(line)
-    plugins = (HydraConfig.get().launcher._target_, HydraConfig.get().sweeper._target_)
-    if all(plugin.rpartition(".")[2] in ("BasicLauncher", "BasicSweeper") for plugin in plugins):
+    if launcher == "BasicLauncher" and sweeper in ("BasicSweeper", "StudySweeper"):
         return None
     raise cause  # other launchers and sweepers, in other processes perhaps, have to know
 

@@ -41,6 +41,7 @@ class PluginConfigurations(SearchPathPlugin):
 
 
 Plugins.instance().register(PluginConfigurations)
+OmegaConf.register_new_resolver("a2i.times", lambda *factors: float(f"{math.prod(factors):.6g}"), replace=True)
 
 
 def plain(config: Any) -> Any:

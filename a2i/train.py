@@ -26,6 +26,7 @@ from a2i.errors import first_line
 from a2i.machine import begin_program
 from a2i.resuming import resumed
 from a2i.training import launch
+from a2i.training.monitor import monitored
 from a2i.training.run_folder import (
     CHANGES,
     CONFIG_FILE,
@@ -67,7 +68,8 @@ def train(
 
     Returns:
         the last validation's values, by name, and the monitored one at its best as `best/…`: that of the captioner folder.
-        For a captioner with keywords, the score from before it learns to tell two sources.
+        For a captioner with keywords, the score from before it learns to tell two sources. Of a trial that its sweep stops
+        early no captioner is written.
     """
     import torch
     from lightning.pytorch import seed_everything
@@ -77,6 +79,7 @@ def train(
     from a2i.training.datamodule import CaptionDataModule
     from a2i.training.inputs import cached_inputs
     from a2i.training.probing import learn_heads
+    from a2i.training.pruning import pruned
     from a2i.training.writing import learn_to_write
 
     _quieten()
@@ -127,7 +130,7 @@ def train(
     for checkpoint in trainer.checkpoint_callbacks:
         if checkpoint.monitor == name and checkpoint.best_model_score is not None:
             values[f"best/{name}"] = float(checkpoint.best_model_score)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and not pruned():
         try:
             with clear_errors(), _full_disk_told(folder):
                 _finish(config, module, trainer, folder, values)
@@ -180,22 +183,6 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
             f"{folder}: the disk is full ({error}). The checkpoints there are whole; free some of it, then go on:"
             f" python -m a2i.train resume={folder}"
         ) from error
-
-
-def monitored(config: dict[str, Any]) -> tuple[str, str]:
-    """The logged value by which the best checkpoint is chosen, and whether `max` or `min` of it is best.
-
-    Raises:
-        ValueError: nothing of that name is logged at validation.
-    """
-    from a2i.metrics.registry import monitors
-
-    asked = [*(["bertscore"] if config["bertscore"] is not None else []), *(config["training"]["metrics"] or ())]
-    modes = {"val/loss": "min", "val/distinct_captions": "max"} | monitors(asked)
-    name = config["monitor"] or ("val/loss" if config["bertscore"] is None else "val/bertscore_f1")
-    if name not in modes:
-        raise ValueError(f"got monitor={name}; expected one of {', '.join(modes)}")
-    return name, modes[name]
 
 
 def _quieten() -> None:
@@ -361,6 +348,8 @@ def main(config: DictConfig) -> float | None:
                     "got resume= in a sweep or a configuration; expected it on the command line of one run:"
                     " python -m a2i.train resume=FOLDER"
                 )
+            if config.get("sweep") is not None:
+                raise ValueError("got sweep= for one run; expected -m before it: python -m a2i.train -m sweep=NAME …")
             _check_chosen(overrides)
             settings = plain(config)
             if used := plugins.names():  # for the record: a run that goes on is told which it needs

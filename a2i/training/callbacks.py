@@ -15,12 +15,14 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from a2i import trials
 from a2i.metrics.table import write_table
 from a2i.report import ClipRow
 from a2i.tracking import clip_table
 from a2i.training import checkpoints, ranks
 from a2i.training.finite import FiniteSteps, NotFiniteError, OnNan
 from a2i.training.module import CaptionModule
+from a2i.training.pruning import Pruning
 from a2i.training.stopping import StopBetweenSteps, Stopped
 
 
@@ -51,6 +53,8 @@ def run_callbacks(
     last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, save_on_exception=True, **keep)
     found: list[Callback] = [FiniteSteps(on_nan), SamePlace(begun), RandomStates(), LastValues()]
     found += [CaptionFiles(folder / "captions"), ValidationTable(table_clips)]
+    if (trial := trials.here()) is not None:
+        found.append(Pruning(trial, monitor))
     if patience is not None:
         found.append(Patience(monitor=monitor, mode=mode, patience=patience))
     found.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50))

@@ -91,6 +91,19 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process is training in a run folder."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / LOCK_FILE).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK_FILE, blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
 def saved_settings(folder: Path) -> dict[str, Any]:
     """The configuration of a run as plain values, with the changes of every resume.
 
