@@ -24,7 +24,7 @@ demo: $(STAMP) ## make sounds, caption and draw them: offline, no account, no GP
 test: $(STAMP) ## the default tests
 	$(RUN) -m pytest -n 2 --dist worksteal
 
-test-long: $(STAMP) ## those that take more than ten seconds each, README's commands among them
+test-long: $(STAMP) ## those that take more than five seconds each, README's commands among them
 	$(RUN) -m pytest -n 2 --dist loadfile -m "long and not slow and not gpu and not network and not browser"
 
 test-real: $(STAMP) ## those of them that need real recordings, from the folder A2I_REAL_DATA

@@ -5,25 +5,21 @@ with `storyboard=true` a folder `NAME` of its scenes instead of the picture.
 """
 
 import gc
-import math
 import sys
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from a2i.audio.addresses import Address, Sound, is_address
 from a2i.audio.apart import begin as begin_decoder
-from a2i.audio.inputs import Skipped, find_sounds, readable, refuse_nothing
+from a2i.audio.inputs import Skipped, each_sound, find_sounds, readable, refuse_nothing
 from a2i.command_line import INTERRUPTED, entry_point
 from a2i.compose import check_decoding, check_out, check_seed, checked, fitting, plain
-from a2i.errors import with_kind
 from a2i.grid import Shape
-from a2i.grid import write as write_grid
 from a2i.image_settings import deciding, is_mini_painter, is_painter, styled
 from a2i.licences import restriction
 from a2i.machine import begin_program
@@ -34,101 +30,28 @@ from a2i.names import (
     name_of,
     with_revision,
 )
+from a2i.on_ray import RaySettings, caption_on_ray
+from a2i.parts import ROWS, Parts
 from a2i.paths import MINI_CAPTIONER, MINI_PAINTER
 from a2i.rerank import check as check_rerank
-from a2i.rerank import enough, reranked
-from a2i.results import FILE, GRID, KEPT, ResultsFile, RowSettings, settings_of
-from a2i.rows import NO_MORE, begun
+from a2i.results import FILE, ResultsFile, RowSettings, settings_of
 from a2i.storyboard.settings import SceneSettings
 from a2i.storyboard.told import Told
+from a2i.work import Work
+from a2i.workers import how_many, rows_by_workers
 
 if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
 
 
-def infer(
-    a2i: "AudioToImage",
-    sounds: Sequence[Path],
-    results: ResultsFile,
-    settings: RowSettings,
-    seed: int,
-    decoding: dict[str, Any],
-    batch_size: int = 1,
-    picture_batch: int = 1,
-    grid: Shape | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Caption and draw each sound; one that fails gives an `error` and the others go on.
-
-    Yields:
-        one object for each sound, as it stands in `results.jsonl`, once its picture is on disk.
-
-    Raises:
-        OSError: the folder takes no more pictures: its disk is full, or it can't be written to.
-    """
-    marks: deque[dict[str, Any]] = deque()
-
-    def marked() -> Iterator[Path]:
-        """Each sound's file as it is when it is read: if it changes later, the next run sees that."""
-        for sound in sounds:
-            marks.append(results.mark(sound))
-            yield sound
-
-    found = a2i.each(marked(), seed, batch_size, picture_batch, show_progress=len(sounds) == 1, **decoding)
-    for sound, result in zip(sounds, found, strict=True):
-        row = begun(a2i, sound, marks.popleft(), settings, seed)
-        error, seconds = (result, 0.0) if isinstance(result, Exception) else (None, result.seconds)
-        began = time.perf_counter()
-        if not isinstance(result, Exception):
-            told = {
-                "caption": result.caption,
-                "candidates": list(result.candidates),
-                "confidence": round(result.confidence, 4),
-                "log_probabilities": [round(value, 4) for value in result.log_probabilities],
-                "flagged": result.flagged,
-                "unseen_tokens": result.unseen_tokens,
-                "warning": result.warning,
-            }
-            told |= {"parts": [asdict(part) for part in result.parts]} if result.parts else {}
-            try:
-                _check_numbers(told)
-                if result.image is not None:
-                    image = result.save(results.folder / results.picture_name(sound))
-                    told |= {"image": readable(image), "image_bytes": image.stat().st_size}
-                if grid is not None and a2i.painter is not None:
-                    place = results.folder / results.picture_name(sound, GRID)
-                    made = write_grid(result, a2i.painter, grid, place, picture_batch, len(sounds) == 1)
-                    told["grid"] = readable(made)
-                row |= told
-            # Whatever one file does to a disk, the others go on; where none can be written they would only take time.
-            except Exception as failure:
-                if isinstance(failure, OSError) and failure.errno in NO_MORE:
-                    raise OSError(
-                        f"{readable(results.folder)}: can't write the picture of {readable(sound)} ({failure.strerror});"
-                        f" {KEPT}"
-                    ) from failure
-                error = failure
-        row["error"] = None if error is None else readable(with_kind(error))
-        row["seconds"] = round(seconds + time.perf_counter() - began, 3)
-        yield row
-
-
-def _check_numbers(told: dict[str, Any]) -> None:
-    """JSON has no NaN, and a caption that is nan % sure is none."""
-    confidences = [
-        told["confidence"],
-        *told["log_probabilities"],
-        *(part["confidence"] for part in told.get("parts", ())),
-    ]
-    if not all(map(math.isfinite, confidences)):
-        raise ValueError("the captioner gave numbers that are none (NaN or infinite); its weights may be broken")
-
-
-def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: int, told: Told | None = None) -> int:
+def write_results(
+    rows: Iterator[dict[str, Any]], results: ResultsFile | None, count: int, told: Told | None = None
+) -> int:
     """Keep each result as soon as it is there, so that an interruption loses none, then show it, with a progress bar.
 
     Args:
         rows: as they come.
-        results: that keep them.
+        results: that keep them; None where they are kept already.
         count: of the rows.
         told: of the sound that is being heard, which gets a bar of its own; None for none.
 
@@ -157,7 +80,8 @@ def write_results(rows: Iterator[dict[str, Any]], results: ResultsFile, count: i
                 one, description=what, completed=int(done), total=max(int(of), 1)
             )
         for row in rows:
-            results.add(row)
+            if results is not None:
+                results.add(row)
             failed += row["error"] is not None
             message = f"{row['audio']}: {_made(row) if row['error'] is None else 'error: ' + row['error']}"
             if together:
@@ -228,6 +152,10 @@ class InferSettings:
         rerank: what puts the candidates in order; see `a2i.rerank`. None for the captioner itself.
         rerank_model: the model that does; None for its default.
         captions: of videos, in a copy: `track` or `burn`; None for no copy.
+        workers: processes that caption and draw; None for as many as pay.
+        audio_column: of a manifest, with paths and addresses.
+        engine: `local`, or `ray`, whose results are parquet.
+        ray: settings of it, as `RaySettings` has them.
     """
 
     audio: str | list[str]
@@ -247,23 +175,52 @@ class InferSettings:
     storyboard: bool = False
     scenes: dict[str, Any] = field(default_factory=dict)
     captions: str | None = None
+    workers: int | None = None
+    audio_column: str = "audio"
+    engine: str = "local"
+    ray: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         refuse_nothing(self.audio)
         for name, value in (("batch_size", self.batch_size), ("picture_batch", self.picture_batch)):
             if value < 1:
                 raise ValueError(f"got {name}={value}; expected a whole number of at least 1")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"got workers={self.workers}; expected null or a whole number of at least 1")
+        if self.storyboard and (self.workers or 1) > 1:
+            raise ValueError(
+                f"got workers={self.workers} beside storyboard=true, which takes one; expected workers=null"
+            )
         if self.captions not in (None, "track", "burn"):
             raise ValueError(f"got captions={self.captions}; expected track, burn or null")
         if self.captions and not self.storyboard:
             raise ValueError(f"got captions={self.captions} without a storyboard; expected storyboard=true beside it")
         check_seed(self.seed)
-        check_out(self.out)
+        self._check_engine()
         check_rerank(self.rerank, self.rerank_model)
         if self.shape is not None and not self.image:
             raise ValueError(f"got grid={self.grid} with image=none; expected a picture model")
         if self.grid is not None and self.storyboard:
             raise ValueError(f"got grid={self.grid} beside storyboard=true; expected one of the two")
+
+    def _check_engine(self) -> None:
+        if self.engine not in ("local", "ray"):
+            raise ValueError(f"got engine={self.engine}; expected local or ray")
+        elsewhere = is_address(self.out)
+        if not elsewhere:
+            check_out(self.out)
+        if self.engine == "local":
+            if elsewhere:
+                raise ValueError("got an address as out= with engine=local; expected a folder here, or engine=ray")
+            return
+        if self.storyboard:
+            raise ValueError("got storyboard=true with engine=ray, which makes none; expected engine=local")
+        if self.workers is not None:
+            raise ValueError(f"got workers={self.workers} with engine=ray; expected ray.actors={self.workers}")
+        if self.device is not None and not self.device.startswith("cpu") and not self.ray.get("gpus"):
+            raise ValueError(f"got device={self.device} with ray.gpus=0; expected ray.gpus=1, or a share of one")
+        if self.seed >= 2**63:
+            raise ValueError(f"got seed={self.seed} with engine=ray, whose results hold none from 2^63 on")
 
     @property
     def shape(self) -> Shape | None:
@@ -287,6 +244,7 @@ def check(settings: dict[str, Any]) -> InferSettings:
     made = checked(InferSettings, settings | {"captioner": captioner, "image": image})
     check_decoding(made.decoding)
     SceneSettings(**fitting(SceneSettings, made.scenes, "scenes."))
+    RaySettings(**fitting(RaySettings, made.ray, "ray."))
     return made
 
 
@@ -316,7 +274,7 @@ def caption_and_draw(settings: dict[str, Any]) -> None:
             failed = run(asked)
         except KeyboardInterrupt:
             say("")
-            kept = Path(asked.out) / FILE
+            kept = f"{Parts(asked.out).told}/{ROWS if asked.engine == 'ray' else FILE}"
             say(f"interrupted; what was done is in {kept}, and the same command again goes on from there", error=True)
             sys.exit(INTERRUPTED)
     finally:
@@ -338,10 +296,16 @@ def run(settings: InferSettings) -> int:
         ValueError: what is asked does not fit.
         OSError: the results can't be written.
     """
+    if settings.engine == "ray":
+        return _run_on_ray(settings)
     skipped = Skipped()
-    sounds = find_sounds(settings.audio, skipped)
+    sounds = find_sounds(settings.audio, skipped, settings.audio_column)
     for line in skipped.lines():
         say(line)
+    if settings.storyboard and (elsewhere := [sound for sound in sounds if isinstance(sound, Address)]):
+        raise ValueError(
+            f"got {elsewhere[0]} beside storyboard=true; expected a file here: a storyboard keeps its sound"
+        )
     out = Path(settings.out)
     wanted = _settings_of(settings)
     with ResultsFile(
@@ -353,27 +317,45 @@ def run(settings: InferSettings) -> int:
         left = sounds if settings.again else [sound for sound in sounds if not results.has(sound, wanted)]
         failed = 0
         if left:
-            begin_decoder()  # it comes up while the models do
-            a2i = _load(settings)
-            batches = {"batch_size": settings.batch_size, "picture_batch": settings.picture_batch}
-            told = None
-            if settings.storyboard:
-                told, scenes = Told(), SceneSettings(**settings.scenes)
-                making = {"settings": scenes, "seed": settings.seed, **batches, **settings.decoding}
-                from a2i.storyboard.rows import storyboards
-
-                rows = storyboards(a2i, left, results, wanted, told, making, settings.captions)
+            told = Told() if settings.storyboard else None
+            work = _work_of(settings, wanted)
+            rows: Iterator[dict[str, Any]]
+            if told is not None:
+                rows = _storyboards(settings, work, left, results, told)
+            elif (workers := settings.workers or how_many(work, len(left))) > 1:
+                gc.enable()
+                rows = rows_by_workers(work, left, results, workers, say)
             else:
-                shape = settings.shape
-                decoding = enough(a2i.captioner, settings.decoding, shape.captions if shape else 1)
-                rows = infer(a2i, left, results, wanted, settings.seed, decoding, **batches, grid=shape)
+                begin_decoder()  # it comes up while the models do
+                rows = work.rows(_load(work), left, results, show_progress=len(left) == 1)
             failed = write_results(rows, results, len(left), told)
-    summary = f"{len(sounds) - failed:,} of {len(sounds):,} done"
-    if there := len(sounds) - len(left):
+    say(f"{_summary(len(sounds), len(left), failed)}; results in {results.path}")
+    return failed
+
+
+def _summary(asked: int, left: int, failed: int) -> str:
+    summary = f"{asked - failed:,} of {asked:,} done"
+    if there := asked - left:
         summary += f", {there:,} of them already before (to make all anew: again=true, or a2i --again)"
-    if failed:
-        summary += f", {failed:,} failed"
-    say(f"{summary}; results in {results.path}")
+    return summary + (f", {failed:,} failed" if failed else "")
+
+
+def _run_on_ray(settings: InferSettings) -> int:
+    skipped, ray = Skipped(), RaySettings(**settings.ray)
+    sounds = each_sound(settings.audio, skipped, settings.audio_column)
+    if not ray.gpus:
+        settings = replace(settings, device="cpu")
+    work = _work_of(settings, _settings_of(settings))
+    gc.enable()
+
+    def show(rows: Iterator[dict[str, Any]], count: int) -> int:
+        for line in skipped.lines():
+            say(line)
+        return write_results(rows, None, count)
+
+    plan, failed = caption_on_ray(work, sounds, settings.out, ray, settings.again, show, say)
+    place = f"{Parts(settings.out).told}/{ROWS}"
+    say(f"{_summary(plan.sounds, plan.left, failed)}; results in {place} (pandas.read_parquet({place!r}) reads them)")
     return failed
 
 
@@ -403,13 +385,37 @@ def _settings_of(settings: InferSettings) -> RowSettings:
     return settings_of(caption, image | {"caption": caption})
 
 
-def _load(settings: InferSettings) -> "AudioToImage":
-    from a2i.loading import load  # here: --help, and what is there already, need not wait for torch
+def _work_of(settings: InferSettings, wanted: RowSettings) -> Work:
+    return Work(
+        settings,
+        wanted,
+        settings.seed,
+        settings.decoding,
+        settings.batch_size,
+        settings.picture_batch,
+        settings.shape,
+        settings.rerank,
+        settings.rerank_model,
+    )
 
-    a2i = load(settings, say)
+
+def _storyboards(
+    settings: InferSettings, work: Work, sounds: list[Sound], results: ResultsFile, told: Told
+) -> Iterator[dict[str, Any]]:
+    begin_decoder()
+    a2i = _load(work)
+    from a2i.storyboard.rows import storyboards
+
+    making = {"settings": SceneSettings(**settings.scenes), "seed": settings.seed, **settings.decoding}
+    making |= {"batch_size": settings.batch_size, "picture_batch": settings.picture_batch}
+    files = [sound for sound in sounds if isinstance(sound, Path)]
+    return storyboards(a2i, files, results, work.settings, told, making, settings.captions)
+
+
+def _load(work: Work) -> "AudioToImage":
+    a2i = work.load(say)
     gc.freeze()  # it stays, so that collections need not look at it
     gc.enable()
-    a2i.captioner = reranked(a2i.captioner, settings.rerank, settings.rerank_model, settings.device)
     return a2i
 
 

@@ -3,6 +3,7 @@
 Nothing else in a2i asks which platform it is.
 """
 
+import ctypes
 import functools
 import io
 import os
@@ -11,6 +12,8 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,13 +21,31 @@ if TYPE_CHECKING:
 
 # Turns that a thread waits awake: GNU's own 300,000 are slower beside a busy program, none is slower alone.
 SPINS = 1_000
+# Bytes, as GNU's mallopt counts them: smaller blocks come from memory that the process keeps, of which it keeps so much free.
+KEPT = {-3: 64 << 20, -1: 256 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 BEHIND = 10  # niceness of a thread that gives way; 19 would get next to nothing on a busy machine
 
 
 def begin_program() -> None:
     """What every program of a2i does first, before PyTorch is imported. It is for programs to call, not for libraries."""
     rest_while_waiting()
+    keep_freed_memory()
     print_without_fail()
+
+
+def keep_freed_memory() -> None:
+    """Have GNU's allocator keep what is freed for what comes next, where the user has not said what it should keep.
+
+    By default it gives the large blocks of every layer's output back to the system, which has to clear them anew for the next
+    layer: that takes a sixth of captioning on a CPU, and the memory at its highest is the same
+    (`experiments/benchmarks/freed_memory.py`).
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    with suppress(OSError, AttributeError):  # another C library, which has no such function
+        set_option = ctypes.CDLL(None).mallopt
+        for option, size in KEPT.items():
+            set_option(option, size)
 
 
 def rest_while_waiting() -> bool:
@@ -131,6 +152,18 @@ def name_limit(folder: str | os.PathLike[str]) -> int:
 def cores() -> int:
     """That this process may use, where the system tells, else those that there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has, or that this process's control group may use; 0 where the system can't tell."""
+    try:
+        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max" is none
+            most = min(most, int(Path(path).read_text("ascii")))
+    return most
 
 
 def find_device(name: "str | torch.device | None" = None) -> "torch.device":

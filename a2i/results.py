@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote_from_bytes
 
+from a2i.audio.addresses import Address, Sound, key_of
 from a2i.audio.inputs import readable, real_path
 from a2i.file_names import DIGITS, PictureNames, caseless
 from a2i.machine import name_limit
@@ -77,6 +78,25 @@ def _content(file: Path) -> list[Any]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def mark_of(sound: Sound, name: str | None) -> dict[str, Any]:
+    """What tells a sound's file, and whether it changed: `name`, `bytes`, `modified` (nanoseconds since 1970), `sha256`; None
+    where there is none.
+
+    Args:
+        sound: a file; of one elsewhere nothing is known.
+        name: as `ResultsFile.key` gives it.
+    """
+    if isinstance(sound, Address):
+        return {"name": name, "bytes": None, "modified": None, "sha256": None}
+    size = modified = digest = None
+    with suppress(OSError, ValueError):
+        status = sound.stat()
+        if stat.S_ISREG(status.st_mode):
+            size, modified = status.st_size, status.st_mtime_ns
+            digest = _digest(sound)
+    return {"name": name, "bytes": size, "modified": modified, "sha256": digest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +196,13 @@ class ResultsFile:
             with suppress(OSError):  # there is something in it
                 self.folder.rmdir()
 
-    def key(self, sound: Path) -> str | None:
+    def key(self, sound: Sound) -> str | None:
         """What a sound is known by: its path relative to the results, so that both can be moved together, percent-encoded as
-        in a web address, since a name may hold bytes that are no text. None for a pipe or device: what comes out of it
-        is another sound each time.
+        in a web address, since a name may hold bytes that are no text; or its address. None for a pipe or device: what
+        comes out of it is another sound each time.
         """
+        if isinstance(sound, Address):
+            return key_of(sound)
         return None if _is_stream(sound) else self._key(sound)
 
     def _key(self, sound: Path) -> str:
@@ -190,21 +212,12 @@ class ResultsFile:
             real = os.path.relpath(real, self._real)
         return quote_from_bytes(os.fsencode(Path(real).as_posix()), safe="/:+,=@()' ")
 
-    def mark(self, sound: Path) -> dict[str, Any]:
-        """What tells a sound's file, and whether it changed: `name` (see `key`), `bytes`, `modified` (nanoseconds since 1970),
-        `sha256`; None where there is none.
-        """
-        name = self.key(sound)
-        size = modified = digest = None
-        with suppress(OSError, ValueError):
-            status = sound.stat()
-            if stat.S_ISREG(status.st_mode):
-                size, modified = status.st_size, status.st_mtime_ns
-                digest = _digest(sound)
-        return {"name": name, "bytes": size, "modified": modified, "sha256": digest}
+    def mark(self, sound: Sound, file: Path | None = None) -> dict[str, Any]:
+        """What tells a sound's file, and whether it changed, as `mark_of` gives it: of a sound elsewhere, its copy here."""
+        return mark_of(file or sound, self.key(sound))
 
-    def has(self, sound: Path, settings: RowSettings) -> bool:
-        """Whether what is asked is there: no error, the same settings, the sound unchanged, and the picture whole."""
+    def has(self, sound: Sound, settings: RowSettings) -> bool:
+        """Whether what is asked is there: no error, same settings, the sound unchanged (if it is here), the picture whole."""
         key = self.key(sound)
         row = self._rows.get(key) if key else None
         if row is None or row.failed or row.settings.caption != settings.caption:
@@ -215,14 +228,14 @@ class ResultsFile:
             is_there = all((self.folder / name).is_file() for name in row.files)
         else:
             is_there = settings.image is None or (self._has_picture(row) and self._has_grid(row))
-        return is_there and _is_unchanged(sound, row)
+        return is_there and (isinstance(sound, Address) or _is_unchanged(sound, row))
 
-    def picture_name(self, sound: Path, more: str = "") -> str:
+    def picture_name(self, sound: Sound, more: str = "") -> str:
         """File name for a sound's picture: the same in every run, and no other sound's.
 
         Args:
             sound: of the picture.
-            more: behind its stem: "" for its picture, `GRID` for its grid.
+            more: behind its stem: `GRID` for its grid.
         """
         return self._names.of(_key_of_more(self.key(sound) or self._other_key(), more), sound.stem + more)
 

@@ -25,6 +25,7 @@ from a2i.compose import build, clear_errors, plain, prepared_data_set
 from a2i.errors import first_line
 from a2i.machine import begin_program
 from a2i.resuming import resumed
+from a2i.training import launch
 from a2i.training.run_folder import (
     CHANGES,
     CONFIG_FILE,
@@ -45,10 +46,9 @@ if TYPE_CHECKING:
     from a2i.training.checkpoints import Checkpoint
     from a2i.training.module import CaptionModule
 
-TERMINATED = 143  # exit status, as a shell gives it after SIGTERM
-
 # Two runs that start in the same second have a folder each: conf/train.yaml names theirs by it.
 OmegaConf.register_new_resolver("a2i.new_folder", new_folder, replace=True)
+OmegaConf.register_new_resolver("a2i.run_folder", launch.shared_folder, replace=True)
 OmegaConf.register_new_resolver(
     "a2i.changes", lambda: textwrap.fill(", ".join(CHANGES), 110), replace=True
 )  # for --help
@@ -142,15 +142,13 @@ def _fit(trainer: "Trainer", module: "CaptionModule", data: Any, folder: Path, s
     from a2i.training.batches import BrokenClipError
     from a2i.training.checkpoints import FOLDER
     from a2i.training.finite import NotFiniteError
+    from a2i.training.stopping import end_stopped
 
     try:
         with _full_disk_told(folder):
             trainer.fit(module, data, ckpt_path=None if start is None else str(start.path), weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C and SIGTERM
-        terminated = trainer.received_sigterm
-        what = "ended by SIGTERM" if terminated else "interrupted"
-        print(f"{what}; to go on: python -m a2i.train resume={folder}", file=sys.stderr)
-        sys.exit(TERMINATED if terminated else INTERRUPTED)
+        sys.exit(end_stopped(trainer, folder))
     except BrokenClipError as error:
         raise BrokenClipError(f"{error}. Mend or remove it; to go on: python -m a2i.train resume={folder}") from error
     except NotFiniteError as error:
@@ -281,9 +279,10 @@ def _trainer(
         begun,
     )
     plugins = [*(config["trainer"].get("plugins") or ()), WholeCheckpoints()]
-    # Below its root Lightning keeps, and looks for, the checkpoint of a job that SLURM puts back into its queue.
     root = {"default_root_dir": str(folder)}
-    trainer = build({**config["trainer"], **root}, logger=kept or False, callbacks=callbacks, plugins=plugins)
+    trainer = build(
+        {**launch.outside(config["trainer"]), **root}, logger=kept or False, callbacks=callbacks, plugins=plugins
+    )
     if trainer.is_global_zero:
         begin_runs(kept, folder)
     bertscore = module.validation.bertscore
@@ -298,25 +297,25 @@ def _finish(
     config: dict[str, Any], module: "CaptionModule", trainer: "Trainer", folder: Path, values: dict[str, float]
 ) -> None:
     """Write the captioner folder from the best checkpoint, the values and the curves."""
-    from a2i.training.checkpoints import BEST, FOLDER, read
+    from a2i.training.checkpoints import BEST, FOLDER, LAST, read
     from a2i.training.curves import plot_curves
     from a2i.training.finite import NotFiniteError, not_finite
     from a2i.training.several import learn_several
 
-    best = folder / FOLDER / BEST
-    weights = "last"
+    best, found, weights = folder / FOLDER / BEST, None, "last"
     if best.exists():
         try:
-            module.load_state_dict(read(best)["state_dict"])
-            weights = "best"
+            found, weights = read(best)["state_dict"], "best"
         except ValueError as error:
             print(f"{error}. The captioner gets the weights of the last step instead", file=sys.stderr)
-    captioner = module.captioner.float().cpu()
+    if found is None and module.divided:
+        found = read(folder / FOLDER / LAST)["state_dict"]
+    captioner = module.whole(found)
     datamodule, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
     probed = bool(config["training"].get("probe_epochs"))
     smoothing, offset = module.label_smoothing, module.label_offset
     learnt_last = learn_several(
-        captioner, datamodule, module.augment, config["seed"], device, None, probed, smoothing, offset
+        captioner, datamodule.alone(), module.augment, config["seed"], device, None, probed, smoothing, offset
     )
     if bad := not_finite(captioner.state_dict()):
         raise NotFiniteError(f"{folder}: no captioner is written, because of weights that are not finite: {bad[0]} …")
@@ -349,23 +348,6 @@ def _check_chosen(overrides: list[str]) -> None:
         )
 
 
-def _check_launch(devices: Any, overrides: list[str]) -> None:
-    job = HydraConfig.get()
-    launched = "WORLD_SIZE" in os.environ
-    several = len(devices) > 1 if isinstance(devices, list) else str(devices) != "1"
-    if job.mode == RunMode.MULTIRUN and several and not launched:
-        raise ValueError(
-            f"got trainer.devices={devices} in a sweep: Lightning would start the whole sweep anew on every other device."
-            " Set trainer.devices=1, or start each job's ranks from outside (torchrun)"
-        )
-    slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
-    apart = "TORCHELASTIC_RUN_ID" in os.environ or (job.mode == RunMode.RUN and slurm)
-    if apart and not any(item.startswith("hydra.run.dir=") for item in overrides):
-        raise ValueError(
-            "under torchrun or srun every rank would choose a run folder of its own; set hydra.run.dir=FOLDER"
-        )
-
-
 @entry_point("train")
 def main(config: DictConfig) -> float | None:
     """Entry point of a new run. Returns the monitored value at its best, for sweeps."""
@@ -388,14 +370,14 @@ def main(config: DictConfig) -> float | None:
 
             check(settings)
             monitored(settings)
-            _check_launch(settings["trainer"]["devices"], [*job.overrides.hydra, *overrides])
+            if job.mode == RunMode.MULTIRUN:
+                launch.check_sweep(settings["trainer"]["devices"], job.overrides.hydra)
+            if launch.goes_on(folder, overrides):
+                found = resumed([f"resume={folder}"], until_done)
+                return None if found is None else _run(*found)
             if first_process():
                 folder.mkdir(parents=True, exist_ok=True)
                 until_done.enter_context(held(folder))
-                if (folder / "checkpoints").exists():
-                    raise ValueError(
-                        f"{folder}: holds a run already; give another hydra.run.dir, or go on: resume={folder}"
-                    )
                 write_whole(folder / OVERRIDES_FILE, yaml.safe_dump(overrides).encode())
                 write_whole(folder / CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False).encode())
         return _run(settings, folder)
@@ -404,7 +386,8 @@ def main(config: DictConfig) -> float | None:
 def _run(
     settings: dict[str, Any], folder: Path, start: "Checkpoint | None" = None, changes: dict[str, Any] | None = None
 ) -> float | None:
-    print(f"run folder: {folder}")
+    if first_process():
+        print(f"run folder: {folder}")
     from a2i.tracking import close_wandb
 
     failed = True

@@ -159,6 +159,7 @@ def test_a_sound_is_looked_at_and_heard(a2i: AudioToImage, tmp_path: Path) -> No
     assert len(found.candidates) == 3
 
 
+@pytest.mark.long
 def test_a_long_recording_becomes_a_storyboard_and_can_be_stopped(a2i: AudioToImage, tmp_path: Path) -> None:
     made = make_examples(tmp_path)
     pieces = [soundfile.read(made[name])[0] for name in ("rain", "bell")]

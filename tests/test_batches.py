@@ -22,25 +22,44 @@ from a2i.training.batches import Broken, BrokenClipError, ClipDataset, LengthBat
 lengths = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
 
 
+def counted(batch: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Without the stand-in of a rank that has no clip."""
+    return [key for key in batch if len(key) == 2]
+
+
 @settings(max_examples=60)
 @given(
     seconds=lengths,
     batch_size=st.integers(1, 9),
-    ranks=st.integers(1, 4),
+    ranks=st.integers(1, 9),
     seed=st.integers(0, 9),
     shuffle=st.booleans(),
+    first=st.integers(0, 70),
 )
-def test_every_clip_is_taken_by_some_rank(
-    seconds: list[float], batch_size: int, ranks: int, seed: int, shuffle: bool
+def test_ranks_share_the_batches_of_one(
+    seconds: list[float], batch_size: int, ranks: int, seed: int, shuffle: bool, first: int
 ) -> None:
+    """From any place on: in each step they have the clips of one process's batch, each clip once, as many each but for one;
+    whoever has none has a stand-in from the same batch."""
+    if shuffle:
+        ranks = min(ranks, batch_size)
+    alone = LengthBatchSampler(seconds, batch_size, shuffle, seed)
     samplers = [LengthBatchSampler(seconds, batch_size, shuffle, seed, rank, ranks) for rank in range(ranks)]
-    for epoch in range(2):
-        orders = [sampler.order(epoch) for sampler in samplers]
-        assert {len(order) for order in orders} == {len(samplers[0])}
-        taken = [index for order in orders for batch in order for index in batch]
-        assert set(taken) == set(range(len(seconds)))
-        if ranks == 1:
-            assert len(taken) == len(seconds)
+    for sampler in (alone, *samplers):
+        sampler.given = first
+    steps = list(alone)
+    shares = [list(sampler) for sampler in samplers]
+    assert {len(share) for share in shares} == {len(steps)}
+    assert {len(sampler) for sampler in samplers} == {len(alone)}
+    for step, of_ranks in zip(steps, zip(*shares, strict=True), strict=True):
+        assert sorted(key for share in of_ranks for key in counted(share)) == sorted(step)
+        sizes = [len(counted(share)) for share in of_ranks]
+        assert max(sizes) - min(sizes) <= 1
+        for share in of_ranks:
+            if not counted(share):
+                assert [key[:2] for key in share] == [step[-1]]
+    if not shuffle or first % len(alone) == 0:
+        assert sorted(index for step in steps for _, index in step) == list(range(len(seconds)))
 
 
 @settings(max_examples=40)
@@ -48,8 +67,8 @@ def test_every_clip_is_taken_by_some_rank(
 def test_resuming_anywhere_goes_on_in_the_same_order(
     seconds: list[float], batch_size: int, given_: int, seed: int
 ) -> None:
-    def batches(sampler: LengthBatchSampler, count: int) -> list[list[tuple[int, int]]]:
-        result: list[list[tuple[int, int]]] = []
+    def batches(sampler: LengthBatchSampler, count: int) -> list[list[tuple[int, ...]]]:
+        result: list[list[tuple[int, ...]]] = []
         while len(result) < count:
             for batch in sampler:
                 sampler.given += 1
@@ -83,6 +102,14 @@ def clips(tmp_path: Path) -> list[Clip]:
         soundfile.write(path, tone(300 + index, 0.2 + 0.1 * index), 16_000)
         made.append(Clip(path.name, path, tuple(f"Bell {index} {word}." for word in ("rings", "rang"))))
     return made
+
+
+def test_a_stand_in_is_heard_and_does_not_count(clips: list[Clip], tokenizer: CaptionTokenizer) -> None:
+    dataset = ClipDataset(clips, "all", 0, 16_000)
+    batch = collate(tokenizer)([dataset[0, 4, 1]])
+    assert not batch.counts
+    assert batch.to("cpu").counts is False
+    assert torch.equal(batch.waveforms, collate(tokenizer)([dataset[0, 4]]).waveforms)
 
 
 def loader(clips: list[Clip], tokenizer: CaptionTokenizer, workers: int = 0) -> ResumableLoader:
@@ -162,6 +189,8 @@ def test_choice_of_captions(clips: list[Clip]) -> None:
 def test_bad_settings() -> None:
     with pytest.raises(ValueError, match="at least 1 of each"):
         LengthBatchSampler([], 3, shuffle=True)
+    with pytest.raises(ValueError, match=r"got loader.batch_size=3 for 4 devices; expected at least a clip for each"):
+        LengthBatchSampler([1.0] * 9, 3, shuffle=True, ranks=4)
 
 
 def labelled(clips: list[Clip]) -> list[Clip]:

@@ -15,8 +15,9 @@ from conftest import tone
 from a2i import AudioToImage, audio
 from a2i.captioner.batching import Opened, caption_many, read
 from a2i.data import Clip
-from a2i.infer import infer, write_results
+from a2i.infer import write_results
 from a2i.results import ResultsFile, RowSettings
+from a2i.rows import infer
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,7 @@ def pycocoevalcap(predicted: list[str], references: list[list[str]]) -> dict[str
     return scores
 
 
+@pytest.mark.long
 @needs_java
 def test_same_as_pycocoevalcap(captions: tuple[list[str], list[list[str]]], scores: dict[str, Score]) -> None:
     """Empty and one-word captions, one to five references, contractions, brackets, letters beyond ASCII."""

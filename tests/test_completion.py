@@ -78,6 +78,7 @@ def test_what_does_not_compose_yet_offers_nothing_and_says_nothing(capfd: pytest
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 def test_every_program_with_settings_completes_them() -> None:
     for program in set(PROGRAMS) - {"doctor"}:
         assert settings(program, ""), program

@@ -24,9 +24,17 @@ ROOMS = {
     "training": "train",
     "train": "train",
     "app": "app",
+    "parts": "ray",
+    "on_ray": "ray",
     "listen": "listen",
 }
-FILES_APART = {"data/download.py": "download", "data/shards/places.py": "shards", "data/huggingface.py": "huggingface"}
+FILES_APART = {
+    "data/download.py": "download",
+    "data/shards/places.py": "shards",
+    "data/huggingface.py": "huggingface",
+    "audio/addresses.py": "s3",
+    "audio/manifests.py": "ray",
+}
 NAMES = {"pil": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}  # of packages by those of their modules
 NOT_IMPORTED = {
     "accelerate": "diffusers loads weights through it: without it they are in memory twice, and it warns",

@@ -21,9 +21,9 @@ from a2i.evaluate.__main__ import evaluate
 from a2i.evaluate.distributed import Ranks
 from a2i.evaluate.kept import made_by
 from a2i.evaluate.settings import CaptioningSettings, check
-from a2i.infer import infer
 from a2i.metrics.provenance import settings_hash
 from a2i.results import ResultsFile, RowSettings
+from a2i.rows import infer
 
 NAMES = ["high.wav", "low.wav", "middle.wav"]
 Run = Callable[..., int]

@@ -59,6 +59,7 @@ def out(
     return folder
 
 
+@pytest.mark.long
 def test_scores_and_columns(out: Path) -> None:
     scores = json.loads((out / "scores.json").read_text())
     for name in (*CLIP_SCORES, "audio_image_similarity"):

@@ -69,6 +69,7 @@ def assert_right(tmp_path: Path, clips: list[Clip]) -> None:
     assert not list((tmp_path / "cache").rglob("*.partial"))
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_beside_another_and_resumed(tmp_path: Path, clips: list[Clip]) -> None:
     first, second = start(tmp_path), start(tmp_path)
     try:

@@ -435,6 +435,7 @@ def test_two_at_once_do_not_disturb_each_other(made, tmp_path):
     assert contents(tmp_path) == contents(made.root)
 
 
+@pytest.mark.long
 def test_several_processes_make_the_same_bytes(tmp_path):
     options = {"n_train": 64, "n_val": 0, "n_test": 0, "max_seconds": 3.0}
     for workers in (1, 2):

@@ -182,6 +182,7 @@ def test_scores_are_as_they_were(work: Path, golden: dict[str, Any]) -> None:
     assert_close(scores(work), golden["scores"], 2e-3)
 
 
+@pytest.mark.long
 def test_resumed_weights_are_as_they_were(work: Path, golden: dict[str, Any]) -> None:
     assert_weights_close(tensors(work), golden["weights"], 2e-3)
 

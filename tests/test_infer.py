@@ -17,11 +17,12 @@ from a2i.captioner.candidates import Candidate
 from a2i.captioner.text import CaptionTokenizer
 from a2i.command_line import arguments
 from a2i.compose import plain
-from a2i.infer import check, infer
+from a2i.infer import check
 from a2i.infer import run as run_here
 from a2i.paths import CONF
 from a2i.pipeline import AudioToImage
 from a2i.results import ResultsFile, RowSettings
+from a2i.rows import infer
 
 
 def here(*given: str) -> int:

@@ -32,7 +32,7 @@ def clips(tmp_path: Path) -> list[Clip]:
     return made
 
 
-@pytest.mark.parametrize("encoder", ["ast", "cnn"])
+@pytest.mark.parametrize("encoder", [pytest.param("ast", marks=pytest.mark.long), "cnn"])
 def test_all_that_clips_come_as_give_the_same(
     clips: list[Clip], tokenizer: CaptionTokenizer, tmp_path: Path, encoder: str
 ) -> None:
@@ -99,6 +99,7 @@ def losses(folder: Path, *arguments: str) -> list[float]:
         return [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
 
 
+@pytest.mark.long
 def test_a_run_from_states_is_the_run_from_sounds(tmp_path: Path) -> None:
     with (tmp_path / "captions.csv").open("w", newline="") as file:
         writer = csv.writer(file)

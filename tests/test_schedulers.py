@@ -59,6 +59,7 @@ def offered(own: Any, steps: int) -> list[str]:
     return str(caught.value).rsplit(": ", 1)[1].split(", ")
 
 
+@pytest.mark.long
 def test_every_scheduler_that_is_offered_draws_with_the_embedded_model() -> None:
     """Pictures close to that of the model's own, in few steps and in more."""
     embedded = Painter("embedded", guidance_scale=3.0, device="cpu")
@@ -108,6 +109,7 @@ def test_every_scheduler_that_is_offered_draws(
             exchanged(own, name, steps)
 
 
+@pytest.mark.long
 def test_what_a_model_is_distilled_for_is_taken_and_not_offered(painter_folder: Path) -> None:
     own = DDIMScheduler(beta_schedule="scaled_linear")
     for name in ("LCMScheduler", "TCDScheduler"):

@@ -76,6 +76,7 @@ class Guesses(Tones):
         ]
 
 
+@pytest.mark.long
 def test_labels_are_told_by_heads_that_did_not_hear_the_recording(
     tokenizer: CaptionTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

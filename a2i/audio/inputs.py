@@ -20,12 +20,14 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from a2i import audio
+from a2i.audio.addresses import Address, Sound, found_at, is_address
+from a2i.audio.manifests import is_manifest, sounds_of
 
 LISTS = frozenset({".m3u", ".m3u8", ".lst", ".list"})
 # Kept by macOS, Windows, Synology and ext4 for themselves; other such folders begin with a dot.
 SYSTEM_FOLDERS = frozenset({"__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found"})
 NAMED = 8  # endings that are told; the others are counted together
-EXPECTED = "expected FILE, a folder (. for this one), a pattern or a list"
+EXPECTED = "expected FILE, a folder (. for this one), a pattern, an address or a list"
 
 
 @dataclass
@@ -52,22 +54,46 @@ class Skipped:
         return ([f"skipped {' and '.join(parts)}"] if parts else []) + self.unreadable
 
 
-def find_sounds(sounds: str | Sequence[str], skipped: Skipped | None = None) -> list[Path]:
+def find_sounds(sounds: str | Sequence[str], skipped: Skipped | None = None, column: str = "audio") -> list[Sound]:
     """The files that `audio=` means: a file, a folder (with all below it), a glob pattern, a text file that lists one path
-    a line, or several of these as a list or with commas between. Each file once, in order.
+    a line, a manifest, or several of these as a list or with commas between. Each file once, in order. All but a text file
+    may lie elsewhere: an address, or a folder or pattern of some.
 
     Args:
         sounds: as given.
         skipped: takes note of what was left out.
+        column: of a manifest, with the sounds.
 
     Raises:
         ValueError: nothing was asked for, or nothing was found. A file that is missing is no error here, nor is a pattern
             or folder without sounds among others: it becomes a failed result, and the others go on.
+        OSError: an address can't be looked at.
+        ImportError: a package for addresses of a kind, or for a manifest, is not installed.
     """
     skipped = Skipped() if skipped is None else skipped
     refuse_nothing(sounds)
+    if (manifest := manifest_of(sounds)) is not None:
+        return _once(sounds_of(manifest, column, skipped.files), skipped)
     found = _meant(sounds, skipped) if isinstance(sounds, str) else _each(list(sounds), skipped)
     return _once(found, skipped)
+
+
+def each_sound(sounds: str | Sequence[str], skipped: Skipped, column: str = "audio") -> Iterator[Sound]:
+    """As `find_sounds`, but those of a manifest as they are read, and as often as they stand there: it may have millions."""
+    if (manifest := manifest_of(sounds)) is not None:
+        yield from sounds_of(manifest, column, skipped.files)
+    else:
+        yield from find_sounds(sounds, skipped)
+
+
+def manifest_of(sounds: str | Sequence[str]) -> str | None:
+    """The manifest that `audio=` means: a table which is named alone, here or elsewhere. None for anything else."""
+    if not isinstance(sounds, str) or not is_manifest(sounds):
+        return None
+    if is_address(sounds):
+        return sounds
+    path = _located(sounds)
+    return str(path) if _kind(path) == "file" else None
 
 
 def refuse_nothing(sounds: str | Sequence[str]) -> None:
@@ -85,7 +111,7 @@ def refuse_nothing(sounds: str | Sequence[str]) -> None:
             _refuse_empty(item, f"item {number} of audio=")
 
 
-def readable(name: str | Path) -> str:
+def readable(name: str | Path | Address) -> str:
     """A file's name as text that can be written anywhere: a byte that is no text in it becomes %FF, or whichever it is."""
     text = re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found.group()) - 0xDC00:02X}", str(name))
     return text.encode("utf-8", "replace").decode()
@@ -107,7 +133,9 @@ def real_path(path: Path, folders: dict[Path, str] | None = None) -> str:
         return os.path.abspath(path)
 
 
-def _meant(text: str, skipped: Skipped) -> list[Path]:
+def _meant(text: str, skipped: Skipped) -> list[Sound]:
+    if is_address(text) and not ("," in text and all(map(is_address, map(str.strip, text.split(","))))):
+        return [*found_at(text, _can_be_heard)]
     path = _located(text)
     kind = _kind(path)
     if kind == "file" and path.suffix.lower() in {".txt", *LISTS} and path.is_file():
@@ -136,11 +164,11 @@ def _refuse_empty(text: object, where: str) -> None:
         raise ValueError(f"{where} is empty; {EXPECTED}. Is a variable unset?")
 
 
-def _each(items: list[str], skipped: Skipped) -> list[Path]:
+def _each(items: list[str], skipped: Skipped) -> list[Sound]:
     """What each of several means. A text file among them is a file like any other: who names all of a folder's files has
     notes among them; a playlist is a list.
     """
-    found: list[Path] = []
+    found: list[Sound] = []
     for item in items:
         path = _located(str(item))
         if _kind(path) == "file" and path.suffix.lower() in LISTS and path.is_file():
@@ -150,8 +178,13 @@ def _each(items: list[str], skipped: Skipped) -> list[Path]:
     return found
 
 
-def _one(text: str, path: Path, skipped: Skipped, base: Path | None = None) -> list[Path]:
+def _one(text: str, path: Path, skipped: Skipped, base: Path | None = None) -> Sequence[Sound]:
     """What one of several means: a file, a folder's sounds, a pattern's; itself where there are none."""
+    if is_address(text.strip()):
+        try:
+            return found_at(text.strip(), _can_be_heard)
+        except (ValueError, OSError, ImportError):  # told again when it is fetched
+            return [Address(text.strip())]
     try:
         kind = _kind(path)
         if kind == "folder":
@@ -202,7 +235,7 @@ def _spellings(text: str) -> Iterator[str]:
         yield text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
-def _listed(path: Path, skipped: Skipped) -> list[Path]:
+def _listed(path: Path, skipped: Skipped) -> list[Sound]:
     """What a list means, a path a line, relative to the list's own folder or else to the working folder."""
     raw = path.read_bytes()
     wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -214,7 +247,7 @@ def _listed(path: Path, skipped: Skipped) -> list[Path]:
         raise ValueError(f"{path}: is no text; expected a list with a path a line, in UTF-8")
     playlist = path.suffix.lower() in (".m3u", ".m3u8")
     bases = list(dict.fromkeys((path.parent, Path())))
-    found: list[Path] = []
+    found: list[Sound] = []
     some = False
     # Not `splitlines`: names may hold the rarer ends of lines.
     lines = [line.strip("\r") for line in re.split(r"\n|\r(?!\n)", text)]
@@ -224,7 +257,7 @@ def _listed(path: Path, skipped: Skipped) -> list[Path]:
             continue  # a comment
         place = _located(line, bases)
         below = _one(line, place, skipped, path.parent)
-        some = some or below != [place] or _kind(place) is not None
+        some = some or list(below) != [place] or _kind(place) is not None
         found += below
     if not found:
         raise ValueError(f"{path}: lists no files; expected one path a line")
@@ -240,7 +273,7 @@ def _is_pattern(text: str) -> bool:
     return any(sign in text for sign in "*?[")
 
 
-def _below(folder: Path, skipped: Skipped) -> list[Path]:
+def _below(folder: Path, skipped: Skipped) -> list[Sound]:
     """The sounds of a folder and of all below it."""
     here = Skipped()
     found = sorted(file for _, files in _folders(folder, here) for file in files if _is_sound(file, here))
@@ -251,10 +284,10 @@ def _below(folder: Path, skipped: Skipped) -> list[Path]:
         but = "".join(f"; {line}" for line in here.lines())
         endings = ", ".join(sorted(audio.SUFFIXES))
         raise ValueError(f"{folder}: no sound files in this folder{but}; expected {endings}")
-    return found
+    return [*found]
 
 
-def _matching(pattern: str, skipped: Skipped) -> list[Path]:
+def _matching(pattern: str, skipped: Skipped) -> list[Sound]:
     """The files that a pattern names; those that can be heard, where it says nothing of the ending."""
     here = Skipped()
     any_ending = pattern.endswith("*")
@@ -268,7 +301,7 @@ def _matching(pattern: str, skipped: Skipped) -> list[Path]:
         but = f", but {_counted(folders, 'folder')} (**/ looks below)" if folders else ""
         but += "".join(f"; {line}" for line in here.lines())
         raise ValueError(f"{pattern}: no file matches this pattern{but}, which is relative to {os.getcwd()}")
-    return sorted(found)
+    return [*sorted(found)]
 
 
 def _matches(pattern: str, skipped: Skipped) -> Iterator[str]:
@@ -331,6 +364,12 @@ def _is_regular(path: Path) -> bool:
         return False
 
 
+def _can_be_heard(name: str) -> bool:
+    """Whether a file elsewhere is a sound, going by its name alone."""
+    path = Path(name)
+    return path.suffix.lower() in audio.SUFFIXES - audio.SHARED_SUFFIXES and not path.name.startswith(".")
+
+
 def _is_sound(path: Path, skipped: Skipped) -> bool:
     """Whether a file of a folder is a sound, going by its name; takes note where not."""
     ending = path.suffix.lower()
@@ -356,11 +395,14 @@ def _is_transport_stream(path: Path) -> bool:
     return any(start[at : at + 1] == b"G" == start[at + step : at + step + 1] for at, step in ((0, 188), (4, 192)))
 
 
-def _once(found: Iterable[Path], skipped: Skipped) -> list[Path]:
+def _once(found: Iterable[Sound], skipped: Skipped) -> list[Sound]:
     """Each file once, where it was first named; under its own name rather than a link's."""
     paths, folders = list(found), dict[Path, str]()
     chosen: dict[str, tuple[int, bool]] = {}
     for place, path in enumerate(paths):
+        if isinstance(path, Address):
+            chosen.setdefault(path.text, (place, False))
+            continue
         link = path.is_symlink()
         try:
             real = os.path.realpath(path) if link else real_path(path, folders)

@@ -11,7 +11,7 @@ from a2i.errors import with_kind
 from a2i.machine import release
 from a2i.pipeline import AudioToImage
 from a2i.results import KEPT, ResultsFile, RowSettings
-from a2i.rows import NO_MORE, begun
+from a2i.rows import NO_MORE, Makers, begun
 from a2i.storyboard.boundaries import Ear
 from a2i.storyboard.folder import make_folder, row_of
 from a2i.storyboard.told import Told
@@ -43,9 +43,9 @@ def storyboards(
     Raises:
         OSError: the results' folder takes no more files: its disk is full, or it can't be written to.
     """
-    ear = Ear(a2i.captioner.device)
+    ear, makers = Ear(a2i.captioner.device), Makers.of(a2i)
     for sound in sounds:
-        row = begun(a2i, sound, results.mark(sound), settings, making["seed"])
+        row = begun(makers, sound, results.mark(sound), settings, making["seed"])
         began, error = time.perf_counter(), None
         try:
             folder = results.folder / results.folder_name(sound)

@@ -44,6 +44,7 @@ class Batch:
         log_mels: (B, T, num_mel_bins) as `LogMel` gives them, or None.
         states: (B, S, D) as the encoder gives them, or None.
         tags: (B, classes) probabilities, NaN where a clip has none; None where no clip has. See `a2i.data.tags`.
+        counts: False for the stand-in of a rank that has no clip of a step; see `LengthBatchSampler`.
     """
 
     names: list[str]
@@ -56,6 +57,7 @@ class Batch:
     log_mels: Tensor | None = None
     states: Tensor | None = None
     tags: Tensor | None = None
+    counts: bool = True
 
     @property
     def mask(self) -> Tensor:
@@ -81,6 +83,13 @@ class Broken:
     """
 
     message: str
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """An item that is heard and not learnt from; see `LengthBatchSampler`."""
+
+    item: "Item"
 
 
 # A clip; its waveform, log-mel or states, or the cache's entry of it; the captions to learn; the labels and tags of all its
@@ -113,10 +122,13 @@ class ClipDataset(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item | Broken:
-        clip = self.clips[key[1]]
+    def __getitem__(self, key: tuple[int, ...]) -> Item | StandIn | Broken:
+        """The item of (epoch, index); a stand-in where the key has a third number."""
+        epoch, index, *stands_in = key
+        clip = self.clips[index]
         try:
-            return self._item_or_another(*key)
+            item = self._item_or_another(epoch, index)
+            return StandIn(item) if stands_in else item
         except (OSError, ValueError) as error:
             return Broken(f"{clip.name!r}: {' '.join(str(error).split())}")
 
@@ -192,7 +204,7 @@ def _nameless(clip: Clip) -> bool:
 
 def collate(
     tokenizer: CaptionTokenizer, names: Sequence[str] = (), kind: InputKind = "waveforms", padding: float = 0.0
-) -> Callable[[list[Item | Broken]], Batch | Broken]:
+) -> Callable[[list[Item | StandIn | Broken]], Batch | Broken]:
     """What makes a batch of a dataset's items; `Broken` where one of them is.
 
     Args:
@@ -202,10 +214,11 @@ def collate(
         padding: behind the shorter ones.
     """
 
-    def batch(items: list[Item | Broken]) -> Batch | Broken:
+    def batch(items: list[Item | StandIn | Broken]) -> Batch | Broken:
         if broken := [item for item in items if isinstance(item, Broken)]:
             return Broken("; ".join(item.message for item in broken))
-        whole = [item for item in items if not isinstance(item, Broken)]
+        counts = not any(isinstance(item, StandIn) for item in items)
+        whole = [item.item if isinstance(item, StandIn) else item for item in items if not isinstance(item, Broken)]
         clips, sounds, captions, labels, tags = zip(*whole, strict=True)
         try:
             padded = side_by_side(sounds, padding)
@@ -222,16 +235,22 @@ def collate(
             references=[clip.captions for clip in clips],
             labels=torch.tensor([label_shares(some, names) for some in labels]),
             tags=stacked_tags(tags),
+            counts=counts,
         )
 
     return batch
 
 
-class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of clips of similar length, in an order that is a function of seed and epoch alone.
+class LengthBatchSampler(Sampler[list[tuple[int, ...]]]):
+    """Batches of clips of similar length, in an order that is a function of seed, epoch and batch size alone.
 
-    How many batches have been given is all of its state; Lightning's and torchdata's own ways to resume either can't
-    continue in the middle of an epoch, or lose one at an epoch's end.
+    A batch is that of one step over all ranks: each takes its share of every batch, so that as many ranks as there may be
+    learn from the same clips in the same steps, each clip once an epoch. Shares differ by one clip at most. Where a batch has
+    fewer clips than there are ranks, the others hear one of its clips again as a stand-in that does not count: they have to
+    take part in the step.
+
+    How many batches have been given is all of its state, on each rank the same; Lightning's and torchdata's own ways to resume
+    either can't continue in the middle of an epoch, or lose one at an epoch's end.
     """
 
     def __init__(
@@ -249,37 +268,42 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
 
         Args:
             seconds: length of each clip.
-            batch_size: clips in a batch, on each rank.
+            batch_size: clips in a batch, over all ranks.
             shuffle: a new order every epoch; else by length, the longest first.
             seed: of the order.
             rank: of this process.
-            ranks: processes; each gets as many batches, which takes some clips twice at the end.
+            ranks: processes.
             limit: of an epoch, as Lightning's `limit_train_batches` counts: batches, or a share of them; None for none.
             drawn: the clips of an epoch, as many in each; None for all.
 
         Raises:
-            ValueError: no clips, or a batch size below 1.
+            ValueError: no clips, or a batch size below 1, or in training below the number of ranks.
         """
         if not seconds or batch_size < 1:
             raise ValueError(f"got {len(seconds)} clips and batch_size={batch_size}; expected at least 1 of each")
+        if shuffle and batch_size < ranks:
+            raise ValueError(
+                f"got loader.batch_size={batch_size} for {ranks} devices; expected at least a clip for each: it is the clips of"
+                " a step over all devices"
+            )
         self.seconds, self.batch_size, self.shuffle, self.seed = list(seconds), batch_size, shuffle, seed
         self.rank, self.ranks, self.limit = rank, ranks, limit
         self.drawn, self.count = drawn, len(self.seconds if drawn is None else drawn(0))
         self.given = 0
 
     def __len__(self) -> int:
-        """Batches of all clips on each rank: the limit is not in it, for Lightning takes its share of this number."""
-        return ceil(ceil(self.count / self.batch_size) / self.ranks)
+        """Batches of all clips: the limit is not in it, for Lightning takes its share of this number."""
+        return ceil(self.count / self.batch_size)
 
     @property
     def epoch(self) -> int:
-        """Batches of an epoch on each rank, as Lightning counts them."""
+        """Batches of an epoch, as Lightning counts them."""
         if self.limit is None:
             return len(self)
         return min(len(self), self.limit) if isinstance(self.limit, int) else int(len(self) * self.limit)
 
     def order(self, epoch: int) -> list[list[int]]:
-        """All of an epoch's batches on this rank, as clips' indices."""
+        """All of an epoch's batches, over all ranks, as clips' indices."""
         random_ = random.Random(int.from_bytes(hashlib.sha256(f"{self.seed} {epoch}".encode()).digest()[:8]))
         indices = list(range(self.count) if self.drawn is None else self.drawn(epoch))
         if self.shuffle:
@@ -290,13 +314,13 @@ class LengthBatchSampler(Sampler[list[tuple[int, int]]]):
         batches = [indices[first : first + self.batch_size] for first in range(0, len(indices), self.batch_size)]
         if self.shuffle:
             random_.shuffle(batches)
-        batches += [batches[extra % len(batches)] for extra in range(-len(batches) % self.ranks)]
-        return batches[self.rank :: self.ranks][: self.epoch]
+        return batches[: self.epoch]
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         epoch, first = divmod(self.given, self.epoch) if self.shuffle else (0, 0)
         for batch in self.order(epoch)[first:]:
-            yield [(epoch, index) for index in batch]
+            share = batch[self.rank :: self.ranks]  # of a batch that is sorted by length: as long on each rank
+            yield [(epoch, index) for index in share] or [(epoch, batch[-1], 1)]
 
 
 class ResumableLoader(DataLoader):

@@ -1,10 +1,9 @@
 """Callbacks of a run: checkpoints, early stopping, captions of every validation, a W&B table, random states."""
 
+import hashlib
 import random
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from a2i.metrics.table import write_table
 from a2i.report import ClipRow
 from a2i.tracking import clip_table
-from a2i.training import checkpoints
+from a2i.training import checkpoints, ranks
 from a2i.training.finite import FiniteSteps, NotFiniteError, OnNan
 from a2i.training.module import CaptionModule
+from a2i.training.stopping import StopBetweenSteps, Stopped
 
 
 def run_callbacks(
@@ -74,7 +74,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Saves at every epoch's end, and when interrupted between two steps of one.
+    """Saves at every epoch's end, and when interrupted between two steps of one: with several ranks, where all stop there.
 
     Not in the middle of a step, which has used up random numbers and changed statistics that resuming would use and change
     again; and not after an epoch's last step, or resuming would leave that epoch without its validation. There the
@@ -85,6 +85,8 @@ class LastCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, (NotFiniteError, OSError)):
             return
+        if trainer.world_size > 1 and not isinstance(exception, Stopped):
+            return  # the others know nothing of it, and to save takes all
         progress = trainer.fit_loop.epoch_loop.batch_progress
         current: Any = progress.current
         in_step = current.ready != current.processed
@@ -108,7 +110,7 @@ class Patience(EarlyStopping):
 
 
 class SamePlace(Callback):
-    """Checks that a resumed run has as many batches in an epoch and as many devices as before: they tell its place."""
+    """Checks that a resumed run has as many batches in an epoch as before, which tell its place, and on all ranks the same."""
 
     def __init__(self, begun: Callable[[], None] | None = None) -> None:
         """Set up; `begun` is called once training goes on."""
@@ -124,47 +126,20 @@ class SamePlace(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.now = {"batches": int(trainer.num_training_batches), "devices": trainer.world_size}
-        if self.before and self.before != self.now:
+        if self.before and self.before["batches"] != self.now["batches"]:
             raise ValueError(
-                f"an epoch has {self.now['batches']} batches on each of {self.now['devices']} devices, and had"
-                f" {self.before['batches']} on each of {self.before['devices']} when the checkpoint was written: its place"
-                " can't be found. Resume with the same recordings and as many devices, or begin a new run"
+                f"an epoch has {self.now['batches']} batches, and had {self.before['batches']} (on {self.before['devices']}"
+                " devices) when the checkpoint was written: its place can't be found. Resume with the same recordings and"
+                " loader.batch_size, which is the clips of a step over all devices, or begin a new run"
+            )
+        steps = ranks.of_each(trainer.global_step)
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"the ranks begin at the steps {steps}; expected the same one: each has to see the same run folder, on a disk"
+                " that all machines share"
             )
         if self.begun is not None and trainer.is_global_zero:
             self.begun()
-
-
-class StopBetweenSteps(Callback):
-    """Ctrl-C stops a run once the step is done; pressed again, at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.before: Any = None
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        print("\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self._stop_if_asked()
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        self._stop_if_asked()
-
-    def _stop_if_asked(self) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-
-    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
-            self.before = None
 
 
 class CaptionFiles(Callback):
@@ -239,7 +214,11 @@ class LastValues(Callback):
 
 
 class RandomStates(Callback):
-    """Keeps the random states of torch, NumPy and Python in checkpoints; Lightning does not, and dropout depends on them."""
+    """Keeps the random states of torch, NumPy and Python in checkpoints; Lightning does not, and dropout depends on them.
+
+    Those of all ranks, which draw for other clips each. A rank whose state is not known, at the beginning and where there are
+    more ranks than before, begins with one of its own, which seed, rank and step make.
+    """
 
     def __init__(self) -> None:
         self.restored: dict[str, Any] | None = None
@@ -247,25 +226,37 @@ class RandomStates(Callback):
     def state_dict(self) -> dict[str, Any]:
         numpy: Any = np.random.get_state()
         name, keys, position, has_gauss, gauss = numpy
-        return {
+        own = {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
             "python": random.getstate(),
         }
+        first, *others = ranks.of_each(own)
+        return first | ({"others": others} if others else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.restored = state_dict
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Restore the states last, just before the first batch, so that no setting up changes them."""
-        if self.restored is None:
-            return
-        torch.set_rng_state(self.restored["torch"].cpu())
-        if len(self.restored["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([state.cpu() for state in self.restored["cuda"]])
-        name, keys, *rest = self.restored["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-        version, state, gauss = self.restored["python"]
-        random.setstate((version, tuple(state), gauss))
+        kept = [] if self.restored is None else [self.restored, *self.restored.get("others", [])]
+        if ranks.rank() < len(kept):
+            _restore(kept[ranks.rank()])
+        elif ranks.rank() > 0:
+            about = f"{torch.initial_seed()} {ranks.rank()} {trainer.global_step}"
+            seed = int.from_bytes(hashlib.sha256(about.encode()).digest()[:4])
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
         self.restored = None
+
+
+def _restore(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"].cpu())
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, state, gauss = states["python"]
+    random.setstate((version, tuple(state), gauss))

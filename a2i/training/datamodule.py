@@ -41,9 +41,10 @@ class CaptionDataModule(LightningDataModule):
             source: see `a2i.data`.
             tokenizer: the captioner's.
             sampling_rate: of the waveforms that the captioner hears, in Hz.
-            batch_size: clips in a training batch, on each device.
+            batch_size: clips in a training batch: of one step, over all devices together, so that a run is the same on any
+                number of devices.
             captions: of a clip in an epoch: its `first` (as published), a `random` one, or `all`.
-            val_batch_size: clips in a validation batch; None for `batch_size`.
+            val_batch_size: clips in a validation batch, over all devices; None for `batch_size`.
             num_workers: processes that read sounds; 0 for none but this one.
             cache: of decoded sounds: None for none; `memory`, in each process that reads them, 4 bytes a sample; or a folder,
                 from which all processes read them, filled by `a2i.prepare` or as they come.
@@ -67,6 +68,7 @@ class CaptionDataModule(LightningDataModule):
         self._labels = labels
         self.clips: dict[str, list[Clip]] = {}
         self._given = 0
+        self._shared = True
         self._drawn = functools.partial(source.drawn, seed=seed) if isinstance(source, Drawing) else None
         self._seconds: dict[str, list[float]] = {}
 
@@ -120,6 +122,12 @@ class CaptionDataModule(LightningDataModule):
             part.augment.mix = mix
         return part
 
+    def alone(self) -> "CaptionDataModule":
+        """The same for a process that works while the others wait: with all clips of every batch."""
+        own = copy.copy(self)
+        own._shared = False
+        return own
+
     def state_dict(self) -> dict[str, int]:
         """Batches that were learnt from, over all epochs: not the one that an interruption fell into."""
         if self.trainer is None:
@@ -137,13 +145,13 @@ class CaptionDataModule(LightningDataModule):
         return self._loader("test", self.val_batch_size, "all", shuffle=False)
 
     def train_batches(self) -> int:
-        """Of an epoch, on each device."""
+        """Of an epoch."""
         return self._loader("train", self.batch_size, self.captions, shuffle=True).epoch
 
     def _loader(self, split: str, batch_size: int, captions: CaptionChoice, shuffle: bool) -> ResumableLoader:
         clips = self.clips[split]
         trainer = self.trainer
-        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer and self._shared else (0, 1)
         # Lightning cuts epochs itself; the sampler has to know where those of training end, to begin the next one there.
         limit = trainer.limit_train_batches if trainer and split == "train" else None
         seconds = self._seconds[split]

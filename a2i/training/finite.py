@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from a2i.training.batches import Batch
+from a2i.training.sharding import own_part
 
 OnNan = Literal["stop", "skip"]
 IN_A_ROW = 10  # steps left out one after another, after which it is no longer the batches' fault
@@ -79,7 +80,8 @@ class FiniteSteps(Callback):
         numbers = torch.stack([loss.float() for _, loss in seen])
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             # A sum is finite where all its terms are, and takes a seventh of the time of the largest value.
-            sums = [each.grad.sum(dtype=torch.float32) for each in parameters if each.grad is not None]
+            gradients = [own_part(each.grad) for each in parameters if each.grad is not None]
+            sums = [gradient.sum(dtype=torch.float32) for gradient in gradients]
             numbers = torch.cat([numbers, torch.stack([numbers.new_zeros(()), *sums]).sum().reshape(1)])
         fine = torch.isfinite(numbers).all().float().reshape(1)
         if trainer.world_size > 1:

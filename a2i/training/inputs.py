@@ -18,6 +18,7 @@ from a2i.data.filling import fill
 from a2i.machine import find_device
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch, InputKind
+from a2i.training.ranks import as_long
 
 PROBE = 10  # seconds of silence that tell how many states a second has
 
@@ -71,15 +72,24 @@ def cached_inputs(
     return kind, cache, 0.0
 
 
-def encoded(captioner: Captioner, batch: Batch, augment: SpecAugment | None = None) -> tuple[Tensor, Tensor]:
-    """The encoder's states (B, S, D) and their mask (B, S): of the batch itself, or from its log-mels or waveforms."""
+def encoded(
+    captioner: Captioner, batch: Batch, augment: SpecAugment | None = None, together: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The encoder's states (B, S, D) and their mask (B, S): of the batch itself, or from its log-mels or waveforms.
+
+    With `together` its log-mels are as long as those of all ranks.
+    """
     if batch.states is not None:
         return batch.states, batch.mask
     if batch.log_mels is not None:
         log_mel, mask = batch.log_mels, batch.mask
     else:
         log_mel, mask = captioner.log_mel(batch.waveforms, batch.lengths)
-    states: tuple[Tensor, Tensor] = captioner.encoder(log_mel if augment is None else augment(log_mel, mask), mask)
+    if augment is not None:
+        log_mel = augment(log_mel, mask)
+    if together:
+        log_mel, mask = as_long(log_mel, mask, captioner.log_mel.settings.padding)
+    states: tuple[Tensor, Tensor] = captioner.encoder(log_mel, mask)
     return states
 
 

@@ -1,11 +1,13 @@
 """The captioner in training: loss, optimiser, schedule, and BERTScore at validation."""
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -14,13 +16,16 @@ from transformers import SchedulerType, get_scheduler
 from a2i.bounds import number, switch
 from a2i.captioner import Captioner
 from a2i.captioner.bridge import LabelHead, pooled
+from a2i.captioner.text import IGNORE
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.registry import values as registered_values
 from a2i.metrics.stateful import CaptionScores
+from a2i.training import ranks
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.inputs import encoded
 from a2i.training.labels import label_loss, tag_loss
+from a2i.training.sharding import ShardedStrategy, shard
 
 
 @contextmanager
@@ -73,9 +78,8 @@ class CaptionModule(LightningModule):
             label_loss: weight of the loss of telling a clip's labels from the encoder's states; 0 for none. What it learns
                 with is no part of the captioner, unless that has keywords.
             labels_first: share of all steps in which the encoder learns, from labels alone; after them it stays as it is,
-                and the rest learns to write. The rates follow the schedule within each part. With several devices it
-                needs `trainer.strategy=ddp_find_unused_parameters_true`. 0 for all at once; 1 where the rest learns from
-                sentences alone, afterwards.
+                and the rest learns to write. The rates follow the schedule within each part. 0 for all at once; 1 where the
+                rest learns from sentences alone, afterwards.
             label_offset: see `a2i.training.labels.label_loss`.
             tags: how many classes the data's tags have.
             tag_loss: weight of the loss of telling a clip's tags from the encoder's states; 0 for none. What it learns with is
@@ -126,6 +130,10 @@ class CaptionModule(LightningModule):
         self.tags = nn.Linear(2 * captioner.encoder.width, tags) if tag_loss and tags and not freeze_encoder else None
         self.tag_loss = tag_loss
         self._first_steps = 0  # in which the encoder learns from labels alone
+        self._whole: tuple[Captioner] | None = None  # a copy, where its parts are divided; no part of this module
+        self._norms: list[ranks.SharedBatchNorm] = []
+        self._first: bool | None = None  # whether it does so now; None before the first step
+        self._tagged = False  # whether any clip since the last step has tags
         self.augment = augment
         self.validation = CaptionScores(metrics or (), bertscore)
         self.decoding = captioner.decoding_with(**(decoding or {}))
@@ -143,42 +151,119 @@ class CaptionModule(LightningModule):
         """Lightning takes modules as it finds them: without dropout what `from_pretrained` gave, learning what is frozen."""
         self.train()
 
+    def setup(self, stage: str) -> None:
+        if self.trainer.world_size > 1 and not self._norms:
+            self._norms = ranks.share_norms(self.captioner)
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, ShardedStrategy) and self._whole is None:
+            assert self.device_mesh is not None
+            heads: list[nn.Module] = [head for head in (self.labels, self.tags) if head is not None]
+            self._whole = (shard(self.captioner, heads, self.device_mesh["data_parallel"]),)
+
+    @property
+    def divided(self) -> bool:
+        """Whether the weights are divided among the ranks."""
+        return self._whole is not None
+
+    def whole(self, weights: dict[str, Any] | None) -> Captioner:
+        """The captioner on the CPU, to be written: with these weights of a checkpoint, or as it is."""
+        if self._whole is None:
+            if weights is not None:
+                self.load_state_dict(weights)
+            return self.captioner.float().cpu()
+        [captioner] = self._whole
+        assert weights is not None, "its weights are divided among the ranks"
+        own = {name.removeprefix("captioner."): value for name, value in weights.items() if name.startswith("captioner.")}
+        captioner.load_state_dict(own)
+        return captioner.float().cpu()
+
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        if self._first_steps and not self.freeze_encoder and not self._only_labels():
+        if self._first_steps and self._first is not self._only_labels():
+            self._first = self._only_labels()
+            self._let_learn(self._first)
+
+    def _let_learn(self, first: bool) -> None:
+        """Have what learns from labels learn, or all else."""
+        if not first:
             self.freeze_encoder = True
             self.captioner.encoder.requires_grad_(False)
             self.captioner.encoder.eval()
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            for parameter in group["params"]:
+                parameter.requires_grad_(_from_labels(group) is first)
+        if isinstance(strategy := self.trainer.strategy, DDPStrategy):
+            # It waits for the gradients of the weights that learnt when it was made, and of no others.
+            strategy.model = self
+            gc.collect()
+            strategy.configure_ddp()
 
     def _only_labels(self) -> bool:
         return self._first_steps > 0 and self.trainer.global_step < self._first_steps
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        states, states_mask = encoded(self.captioner, batch, self.augment)
+        """The loss; with several ranks so weighted that their mean is the loss of the whole batch, which is logged.
+
+        Dropout and SpecAugment draw on each rank for its own clips.
+        """
+        weights, tagged = self._shared(batch)
+        states, states_mask = encoded(
+            self.captioner, batch, self.augment, together=any(n.training for n in self._norms)
+        )
         loss = states.new_zeros(())
         if self.label_loss and not self.freeze_encoder:
             head = self.labels or self.captioner.bridge.label_head
             assert head is not None
             assert batch.labels is not None
             value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing, self.label_offset)
-            self.log("train/label_loss", value, prog_bar=True, batch_size=len(batch.names))
-            loss = loss + self.label_loss * value
-        if self.tags is not None and batch.tags is not None and not self.freeze_encoder:
-            value = tag_loss(self.tags(pooled(states, states_mask)), batch.tags)
-            self.log("train/tag_loss", value, prog_bar=True, batch_size=len(batch.names))
-            loss = loss + self.tag_loss * value
+            loss = loss + self.label_loss * self._logged("train/label_loss", value, weights[1], batch)
+        if self.tags is not None and (batch.tags is not None or ranks.ranks() > 1) and not self.freeze_encoder:
+            logits = self.tags(pooled(states, states_mask))
+            # The others wait for this rank's gradient of the head, though it be 0.
+            value = logits.sum() * 0.0 if batch.tags is None else tag_loss(logits, batch.tags)
+            loss = loss + self.tag_loss * (
+                self._logged("train/tag_loss", value, weights[2], batch) if tagged else value
+            )
+            self._tagged |= tagged
         if not self._only_labels():
             bridged = self.captioner.bridge(states, states_mask, batch.labels)
             caption_loss, _ = self.captioner.loss_from_states(
                 bridged.states, bridged.mask, batch.tokens, batch.clip_index, self.label_smoothing
             )
-            self.log("train/loss", caption_loss, prog_bar=True, batch_size=len(batch.names))
-            loss = loss + caption_loss
+            loss = loss + self._logged("train/loss", caption_loss, weights[0], batch)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             if not group["name"].endswith("_undecayed"):
                 self.log(f"train/rate_{group['name']}", group["lr"])
         return loss
 
+    def _shared(self, batch: Batch) -> tuple[list[Tensor | float], bool]:
+        """Weights of this rank's losses of captions, labels and tags; and whether any rank has tags."""
+        for norm in self._norms:
+            norm.counts = batch.counts
+        if ranks.ranks() == 1:
+            return [1.0, 1.0, 1.0], batch.tags is not None
+        none = torch.zeros((), device=batch.lengths.device)
+        tokens = (batch.tokens.targets != IGNORE).sum()
+        labelled = none if batch.labels is None else batch.labels.sum()
+        tagged = none if batch.tags is None else (~batch.tags.isnan().any(dim=1)).sum()
+        weights, totals = ranks.weights(batch.counts * torch.stack((tokens.float(), labelled, tagged.float())))
+        return list(weights), batch.tags is not None or bool(totals[2] > 0)
+
+    def _logged(self, name: str, value: Tensor, weight: Tensor | float, batch: Batch) -> Tensor:
+        value = value * weight
+        self.log(name, value, prog_bar=True, batch_size=len(batch.names), sync_dist=ranks.ranks() > 1)
+        return value
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        # One process has no gradient for the head of tags in a step without any, and its optimiser leaves it as it is.
+        if self.tags is not None and not self._tagged:
+            for parameter in self.tags.parameters():
+                parameter.grad = None
+        self._tagged = False
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
+        if not batch.counts:
+            return
         # As precisely as captions are found in evaluation, not as training computes: by these the checkpoint is chosen.
         with whole_float32(), self.captioner._precision(self.decoding):
             states, states_mask = encoded(self.captioner, batch)
@@ -230,9 +315,7 @@ class CaptionModule(LightningModule):
         factor: Any = over(steps)
         if first:
             early, late = over(first), over(steps - first)
-            learns_first = [
-                group["name"].removesuffix("_undecayed") in ("encoder", "labels") for group in optimizer.param_groups
-            ]
+            learns_first = map(_from_labels, optimizer.param_groups)
             factor = [
                 (lambda step: early(step) if step < first else 0.0)
                 if each
@@ -282,3 +365,8 @@ class CaptionModule(LightningModule):
                 group["weight_decay"] = 0.0
             result.append(group)
         return result
+
+
+def _from_labels(group: dict[str, Any]) -> bool:
+    """Whether a group of parameters learns from labels."""
+    return group["name"].removesuffix("_undecayed") in ("encoder", "labels")

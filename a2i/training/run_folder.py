@@ -23,7 +23,8 @@ RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # of 
 CHANGES = (
     *("trainer.max_epochs", "trainer.max_steps", "patience", "training.labels_first", "training.on_nan"),
     *("trainer.check_val_every_n_epoch", "loader.val_batch_size"),
-    *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.precision", "matmul_precision"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.precision"),
+    "matmul_precision",
     *("loader.num_workers", "loader.cache", "data.root", "data.sources.*.root"),
     *(
         "logger",

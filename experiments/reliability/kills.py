@@ -95,6 +95,9 @@ PROGRAMS = {
         rows="captions.jsonl",
     ),
     "infer": Program("infer", "audio=../sounds/1*.wav out=out batch_size=2" + SMALL_PICTURES, rows="results.jsonl"),
+    "workers": Program(
+        "infer", "audio=../sounds out=out workers=2 batch_size=2" + SMALL_PICTURES, rows="results.jsonl"
+    ),
     "storyboard": Program("infer", "audio=../long storyboard=true out=out" + SMALL_PICTURES, rows="results.jsonl"),
 }
 
