@@ -117,7 +117,7 @@ def store() -> Iterator[dict[str, str]]:
     told = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_ACCESS_KEY_ID": "nobody",
-        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
     }
     told |= {"AWS_SECRET_ACCESS_KEY": "nobody-has-this-one", "AWS_EC2_METADATA_DISABLED": "true"}
     before = dict(os.environ)
@@ -131,7 +131,7 @@ def store() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def cluster(store: dict[str, str]) -> Iterator[Any]:
     """Ray on two nodes of a core each."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120", "RAY_worker_niceness": "0"}
     from ray.cluster_utils import Cluster
 
     sizes = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
