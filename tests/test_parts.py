@@ -7,7 +7,7 @@ from typing import Any
 import fsspec
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from a2i import parts as room
