@@ -276,7 +276,7 @@ def _passed(
         num_gpus=settings.gpus or None,
         ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
     )
-    rows = done.iter_rows()
+    rows = iter(done.iter_rows())
     while True:
         try:
             found = next(rows, None)

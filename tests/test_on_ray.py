@@ -232,7 +232,7 @@ def during(condition: Callable[[], bool], act: Callable[[], None]) -> threading.
     """Act once, as soon as something is so."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not condition():
             time.sleep(0.02)
         act()
