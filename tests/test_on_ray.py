@@ -212,11 +212,9 @@ def test_sounds_and_results_in_a_bucket(
     (part,) = bucket.glob("sounds/results/rows/*")
     with bucket.open(part) as file:
         rows = pyarrow.parquet.read_table(file).to_pylist()
-    assert [row["audio"] for row in rows if row["error"] is None] == [
-        "s3://sounds/in/low.wav",
-        "s3://sounds/in/high.wav",
-    ]
-    for row in rows[:2]:
+    done_rows = [row for row in rows if row["error"] is None]
+    assert {row["audio"] for row in done_rows} == {"s3://sounds/in/low.wav", "s3://sounds/in/high.wav"}
+    for row in done_rows:
         assert row["image"].startswith("s3://sounds/results/pictures/")
         assert bucket.cat(row["image"])[:4] == b"\x89PNG"
     lost = programs.run("infer", "audio=s3://lost/", *asked)
