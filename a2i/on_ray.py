@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ STORE = (
     256 << 20
 )  # bytes of Ray's memory for what processes share, where it is started here: groups are numbers, rows are text
 SHARES = 4  # groups for each actor at least, as far as the sounds go: so that all end at about the same time
+PASSES = 5  # in which nothing may happen before a run is given up
+PAUSE = 4.0  # seconds between them: Ray needs some to notice that a node is gone, and offers its cores until then
 LOADS = 5  # actors that may die one after another while they load the models
 SOCKETS = 107  # bytes of a socket's path at most, of which Ray's own part takes some 70
 WAIT = "120"  # seconds in which Ray has to start; a busy machine needs more than its own 30
@@ -236,7 +239,7 @@ def _rows(
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     attempts: Any = ray.remote(Attempts).options(num_cpus=0, scheduling_strategy=here).remote()
-    left, run, told = set(range(plan.groups)), parts.next_run(), False
+    left, run, told, idle = set(range(plan.groups)), parts.next_run(), False, 0
     while left:
         before = len(left), ray.get(attempts.count.remote())
         for group, rows, said in _passed(work, parts, sorted(left), run, settings, attempts):
@@ -245,8 +248,10 @@ def _rows(
             told = told or bool(said)
             left.discard(group)
             yield from rows
-        after = len(left), ray.get(attempts.count.remote())
-        if left and after == before:
+        idle = idle + 1 if before == (len(left), ray.get(attempts.count.remote())) else 0
+        if left and idle:
+            time.sleep(PAUSE)
+        if left and idle >= PASSES:
             raise ChildProcessError(
                 f"{len(left):,} groups of sounds were not done, as no process stayed alive to do them, perhaps for want of"
                 " memory; fewer ray.actors take less. The same command again goes on"
@@ -271,7 +276,14 @@ def _passed(
         num_gpus=settings.gpus or None,
         ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
     )
-    for found in done.iter_rows():
+    rows = iter(done.iter_rows())
+    while True:
+        try:
+            found = next(rows, None)
+        except ray.exceptions.RayError:  # the actors died before they began: the next pass asks for others
+            return
+        if found is None:
+            return
         if found["failure"]:
             kind, message = json.loads(found["failure"])
             raise (ValueError if kind == "ValueError" else OSError)(message)

@@ -117,7 +117,7 @@ def store() -> Iterator[dict[str, str]]:
     told = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_ACCESS_KEY_ID": "nobody",
-        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
     }
     told |= {"AWS_SECRET_ACCESS_KEY": "nobody-has-this-one", "AWS_EC2_METADATA_DISABLED": "true"}
     before = dict(os.environ)
@@ -131,7 +131,7 @@ def store() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def cluster(store: dict[str, str]) -> Iterator[Any]:
     """Ray on two nodes of a core each."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120", "RAY_worker_niceness": "0"}
     from ray.cluster_utils import Cluster
 
     sizes = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
@@ -212,11 +212,9 @@ def test_sounds_and_results_in_a_bucket(
     (part,) = bucket.glob("sounds/results/rows/*")
     with bucket.open(part) as file:
         rows = pyarrow.parquet.read_table(file).to_pylist()
-    assert [row["audio"] for row in rows if row["error"] is None] == [
-        "s3://sounds/in/low.wav",
-        "s3://sounds/in/high.wav",
-    ]
-    for row in rows[:2]:
+    done_rows = [row for row in rows if row["error"] is None]
+    assert {row["audio"] for row in done_rows} == {"s3://sounds/in/low.wav", "s3://sounds/in/high.wav"}
+    for row in done_rows:
         assert row["image"].startswith("s3://sounds/results/pictures/")
         assert bucket.cat(row["image"])[:4] == b"\x89PNG"
     lost = programs.run("infer", "audio=s3://lost/", *asked)
@@ -232,7 +230,7 @@ def during(condition: Callable[[], bool], act: Callable[[], None]) -> threading.
     """Act once, as soon as something is so."""
 
     def wait() -> None:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not condition():
             time.sleep(0.02)
         act()
