@@ -283,7 +283,7 @@ def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...
             stopped = start(folder / f"{before}_until_{place}", before, 1, names, "--stop", str(place))
             for after in [pair[1] for pair in changes if pair[0] == before]:
                 own = folder / f"{before}_to_{after}_from_{place}"
-                shutil.copytree(stopped, own)
+                shutil.copytree(stopped, own, ignore=shutil.ignore_patterns("rank_*.pt"))
                 start(own, after, 1, names, "--resume")
                 for name in names:
                     if name == "dropout" and before != after:
