@@ -116,7 +116,7 @@ def test_torchruns_ranks_share_a_folder(recordings: Path, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "runs" / "mini").iterdir()
-    assert (folder / "captioner" / "config.json").exists()
+    assert (folder / "captioner" / "captioner.json").exists()
     assert done.stdout.count("run folder: ") == 1
 
 

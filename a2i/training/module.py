@@ -174,7 +174,9 @@ class CaptionModule(LightningModule):
             return self.captioner.float().cpu()
         [captioner] = self._whole
         assert weights is not None, "its weights are divided among the ranks"
-        own = {name.removeprefix("captioner."): value for name, value in weights.items() if name.startswith("captioner.")}
+        own = {
+            name.removeprefix("captioner."): value for name, value in weights.items() if name.startswith("captioner.")
+        }
         captioner.load_state_dict(own)
         return captioner.float().cpu()
 

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
@@ -23,6 +24,27 @@ class ShardedStrategy(ModelParallelStrategy):
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """A checkpoint of a run whose weights were divided too.
+
+        Raises:
+            ValueError: they were not: its optimiser's state stands in another order, which Lightning would not see.
+        """
+        path = self.broadcast(checkpoint_path)
+        saved = torch.load(path, mmap=True, map_location="cpu", weights_only=weights_only)["optimizer_states"]
+        places = [place for state in saved for group in state["param_groups"] for place in group["params"]]
+        learnt = [
+            id(each) for optimizer in self.optimizers for group in optimizer.param_groups for each in group["params"]
+        ]
+        assert self.lightning_module is not None
+        own = [id(parameter) for parameter in self.lightning_module.parameters()]
+        if places == list(range(len(places))) and learnt != own[: len(learnt)]:
+            raise ValueError(
+                f"{path}: was written by a run whose weights were not divided among the devices (trainer=fsdp); go on with the"
+                " trainer.strategy that it had"
+            )
+        return super().load_checkpoint(path, weights_only)
+
 
 def shard(captioner: Captioner, heads: list[nn.Module], mesh: Any) -> Captioner:
     """Divide a captioner, and heads beside it, among the ranks of a mesh; returns a copy that is whole, to be written."""
@@ -32,6 +54,8 @@ def shard(captioner: Captioner, heads: list[nn.Module], mesh: Any) -> Captioner:
         if isinstance(part, LabelHead):  # is asked from outside the bridge too
             parts.insert(0, part)
     for part in parts:
+        for parameter in part.parameters():
+            parameter.data = parameter.data.contiguous()  # convolutions lie channels last, which FSDP2 does not take
         fully_shard(part, mesh=mesh)
         for method in ("generate", "told", "estimate"):
             if hasattr(part, method):

@@ -63,6 +63,16 @@ CASES = {
     "labels_first": [*LABELS, "training.labels_first=0.5"],
     "frozen": ["training.freeze_encoder=true", "loader.captions=all"],
     "dropout": ["model.encoder.dropout=0.2", "training.augment={_target_:a2i.training.augment.SpecAugment}"],
+    "adam": [
+        *(
+            "training.optimizer.lr=0.001",
+            "+training.optimizer.eps=0.01",
+            "training.optimizer._target_=torch.optim.AdamW",
+        ),
+        *("model/encoder=ast_mini", "loader.captions=all"),
+        *("model.encoder.config.hidden_size=32", "model.encoder.config.num_hidden_layers=1"),
+        "model.encoder.config.hidden_dropout_prob=0",
+    ],
     "ast": [
         *LABELS,
         *("loader.captions=all", "trainer.accumulate_grad_batches=2", "model/encoder=ast_mini"),
@@ -147,7 +157,7 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sha
         for name in names:
             seen.clear()
             gradients.clear()
-            settings = [*MINI, *([] if name == "ast" else CNN), *CASES[name]]
+            settings = [*MINI, *([] if name in ("ast", "adam") else CNN), *CASES[name]]
             settings += ["trainer.max_epochs=1"] if stop == END else []
             settings += ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=32-true"] if sharded else []
             config = composed("train", {"data.root": str(folder)}, settings)
@@ -273,7 +283,7 @@ def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...
             stopped = start(folder / f"{before}_until_{place}", before, 1, names, "--stop", str(place))
             for after in [pair[1] for pair in changes if pair[0] == before]:
                 own = folder / f"{before}_to_{after}_from_{place}"
-                shutil.copytree(stopped, own)
+                shutil.copytree(stopped, own, ignore=shutil.ignore_patterns("rank_*.pt"))
                 start(own, after, 1, names, "--resume")
                 for name in names:
                     if name == "dropout" and before != after:
