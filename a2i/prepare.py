@@ -4,7 +4,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig
 
@@ -15,8 +15,6 @@ from a2i.machine import begin_program
 if TYPE_CHECKING:
     from a2i.data import Clip
     from a2i.features import FeatureSettings
-
-ENCODINGS = ("original", "flac")
 
 
 @dataclass(frozen=True)
@@ -32,16 +30,13 @@ class PrepareSettings:
     workers: int | None
     shards: str | None
     shard_mb: float
-    encoding: str
+    encoding: Literal["original", "flac"]
 
     def __post_init__(self) -> None:
         if not self.splits:
             raise ValueError("got splits=[]; expected a list of splits, such as splits=[train,val]")
-        if self.shards is not None:
-            if not 0 < self.shard_mb < math.inf:
-                raise ValueError(f"got shard_mb={self.shard_mb}; expected more than 0, such as 500")
-            if self.encoding not in ENCODINGS:
-                raise ValueError(f"got encoding={self.encoding}; expected one of {', '.join(ENCODINGS)}")
+        if self.shards is not None and not 0 < self.shard_mb < math.inf:
+            raise ValueError(f"got shard_mb={self.shard_mb}; expected more than 0, such as 500")
         if self.cache is None and self.shards is None:
             return
         for name, value, lowest in (("features", self.features, 1), ("workers", self.workers, 0)):
@@ -100,7 +95,7 @@ def write_shards(
     clips: dict[str, list["Clip"]],
     folder: str | Path,
     shard_mb: float = 500,
-    encoding: str = "original",
+    encoding: Literal["original", "flac"] = "original",
     kind: str = "ast",
 ) -> None:
     """Write the clips of each split as shards, as `conf/prepare.yaml` says.
@@ -166,6 +161,7 @@ def main(config: DictConfig) -> None:
         if settings.shards is not None:
             write_shards(clips, settings.shards, settings.shard_mb, settings.encoding, settings.kind)
             return
+        assert settings.cache is not None
         every = [clip for some in clips.values() for clip in some]
         fill_cache(every, settings.cache, settings.waveforms, settings.features, settings.kind, settings.workers)
     except KeyboardInterrupt:

@@ -193,7 +193,8 @@ def with_pictures(clips: Sequence[Captioned], folder: str | Path) -> tuple[list[
     owners: dict[Path, str] = {}
     for clip in clips:
         path = PurePosixPath(same_clip(clip.file_name))
-        own = [clip.audio.resolve()] if clip.audio and clip.audio.resolve() in by_path else by_name.get(path.name, [])
+        there = clip.audio.resolve() if isinstance(clip.audio, Path) else None
+        own = [there] if there in by_path else by_name.get(path.name, [])
         if len(own) > 1:  # sounds of several folders have one name
             own = [sound for sound in own if sound.as_posix().endswith(f"/{path}")]
             if len(own) != 1:

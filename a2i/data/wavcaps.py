@@ -122,8 +122,8 @@ class WavCaps:
                 end = self.max_seconds if self.max_seconds is not None and row["duration"] > self.max_seconds else None
                 name = f"{source}/{stem}"
                 clips.append(Clip(name, path, (row["caption"],), end=end, recording=name))
-        what, folder = f"WavCaps {source}", self.sounds / source
-        gone = check_share(len(kept) - len(clips), len(kept), self.missing, what, folder, "ID")
+        what = f"WavCaps {source}"
+        gone = check_share(len(kept) - len(clips), len(kept), self.missing, what, self.sounds / source, "ID")
         if len(kept) < len(rows):
             logger.warning(
                 "%s: %d of %d clips left out, by %s", what, len(rows) - len(kept), len(rows), ", ".join(self.exclude)

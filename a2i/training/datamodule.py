@@ -4,7 +4,7 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -155,7 +155,8 @@ class CaptionDataModule(LightningDataModule):
         # Lightning cuts epochs itself; the sampler has to know where those of training end, to begin the next one there.
         limit = trainer.limit_train_batches if trainer and split == "train" else None
         seconds = self._seconds[split]
-        drawn = self._drawn if shuffle and self._drawn is not None and self._drawn(0) is not None else None
+        chooses = shuffle and self._drawn is not None and self._drawn(0) is not None
+        drawn = cast(Callable[[int], Sequence[int]], self._drawn) if chooses else None
         sampler = LengthBatchSampler(seconds, batch_size, shuffle, self.seed, rank, ranks, limit, drawn)
         workers: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
         kind, load, padding = self.inputs or ("waveforms", self.load, 0.0)

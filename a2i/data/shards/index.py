@@ -166,7 +166,7 @@ def _grouped(file: BinaryIO, name: str) -> Iterator[tuple[str, dict[str, tarfile
                 members = {}
             key = matched[1]
             members[matched[2].lower()] = member
-            tar.members = []  # flat memory, however many there are
+            tar.members = []  # type: ignore[attr-defined] # flat memory, however many there are
         if members:
             yield key, members
 
@@ -219,7 +219,7 @@ def _content(file: BinaryIO, member: tarfile.TarInfo) -> bytes:
 
 
 def _captions(about: dict[str, Any]) -> list[str]:
-    found = next((about[name] for name in CAPTIONS if about.get(name)), [])
+    found: Any = next((about[name] for name in CAPTIONS if about.get(name)), [])
     texts = [found] if isinstance(found, str) else found
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"its captions are {str(found)[:80]!r}; expected text, or a list of texts")

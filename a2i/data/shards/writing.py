@@ -126,7 +126,7 @@ def failed(failures: Sequence[str], folder: Path) -> ValueError:
 
 def _done(folder: Path, split: str) -> list[Shard]:
     """The shards of a split that are complete: those with an index."""
-    found = []
+    found: list[Shard] = []
     while True:
         name = f"{split}-{len(found):06d}.tar"
         if not ((folder / index_name(name)).is_file() and (folder / name).is_file()):
@@ -154,7 +154,9 @@ def _write_shard(
     path: Path, first: int, items: Iterator[Packed | str], item: Packed | str, most: float, step: Callable[[], None]
 ) -> tuple[Shard, Packed | str | None]:
     """Write a shard and then its index; returns the next item too, which it had no room for."""
-    rows, unusable, more = [], [], item
+    rows: list[dict[str, Any]] = []
+    unusable: list[str] = []
+    more: Packed | str | None = item
     taken = 0
     with whole(path) as partial:
         with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -185,7 +187,7 @@ def _add(tar: tarfile.TarFile, key: str, item: Packed) -> dict[str, Any]:
         member.size, member.mode = len(content), 0o644
         offset = tar.offset + BLOCK
         tar.addfile(member, io.BytesIO(content))
-        tar.members = []  # flat memory
+        tar.members = []  # type: ignore[attr-defined] # flat memory
     place = {"offset": offset, "size": len(item.content), "sha256": hashlib.sha256(item.content).hexdigest()}
     return {"key": key, "suffix": item.suffix, **place, **item.about}
 
