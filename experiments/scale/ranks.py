@@ -116,7 +116,7 @@ class Sounds:
         return self.made[:21] if split == "train" else self.made[21:]
 
 
-def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sharded: bool) -> None:
+def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sharded: bool, nudge: float = 0.0) -> None:
     """Run cases as one rank; what it found goes to `CASE/rank_R.pt` in the folder.
 
     Args:
@@ -126,6 +126,7 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sha
             neither.
         resume: whether to go on with what is in the folder.
         sharded: with `trainer=fsdp`.
+        nudge: share of itself by which each weight begins changed, at random.
     """
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -135,6 +136,13 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sha
 
     rank, seen, gradients = int(os.environ.get("RANK", "0")), [], []
     step, before_step = CaptionModule.training_step, CaptionModule.on_before_optimizer_step
+    begin, generator = CaptionModule.on_train_start, torch.Generator().manual_seed(0)
+
+    @torch.no_grad()
+    def begun(module: CaptionModule) -> None:
+        begin(module)
+        for weight in module.parameters() if nudge else ():
+            weight.mul_(1 + nudge * torch.randn(weight.shape, generator=generator))
 
     def heard(module: CaptionModule, batch: Any, index: int) -> Any:
         if module.trainer.global_step + 1 == stop and rank == module.trainer.world_size - 1:
@@ -150,6 +158,7 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sha
 
     source = Sounds(folder / "sounds")
     with (
+        patch.object(CaptionModule, "on_train_start", begun),
         patch.object(CaptionModule, "training_step", heard),
         patch.object(CaptionModule, "on_before_optimizer_step", about_to_step),
         patch("a2i.train.prepared_data_set", lambda _: source),
@@ -309,6 +318,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--stop", type=int, help=argparse.SUPPRESS)
     parser.add_argument(
+        "--nudge",
+        type=float,
+        help="compare one process with itself, its first weights changed by such a share of theirs",
+    )
+    parser.add_argument(
         "--resume", action="store_true", help="stop runs and go on with them, in place of comparing whole ones"
     )
     parser.add_argument("--sharded", action="store_true", help="divide the weights among the ranks (trainer=fsdp)")
@@ -317,13 +331,17 @@ def main() -> None:
     )
     given = parser.parse_args()
     if given.work:
-        work(given.work, given.cases, given.stop, given.resume, given.sharded)
+        work(given.work, given.cases, given.stop, given.resume, given.sharded, given.nudge or 0.0)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.out or Path(temporary)
         if given.resume:
             changes = [tuple(map(int, change.split("-"))) for change in given.changes]
             figures = resumed(folder, given.cases, changes)
+        elif given.nudge:
+            one = start(folder / "1", 1, 1, given.cases)
+            nudged = start(folder / "nudged", 1, 1, given.cases, "--nudge", str(given.nudge))
+            figures = [{"case": each, "ranks": "1", **differences(one / each, nudged / each)} for each in given.cases]
         else:
             figures = equal(folder, given.cases, given.ranks, given.nodes, *(["--sharded"] if given.sharded else []))
     if given.json:
