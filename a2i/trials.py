@@ -47,11 +47,12 @@ class Trial:
     def __init__(self, study: "Study", number: int) -> None:
         from optuna.trial import Trial as OptunasTrial
 
+        known = study.get_trials(deepcopy=False)[number]
         self.study = study
         self.number = number
-        self.validations = 0
+        self.validations = len(known.intermediate_values)  # of a job that SLURM started again, not 0
         self.pruned = False
-        self.trial = OptunasTrial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+        self.trial = OptunasTrial(study, known._trial_id)
 
     def began(self, folder: str) -> None:
         """Note the folder of its run."""

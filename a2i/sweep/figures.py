@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +61,8 @@ def importances(study: "Study") -> list[Importance] | str:
         return "Not computed: fewer than two settings had several values."
     if len({trial.value for trial in finished}) == 1:
         return "Not computed: all trials have the same value."
+    if find_spec("sklearn") is None:
+        return "Not computed: scikit-learn is not installed: pip install 'a2i[sweep]'."
 
     import optuna  # here: with what grows the trees, which takes a second
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances

@@ -21,13 +21,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from a2i import trials
 from a2i.command_line import quoted
 from a2i.compose import checked, plain, say_error
-from a2i.errors import first_line, with_kind
+from a2i.errors import first_line, with_kind, without_account
 from a2i.sweep import launching
 from a2i.sweep.space import Space, read_space
 from a2i.sweep.summary import Row, progress, summarise
 from a2i.training.monitor import monitored
 from a2i.training.run_folder import is_held
 from a2i.trials import Pruning
+from a2i.whole import write_text
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -141,7 +142,8 @@ class StudySweeper(Sweeper):
         self.validate_batch_is_legal(self.space.each_value())
         with alone(self.folder):
             assert self.config is not None
-            OmegaConf.save(self.config, self.folder / "multirun.yaml")
+            # The address of a database may hold a password, and others may read the folder.
+            write_text(self.folder / "multirun.yaml", without_account(OmegaConf.to_yaml(self.config)))
             self.study = self._opened()
             self._take_up()
             try:

@@ -264,7 +264,7 @@ class CaptionModule(LightningModule):
         self._tagged = False
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        if not batch.counts:
+        if not batch.counts and not self.divided:
             return
         # As precisely as captions are found in evaluation, not as training computes: by these the checkpoint is chosen.
         with whole_float32(), self.captioner._precision(self.decoding):
@@ -272,6 +272,8 @@ class CaptionModule(LightningModule):
             bridged = self.captioner.bridge(states, states_mask)
             loss, tokens = self.captioner.loss_from_states(bridged.states, bridged.mask, batch.tokens, batch.clip_index)
             captions = self.captioner.caption_states(states, states_mask, self.decoding)
+        if not batch.counts:
+            return  # only here: where weights are divided, the others waited for this rank's part of them
         best = [candidates[0] for candidates in captions]
         self.validation.update(
             [one.caption for one in best],
