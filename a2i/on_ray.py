@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ def caption_on_ray(
         OSError: the results can't be written, or no process stays alive.
         ImportError: Ray is not installed.
     """
-    _need_ray()
+    _need_ray(settings.address is None)
     parts = Parts(out)
     with _alone(parts):
         parts.clear()
@@ -115,9 +116,14 @@ def caption_on_ray(
     return plan, failed
 
 
-def _need_ray() -> None:
+def _need_ray(is_here: bool) -> None:
+    """Import Ray, and have it listen to this machine alone where it `is_here`: whoever reaches its ports can run programs."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
     os.environ.setdefault("RAY_raylet_start_wait_time_s", WAIT)
+    if (
+        is_here
+    ):  # Ray replaces a 127.0.0.1 that it is told by the machine's own address, but for this setting of no cluster
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import pyarrow  # noqa: F401
         import ray.data  # noqa: F401
@@ -266,16 +272,19 @@ def _passed(
 
     actors = actors_of(settings, ray.cluster_resources(), len(groups))
     data = ray.data.from_items([{"group": group} for group in groups], override_num_blocks=len(groups))
-    done = data.map_batches(
-        _Captioner,
-        fn_constructor_args=(work, parts, run, attempts),
-        batch_size=1,
-        batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2),
-        num_cpus=settings.cpus,
-        num_gpus=settings.gpus or None,
-        ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
-    )
+    with warnings.catch_warnings():  # Ray means to take the last two away, and offers nothing in their place yet
+        warnings.simplefilter("ignore", DeprecationWarning)
+        done = data.map_batches(
+            _Captioner,
+            fn_constructor_args=(work, parts, run, attempts, actors),
+            batch_size=1,
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2),
+            num_cpus=settings.cpus,
+            num_gpus=settings.gpus or None,
+            max_restarts=0,
+            max_task_retries=0,
+        )
     rows = iter(done.iter_rows())
     while True:
         try:
@@ -317,9 +326,9 @@ class Attempts:
 
 
 class _Captioner:
-    """Loads the models once, then makes a part of each group."""
+    """Loads the models once, then makes a part of each group; one of so many actors."""
 
-    def __init__(self, work: Work, parts: Parts, run: int, attempts: Any) -> None:
+    def __init__(self, work: Work, parts: Parts, run: int, attempts: Any, actors: int) -> None:
         begin_program()
         logging.getLogger().setLevel(logging.ERROR)
         self._work, self._parts, self._run, self._attempts = work, parts, run, attempts
@@ -327,7 +336,7 @@ class _Captioner:
         self._failure: Exception | None = None
         gc.disable()
         try:
-            if self._begin("load") >= LOADS:
+            if self._begin("load") >= LOADS + actors - 1:  # the others may be loading them at this moment
                 raise ChildProcessError(
                     f"{LOADS} processes ended one after another while they loaded the models, perhaps for want of memory;"
                     " fewer ray.actors take less"
@@ -336,7 +345,6 @@ class _Captioner:
             self._a2i = work.load(self._said.append)
             self._makers = Makers.of(self._a2i)
             self._todo = Todo(parts)
-            self._places = PartPlaces(parts, Path(tempfile.mkdtemp(prefix="a2i-")) if not parts.is_here else Path())
             self._end("load")
         except Exception as error:
             self._failure = error
@@ -372,8 +380,10 @@ class _Captioner:
         return rows
 
     def _rows(self, sounds: Sequence[Sound]) -> list[dict[str, Any]]:
-        made = self._work.rows(self._a2i, sounds, self._places)
-        return [self._places.sent(row, sound) for sound, row in zip(sounds, made, strict=True)]
+        with tempfile.TemporaryDirectory(prefix="a2i-") as folder:  # for each group: Ray ends actors without a farewell
+            places = PartPlaces(self._parts, Path(folder))
+            made = self._work.rows(self._a2i, sounds, places)
+            return [places.sent(row, sound) for sound, row in zip(sounds, made, strict=True)]
 
     def _alone(self, sound: Sound) -> list[dict[str, Any]]:
         """The row of a sound which was in a dead process's hands; an error, if it alone ended one."""

@@ -11,7 +11,6 @@ Every name is a function of the sound alone, as no process knows what others nam
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -371,11 +370,6 @@ class PartPlaces:
                 file = Path(row[name])
                 row[name] = readable(self._parts.put(file, file.relative_to(self.folder).as_posix()))
         return {"key": key(sound)} | row
-
-    def close(self) -> None:
-        """Take the folder on the way away."""
-        if not self._parts.is_here:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def schema() -> Any:

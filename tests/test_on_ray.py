@@ -92,7 +92,7 @@ def test_a_sound_that_ends_processes_becomes_an_error(sounds: Path, captioner_fo
     attempts = Attempts()
     attempts.begin("group 0")
     attempts.begin(f"sound {key(files[1])}")
-    actor = Here(_work_of(made, _settings_of(made)), parts, 1, attempts)
+    actor = Here(_work_of(made, _settings_of(made)), parts, 1, attempts, 1)
     answer = actor({"group": [0]})
     assert answer["failure"] == [""]
     rows = json.loads(answer["rows"][0])

@@ -144,6 +144,5 @@ def test_results_elsewhere(tmp_path: Path) -> None:
     assert sent["image"] == f"memory://results/here/{picture_of(sound)}"
     assert system.cat(sent["image"]) == b"a picture"
     assert not file.exists()
-    places.close()
     parts.clear()
     system.rm("/results", recursive=True)
