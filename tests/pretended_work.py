@@ -36,7 +36,7 @@ class Pretended(Work):
                 raise OSError(28, "No space left on device")
             if "slow" in sound.name:
                 time.sleep(60)
-            row = begun(Makers.of(a2i), sound, places.mark(sound), self.settings, self.seed)
+            row = begun(Makers.of(a2i), sound, places.mark(sound, sound), self.settings, self.seed)
             yield row | {"caption": places.picture_name(sound), "error": None, "seconds": 0.0}
 
 

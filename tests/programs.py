@@ -61,6 +61,7 @@ def _left_as_it_was() -> Iterator[None]:
     root, hydras = logging.getLogger(), Singleton.get_state()
     handlers, level, stops = list(root.handlers), root.level, signal.getsignal(signal.SIGINT)
     precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    told = [each for each in logging.root.manager.loggerDict.values() if not getattr(each, "disabled", True)]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C
     try:
         yield
@@ -71,6 +72,8 @@ def _left_as_it_was() -> Iterator[None]:
             handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
+        for logger in told:
+            logger.disabled = False  # type: ignore[union-attr]
         Singleton.set_state(hydras)  # makes Hydra's list of plug-ins anew
         Plugins.instance().register(PluginConfigurations)
         signal.signal(signal.SIGINT, stops)

@@ -290,7 +290,7 @@ def test_a_folder_chosen_as_picture_model(tmp_path: Path) -> None:
 def test_no_choice_is_none_where_there_is_none() -> None:
     assert arguments(["image=null", "logger=null"], "evaluate") == ["image=none", "logger=none"]
     assert arguments(["experiment=null"], "train") == ["experiment=null"]
-    with pytest.raises(ValueError, match=r"got data=null; expected data=clotho\|"):
+    with pytest.raises(ValueError, match=r"got data=null; expected data=audiocaps\|clotho\|"):
         arguments(["data=null"], "train")
 
 
@@ -400,7 +400,7 @@ def run(
         ("infer", "experiment=mini", "infer has no such group; its groups are captioner, decoding, image, style\n"),
         ("infer", "model/encoder=ast", "got model/encoder=; infer has no such group"),
         ("infer", "experimnt=mini", "there is no setting experimnt here (--help shows all)"),
-        ("train", "decoding=as_saved", "experiment; did you mean model.decoding or training.decoding?"),
+        ("train", "decoding=as_saved", "experiment, sweep; did you mean model.decoding or training.decoding?"),
         ("train", "loader.prepared=states", "got loader.prepared, which is called loader.inputs now"),
         ("evaluate", "captoner=x", "did you mean captioner"),
         ("prepare", "data=floey", "did you mean foley?"),

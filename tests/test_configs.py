@@ -30,7 +30,7 @@ WITHOUT_DEFAULT = {
     "captioner=folder": ("captioner.folder=somewhere",),
     "model=default": ("model/encoder=cnn_mini", "model/decoder=gru_mini"),
 }
-NO_GPU = ("trainer=gpu", "trainer=ddp")  # are not built here
+NO_GPU = ("trainer=gpu", "trainer=ddp", "trainer=fsdp")  # are not built here
 
 
 def group_choice(path: Path) -> tuple[str, str]:

@@ -542,7 +542,7 @@ def test_other_recordings_have_another_place(recordings: Path, whole: Path, tmp_
     shutil.copytree(whole, folder)
     done = train(f"resume={folder}", "trainer.max_epochs=5", f"data.root={fewer}", check=False)
     assert done.returncode == 2
-    assert "an epoch has 2 batches on each of 1 devices, and had 5 on each of 1 when" in done.stderr
+    assert "an epoch has 2 batches, and had 5 (on 1 devices) when" in done.stderr
     assert not (folder / "resumed.yaml").exists()
 
 
