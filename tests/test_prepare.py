@@ -60,7 +60,7 @@ def test_shards_are_written_and_prepared_from(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "7 entries made" in again.stdout
     assert (
-        "error: got encoding=mp3; expected one of original, flac"
+        "error: got encoding='mp3'; expected one of original, flac"
         in run("prepare", *made, f"shards={shards}", "encoding=mp3").stderr
     )
     assert (
