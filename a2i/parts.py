@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from a2i.audio.addresses import Address, Sound, is_address, key_of, opened_system, refused, without_secrets
+from a2i.audio.addresses import (
+    Address,
+    AddressError,
+    Sound,
+    is_address,
+    key_of,
+    opened_system,
+    refused,
+    without_secrets,
+)
 from a2i.audio.inputs import readable
 from a2i.file_names import DIGITS
 from a2i.results import RowSettings, mark_of
@@ -299,6 +308,8 @@ class Plan:
         size = max(1, min(rows, -(-len(head) // shares)))
         if parts.is_here:
             Path(parts.out, ROWS).mkdir(parents=True, exist_ok=True)
+            # Addresses stand in it as they were given, signatures too: it is for this user alone, and goes at the end.
+            os.close(os.open(Path(parts.out, TODO), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         todo = pyarrow.schema([("sound", pyarrow.binary()), ("is_address", pyarrow.bool_())])
         waiting = chain(head, left)
         try:
@@ -308,8 +319,12 @@ class Plan:
                     flags = [isinstance(each, Address) for each in group]
                     writer.write_table(pyarrow.table([texts, flags], schema=todo), row_group_size=size)
                     plan.left, plan.groups = plan.left + len(group), plan.groups + 1
+        except AddressError:
+            raise  # of what is read: a manifest
         except OSError as error:
-            raise OSError(f"{parts.told}: can't be written to ({error}); expected another out=FOLDER") from error
+            raise OSError(
+                f"{parts.told}: can't be written to ({without_secrets(str(error))}); expected another out=FOLDER"
+            ) from error
         if not plan.sounds:
             raise ValueError("no sound in the manifest; expected one at least")
         return plan

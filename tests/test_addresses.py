@@ -84,6 +84,35 @@ def test_no_secret_is_told(secret: str) -> None:
         assert "version=3" in text
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "gs://bucket/a.wav?token=HIDDEN",
+        "HTTPS://host/a.wav?x=1&access_token=HIDDEN",
+        "https://host/a.wav?api_key=HIDDEN&x=1",
+        "https://host/a.wav?Password=HIDDEN&X-Goog-Signature=HIDDEN",
+        "https://host/a.wav?key=AIzaHIDDEN",
+    ],
+)
+def test_no_signature_is_in_a_name(address: str) -> None:
+    sound = Address(address)
+    assert sound.name == "a.wav"
+    for text in (str(sound), key_of(sound), sound.name, without_secrets(f"not '{address}', nor {address} again")):
+        assert "HIDDEN" not in text
+    assert ("x=1" in str(sound)) == ("x=1" in address)
+
+
+def test_what_only_looks_like_a_signature_stays() -> None:
+    """Two sounds are never known by one name."""
+    for address in (
+        "s3://b/what? now.wav",
+        "s3://b/what now.wav",
+        "https://h/get?key=1.wav",
+        "https://h/get?key=2.wav",
+    ):
+        assert str(Address(address)) == address
+
+
 def test_what_the_environment_hides_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "between-us-alone")
     assert without_secrets("signed with between-us-alone") == "signed with …"

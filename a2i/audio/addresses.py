@@ -20,10 +20,11 @@ from a2i.errors import first_line, without_account
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # of two letters at least: C:// is a drive
 EXTRAS = {"s3": "s3", "s3a": "s3", "http": "s3", "https": "s3"}  # that bring what fsspec needs for a scheme
 # What signs an address: it opens a door for those who know it, and is another one each time.
-SIGNATURE = re.compile(
-    r"(?i)(?<=[?&])(x-(amz|goog)-[^=&\s]*|awsaccesskeyid|googleaccessid|key-pair-id|policy|signature|sig|expires|se|token)"
-    r"=[^&\s'\"]*&?"
+_SIGNED = (
+    r"(?:(?:x-(?:amz|goog)-|[^=&?\s]*(?:token|secret|passw|credential|signature|api[-_]?key|access[-_]?key))[^=&?\s]*"
+    r"|googleaccessid|key-pair-id|policy|sig|pwd|auth|authorization|expires|se|key(?==AIza))=[^&\s'\"]*"
 )
+SIGNATURE = re.compile(rf"(?i)([?&]){_SIGNED}(?:&{_SIGNED})*(&?)")
 SECRETS = ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY")  # in the names of variables that hold some
 SHORTEST = 8  # letters of a secret that is looked for in messages
 THREADS = 8  # that fetch at once
@@ -49,8 +50,8 @@ class Address:
     @property
     def name(self) -> str:
         """The last part of its path."""
-        path = unquote(urlsplit(self.text).path) if self.text.startswith(("http:", "https:")) else self.text
-        return PurePosixPath(path).name or "sound"
+        text = without_secrets(self.text)
+        return PurePosixPath(unquote(urlsplit(text).path) if is_web(text) else text).name or "sound"
 
     @property
     def stem(self) -> str:
@@ -72,6 +73,11 @@ def is_address(text: str) -> bool:
     return found is not None and found[1].lower() not in ("file", "local")
 
 
+def is_web(text: str) -> bool:
+    """Whether an address is one of the web, of which a query is no part of the path."""
+    return text.lower().startswith(("http:", "https:"))
+
+
 def key_of(address: Address) -> str:
     """What a sound is known by: its address without what signs it, percent-encoded as the keys of files are."""
     return quote(without_secrets(address.text), safe="/:+,=@()' ?&%")
@@ -79,11 +85,12 @@ def key_of(address: Address) -> str:
 
 def without_secrets(text: str) -> str:
     """A text without names and passwords, signatures, and the keys that the environment holds."""
-    text = SIGNATURE.sub("", without_account(text)) if "://" in text else text
+    if "://" in text:
+        text = SIGNATURE.sub(lambda found: found[1] if found[2] else "", without_account(text))
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and value in text and any(part in name.upper() for part in SECRETS):
             text = text.replace(value, "…")
-    return re.sub(r"[?&]+(?=$|[\s'\"])", "", text) if "://" in text else text
+    return text
 
 
 def opened_system(text: str) -> tuple[Any, str]:
@@ -149,29 +156,27 @@ def found_at(text: str, is_sound: Callable[[str], bool]) -> list[Address]:
         AddressError: it can't be looked at.
     """
     system, path = opened_system(text)
-    is_web = text.startswith(("http:", "https:"))
+    on_web, nothing = is_web(text), ""
     try:
-        if "*" in text or ("[" in text and not is_web):
+        if "*" in text or ("[" in text and not on_web):
             any_ending = text.endswith("*")
             found = [each for each in sorted(system.glob(path)) if not any_ending or is_sound(each)]
-            if not found:
-                raise ValueError(f"{without_secrets(text)}: no file matches this pattern")
-        elif text.endswith("/") or (not is_sound(text) and not is_web and system.isdir(path)):
+            nothing = "no file matches this pattern"
+        elif text.endswith("/") or (not is_sound(text) and not on_web and system.isdir(path)):
             # What a listing kept from before tells nothing of a bucket that is gone.
             every = sorted(system.find(path))
             found = [each for each in every if is_sound(each)]
-            if not found:
-                if not every and not system.exists(path):
-                    raise FileNotFoundError(path)
-                but = f", but {len(every):,} other file{'s' if len(every) != 1 else ''}" if every else ""
-                raise ValueError(f"{without_secrets(text)}: no sound files in this folder{but}")
+            if not every and not system.exists(path):
+                raise FileNotFoundError(path)
+            but = f", but {len(every):,} other file{'s' if len(every) != 1 else ''}" if every else ""
+            nothing = f"no sound files in this folder{but}"
         else:
             return [Address(text)]
-    except ValueError:
-        raise
-    except Exception as error:
+    except Exception as error:  # of fsspec and what it works with, whatever its kind: its message may hold the address
         raise refused(error, text) from error
-    return [Address(each if is_web else str(system.unstrip_protocol(each))) for each in found]
+    if not found:
+        raise ValueError(f"{without_secrets(text)}: {nothing}")
+    return [Address(each if on_web else str(system.unstrip_protocol(each))) for each in found]
 
 
 def fetch(address: Address, path: Path) -> None:

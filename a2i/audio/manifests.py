@@ -10,7 +10,17 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from a2i.audio.addresses import Address, Sound, is_address, opened_system, refused, without_secrets
+from a2i.audio.addresses import (
+    Address,
+    AddressError,
+    Sound,
+    is_address,
+    is_web,
+    opened_system,
+    refused,
+    without_secrets,
+)
+from a2i.errors import first_line
 
 ENDINGS = (".parquet", ".csv", ".jsonl")
 ROWS = 4_096  # of a parquet file, that are in memory at once
@@ -19,7 +29,12 @@ NOTHING = "rows of the manifest that name no sound"
 
 def is_manifest(text: str) -> bool:
     """Whether a name is that of a manifest, going by its ending."""
-    return text.strip().lower().endswith(ENDINGS)
+    return _ending(text) in ENDINGS
+
+
+def _ending(text: str) -> str:
+    text = text.strip()
+    return (Address(text).suffix if is_address(text) else os.path.splitext(text)[1]).lower()
 
 
 def sounds_of(manifest: str, column: str, skipped: Counter[str]) -> Iterator[Sound]:
@@ -35,10 +50,11 @@ def sounds_of(manifest: str, column: str, skipped: Counter[str]) -> Iterator[Sou
         OSError: it can't be read.
         ImportError: a package that reads it is not installed.
     """
-    reading = {".parquet": _of_parquet, ".csv": _of_csv}.get(os.path.splitext(manifest.strip())[1].lower(), _of_json)
-    base = manifest.rpartition("/")[0] if is_address(manifest) else os.path.dirname(os.path.abspath(manifest))
+    reading = {".parquet": _of_parquet, ".csv": _of_csv}.get(_ending(manifest), _of_json)
+    place = manifest.partition("?")[0] if is_web(manifest) else manifest
+    base = place.rpartition("/")[0] if is_address(manifest) else os.path.dirname(os.path.abspath(manifest))
     with _opened(manifest) as file:
-        for value in reading(file, without_secrets(manifest), column):
+        for value in _told(reading(file, without_secrets(manifest), column), manifest):
             if not isinstance(value, str) or not value.strip() or "\0" in value:
                 skipped[NOTHING] += 1
             elif is_address(value.strip()):
@@ -47,6 +63,18 @@ def sounds_of(manifest: str, column: str, skipped: Counter[str]) -> Iterator[Sou
                 yield Address(f"{base}/{value}")
             else:
                 yield Path(base, os.path.expanduser(value.removeprefix("file://")))
+
+
+def _told(values: Iterator[Any], manifest: str) -> Iterator[Any]:
+    """The same values; what breaks off in their midst is told as the manifest's."""
+    try:
+        yield from values
+    except (ValueError, ImportError, AddressError):
+        raise
+    except Exception as error:
+        if is_address(manifest):
+            raise refused(error, manifest) from error
+        raise AddressError(f"{manifest}: can't be read to its end ({first_line(error)})") from error
 
 
 @contextmanager
@@ -75,8 +103,11 @@ def _of_parquet(file: BinaryIO, name: str, column: str) -> Iterator[Any]:
     except pyarrow.ArrowException as error:
         raise ValueError(f"{name}: can't be read as parquet; expected a table with a column {column}") from error
     _check(column, table.schema_arrow.names, name)
-    for batch in table.iter_batches(ROWS, columns=[column]):
-        yield from batch.column(0).to_pylist()
+    try:
+        for batch in table.iter_batches(ROWS, columns=[column]):
+            yield from batch.column(0).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{name}: is damaged ({without_secrets(first_line(error))}); write it anew") from error
 
 
 def _of_csv(file: BinaryIO, name: str, column: str) -> Iterator[Any]:
