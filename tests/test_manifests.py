@@ -1,5 +1,7 @@
+import errno
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -9,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2i.audio.addresses import Address
+from a2i.audio.addresses import Address, AddressError
 from a2i.audio.inputs import Skipped, each_sound, find_sounds
-from a2i.audio.manifests import NOTHING, sounds_of
+from a2i.audio.manifests import NOTHING, _told, is_manifest, sounds_of
+from a2i.parts import Parts, Plan
+from a2i.results import RowSettings
 
 VALUES = ["a.wav", "/b/c.wav", "s3://bucket/d.wav", None, "", "a.wav"]
 
@@ -61,6 +65,39 @@ def test_what_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none: it is empty"):
         find_sounds(str(tmp_path / "empty.csv"))
     assert find_sounds("gone.parquet") == [Path("gone.parquet")]  # hearing it will say that
+
+
+def test_one_with_a_signature(tmp_path: Path) -> None:
+    """It is a manifest by its path, and what lies beside it is found without the signature."""
+    assert is_manifest("https://host/lists/all.csv?X-Amz-Signature=a/b")
+    assert not is_manifest("https://host/a.wav?list=all.csv")
+
+
+def test_one_that_breaks_off_is_named(tmp_path: Path) -> None:
+    """It is not taken for results that can't be written, nor is a signature told."""
+
+    def broken() -> Iterator[str]:
+        yield "a.wav"
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(AddressError, match=r"^list\.csv: can't be read to its end \("):
+        list(_told(broken(), "list.csv"))
+    with pytest.raises(AddressError) as told:
+        list(_told(broken(), "https://host/list.csv?sig=HIDDEN"))
+    assert str(told.value).startswith("https://host/list.csv: ")
+    sounds = (Path(each) for each in _told(broken(), "list.csv"))
+    with pytest.raises(AddressError, match=r"^list\.csv: "):
+        Plan.of(sounds, Parts(str(tmp_path)), RowSettings("caption", None), False, 4, 1)
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "list.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"audio": [f"{number}.wav" for number in range(5_000)]}), path)
+    content = bytearray(path.read_bytes())
+    content[20:2_000] = bytes(1_980)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"list\.parquet: is damaged \("):
+        list(sounds_of(str(path), "audio", Counter()))
 
 
 def test_one_broken_row_stops_no_other(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_the_plan_leaves_out_what_is_done(tmp_path: Path) -> None:
     parts.add([row(sounds[0]), row(sounds[1], "broken"), row(sounds[2], settings=other)], 1, "a")
     plan = Plan.of(iter([*sounds, *sounds]), parts, ASKED, False, 4, 2)
     assert (plan.sounds, plan.left, plan.groups) == (10, 9, 3)
+    assert (tmp_path / TODO).stat().st_mode & 0o077 == 0, "addresses may be signed"
     todo = Todo(parts)
     assert list(itertools.chain(*map(todo.group, range(3)))) == sounds[1:]
     assert Plan.of(sounds, parts, RowSettings("caption", None), False, 4, 1).left == 8

@@ -45,7 +45,13 @@ ALL = [
     *("trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.num_sanity_val_steps=0"),
     *("trainer.enable_model_summary=false", "trainer.gradient_clip_val=null"),
     *("trainer.check_val_every_n_epoch=1", "logger=csv", "bertscore=null", "table_clips=0"),
-    *("loader.batch_size=5", "loader.num_workers=0", "loader.captions=first", "loader.augment=null"),
+    *(
+        "loader.batch_size=5",
+        "loader.val_batch_size=4",
+        "loader.num_workers=0",
+        "loader.captions=first",
+        "loader.augment=null",
+    ),
     *("training.augment=null", "training.schedule=constant", "training.warmup=0", "training.encoder_rate=null"),
     *("training.optimizer._target_=torch.optim.SGD", "training.optimizer.lr=0.02", "training.label_smoothing=0"),
     *("training.label_loss=0", "training.labels_first=0", "training.metrics=[bleu_4,rouge_l,cider_d]"),
@@ -278,10 +284,10 @@ def equal(folder: Path, names: Sequence[str], ranks: Sequence[int], nodes: int, 
     return figures
 
 
-def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
+def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...]], *more: str) -> list[dict[str, Any]]:
     """The figures of cases that are stopped after three of five steps of an epoch, or end with it, and go on on so many ranks.
 
-    They are compared with those on as many ranks as before, where there is dropout, or on one; which nothing stopped.
+    What more is given goes to several ranks alone. They are compared with those on as many ranks as before, where there is dropout, or on one; which nothing stopped.
     """
     whole = {
         count: start(folder / str(count), count, 1, names) for count in sorted({1, *(pair[0] for pair in changes)})
@@ -289,11 +295,11 @@ def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...
     figures = []
     for place in (STOP, END):
         for before in sorted({pair[0] for pair in changes}):
-            stopped = start(folder / f"{before}_until_{place}", before, 1, names, "--stop", str(place))
+            stopped = start(folder / f"{before}_until_{place}", before, 1, names, "--stop", str(place), *more)
             for after in [pair[1] for pair in changes if pair[0] == before]:
                 own = folder / f"{before}_to_{after}_from_{place}"
                 shutil.copytree(stopped, own, ignore=shutil.ignore_patterns("rank_*.pt"))
-                start(own, after, 1, names, "--resume")
+                start(own, after, 1, names, "--resume", *(more if after > 1 else ()))
                 for name in names:
                     if name == "dropout" and before != after:
                         continue
@@ -335,15 +341,16 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.out or Path(temporary)
+        sharded = ["--sharded"] if given.sharded else []
         if given.resume:
             changes = [tuple(map(int, change.split("-"))) for change in given.changes]
-            figures = resumed(folder, given.cases, changes)
+            figures = resumed(folder, given.cases, changes, *sharded)
         elif given.nudge:
             one = start(folder / "1", 1, 1, given.cases)
             nudged = start(folder / "nudged", 1, 1, given.cases, "--nudge", str(given.nudge))
             figures = [{"case": each, "ranks": "1", **differences(one / each, nudged / each)} for each in given.cases]
         else:
-            figures = equal(folder, given.cases, given.ranks, given.nodes, *(["--sharded"] if given.sharded else []))
+            figures = equal(folder, given.cases, given.ranks, given.nodes, *sharded)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
     print(
