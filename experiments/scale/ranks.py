@@ -287,7 +287,8 @@ def equal(folder: Path, names: Sequence[str], ranks: Sequence[int], nodes: int, 
 def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...]], *more: str) -> list[dict[str, Any]]:
     """The figures of cases that are stopped after three of five steps of an epoch, or end with it, and go on on so many ranks.
 
-    What more is given goes to several ranks alone. They are compared with those on as many ranks as before, where there is dropout, or on one; which nothing stopped.
+    They are compared with runs that nothing stopped: on as many ranks as before, where there is dropout, else on one. `more` goes
+    to the program of several ranks alone.
     """
     whole = {
         count: start(folder / str(count), count, 1, names) for count in sorted({1, *(pair[0] for pair in changes)})
@@ -295,7 +296,8 @@ def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...
     figures = []
     for place in (STOP, END):
         for before in sorted({pair[0] for pair in changes}):
-            stopped = start(folder / f"{before}_until_{place}", before, 1, names, "--stop", str(place), *more)
+            ours = more if before > 1 else ()
+            stopped = start(folder / f"{before}_until_{place}", before, 1, names, "--stop", str(place), *ours)
             for after in [pair[1] for pair in changes if pair[0] == before]:
                 own = folder / f"{before}_to_{after}_from_{place}"
                 shutil.copytree(stopped, own, ignore=shutil.ignore_patterns("rank_*.pt"))
