@@ -8,6 +8,7 @@ never the name.
 import os
 import stat
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class AudioError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Held(ABC):
     """Sound that is not a file of its own: it lies in something larger, such as a shard. Its text names it in messages.
 
     Attributes:
@@ -66,6 +67,7 @@ class Held:
         """SHA-256 of its content, hexadecimal."""
         return self.sha256.hex()
 
+    @abstractmethod
     def read(self) -> bytes:
         """Its content, as that of a sound file.
 
@@ -73,7 +75,6 @@ class Held:
             OSError: what it lies in can't be read.
             AudioError: what it lies in holds something else there.
         """
-        raise NotImplementedError
 
 
 @dataclass

@@ -287,8 +287,8 @@ def equal(folder: Path, names: Sequence[str], ranks: Sequence[int], nodes: int, 
 def resumed(folder: Path, names: Sequence[str], changes: Sequence[tuple[int, ...]], *more: str) -> list[dict[str, Any]]:
     """The figures of cases that are stopped after three of five steps of an epoch, or end with it, and go on on so many ranks.
 
-    They are compared with runs that nothing stopped: on as many ranks as before, where there is dropout, else on one. `more` goes
-    to the program of several ranks alone.
+    They are compared with runs that nothing stopped: on as many ranks as before, where there is dropout, else on one. More
+    arguments go to the program of several ranks alone.
     """
     whole = {
         count: start(folder / str(count), count, 1, names) for count in sorted({1, *(pair[0] for pair in changes)})
