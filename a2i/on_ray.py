@@ -120,9 +120,8 @@ def _need_ray(is_here: bool) -> None:
     """Import Ray, and have it listen to this machine alone where it `is_here`: whoever reaches its ports can run programs."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
     os.environ.setdefault("RAY_raylet_start_wait_time_s", WAIT)
-    if (
-        is_here
-    ):  # Ray replaces a 127.0.0.1 that it is told by the machine's own address, but for this setting of no cluster
+    if is_here:
+        # Ray replaces a 127.0.0.1 that it is told by the machine's own address, but for this setting of no cluster.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import pyarrow  # noqa: F401
