@@ -55,8 +55,20 @@ class Trial:
         self.trial = OptunasTrial(study, known._trial_id)
 
     def began(self, folder: str) -> None:
-        """Note the folder of its run."""
-        self.trial.set_user_attr("folder", folder)
+        """Note the folder of its run.
+
+        Raises:
+            ValueError: the sweep has closed the trial, as where it was killed and run again while this job waited in a queue.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:
+            self.trial.set_user_attr("folder", folder)
+        except UpdateFinishedTrialError:
+            raise ValueError(
+                f"trial {self.number} was closed by its sweep before this job began; nothing is trained. The sweep, run again,"
+                " trains what is left"
+            ) from None
 
     def report(self, value: float, monitor: str) -> bool:
         """Tell the study a validation's value.

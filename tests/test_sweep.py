@@ -23,7 +23,7 @@ from a2i.command_line import entry_point
 from a2i.paths import CONF
 from a2i.sweep.sweeper import LOCK, Settings
 
-pytest.importorskip("optuna", reason="needs the extra sweep")
+create_study = pytest.importorskip("optuna", reason="needs the extra sweep").create_study
 
 Task = Callable[[DictConfig], Any]
 QUICK = ["experiment=mini", "bertscore=null", "training.metrics=[]"]
@@ -243,6 +243,32 @@ def test_without_optuna_lists_are_trained_as_hydra_does(program: Program) -> Non
     assert (status, [seed for seed, _ in program.seen]) == (0, [0, 1])
     assert "pip install 'a2i[sweep]'" in printed
     assert "pip install 'a2i[sweep]'" in program.run("sweep=optuna")[1]
+
+
+@pytest.mark.long
+def test_sweeps_that_share_a_database_share_no_study(program: Program, tmp_path: Path) -> None:
+    """Two folders with the same name and parent's name."""
+    storage = f"sweep.storage=sqlite:///{tmp_path / 'all.db'}"
+    for own in ("mine", "yours"):
+        program.folder = tmp_path / own / "runs" / "rates"
+        status, printed = program.run("seed=0,1", "+sweep.sampler=grid", f"+{storage}")
+        assert status == 0, printed
+    assert len(program.seen) == 4, "each trained its own"
+
+
+def test_a_databases_password_is_not_told(program: Program) -> None:
+    status, printed = program.run("seed=0,1", "+sweep.sampler=grid", "+sweep.storage=nodatabase://me:HIDDEN@host/all")
+    assert status == 2
+    assert "a database for the study that can't be used" in printed
+    assert "HIDDEN" not in printed + (program.folder / "multirun.yaml").read_text()
+
+
+def test_a_job_whose_sweep_closed_its_trial_says_so() -> None:
+    study = create_study()
+    number = study.ask().number
+    trials.close(study, number, "stopped", reason="killed")
+    with pytest.raises(ValueError, match=r"^trial 0 was closed by its sweep before this job began"):
+        trials.Trial(study, number).began("runs/0")
 
 
 def test_a_trial_is_drawn_by_its_number_alone() -> None:

@@ -196,7 +196,8 @@ class StudySweeper(Sweeper):
 
         assert self.config is not None
         storage = self.settings.storage or trials.storage_of(self.folder)
-        name = "sweep" if self.settings.storage is None else "/".join(self.folder.parts[-2:])
+        # In a database that others use too, a study is known by all of its folder's path.
+        name = "sweep" if self.settings.storage is None else self.folder.as_posix()
         monitor, mode = monitored(_needed(self._job(self.space.each_value()[0])))
         try:
             study = create_study(
@@ -206,9 +207,10 @@ class StudySweeper(Sweeper):
                 load_if_exists=True,
             )
         except Exception as error:  # of SQLAlchemy, of a database's driver, of Optuna
+            why = without_account(first_line(error))
             raise ValueError(
-                f"got a database for the study that can't be used ({first_line(error)}); expected sweep.storage=null for one in"
-                " the sweep's folder, or an address such as postgresql://USER@HOST/NAME"
+                f"got a database for the study that can't be used ({why}); expected sweep.storage=null for one in the sweep's"
+                " folder, or an address such as postgresql://USER@HOST/NAME"
             ) from error
         pruning = self.settings.pruning()
         now = {
