@@ -45,10 +45,16 @@ def test_shards_in_a_bucket(bucket: str, tmp_path: Path) -> None:
 
 
 def test_a_system_that_is_unknown(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"nothing://x: .*; expected a folder, or an address such as s3://BUCKET/FOLDER"
-    ):
+    with pytest.raises(ValueError, match=r"got nothing://x, an address of an unknown kind; expected s3://BUCKET"):
         Place("nothing://x", tmp_path, 0).names(".tar")
+
+
+def test_no_password_of_an_address_is_told(tmp_path: Path) -> None:
+    place = Place("http://me:HIDDEN@127.0.0.1:9/set", tmp_path, 0)
+    for ask in (lambda: place.names(".tar"), lambda: place.small("shards.json"), lambda: place.size("a.tar")):
+        with pytest.raises(OSError, match=r"127\.0\.0\.1:9/set") as told:
+            ask()
+        assert "HIDDEN" not in str(told.value)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

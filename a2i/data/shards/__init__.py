@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from a2i.audio.addresses import is_address, without_secrets
 from a2i.data import Clip
 from a2i.data.folder import SPLITS, position
 from a2i.data.shards.index import Member, Shard, index_name, indexed, packed, unpacked
-from a2i.data.shards.places import ADDRESS, Place, ShardError
+from a2i.data.shards.places import Place, ShardError
 from a2i.errors import first_line, one_line
 from a2i.whole import write_whole
 
@@ -82,8 +83,9 @@ class Shards:
             Path(keep).expanduser(),
             int(keep_gb * 1e9),
         )
-        if not ADDRESS.match(self.root):
+        if not is_address(self.root):
             self.root = str(Path(self.root).expanduser())
+        self.told = without_secrets(self.root)
         self.fetch, self.broken = fetch, broken
         self.val_share, self.test_share, self.seed = val_share, test_share, seed
         self._by_split: dict[str, list[Clip]] | None = None
@@ -106,7 +108,7 @@ class Shards:
         if not by_split[split]:
             held = ", ".join(f"{name} {len(clips)}" for name, clips in by_split.items())
             raise ValueError(
-                f"{self.root}: no clip is of the split {split!r} ({held}); write shards of it, or set val_share, test_share"
+                f"{self.told}: no clip is of the split {split!r} ({held}); write shards of it, or set val_share, test_share"
             )
         return list(by_split[split])
 
@@ -127,9 +129,9 @@ class Shards:
             for split, clip in found:
                 by_split[split].append(clip)
         if broken:
-            logger.warning("%s: %d of %d shards left out", self.root, broken, len(names))
+            logger.warning("%s: %d of %d shards left out", self.told, broken, len(names))
         if broken == len(names):
-            raise ShardError(f"{self.root}: none of its {broken} shards can be read; copy them anew")
+            raise ShardError(f"{self.told}: none of its {broken} shards can be read; copy them anew")
         self._by_split = by_split
         return by_split
 
@@ -140,7 +142,7 @@ class Shards:
         names = sorted(listed) if place.is_remote and listed else sorted({*listed, *place.names(".tar")})
         if not names:
             raise FileNotFoundError(
-                f"{self.root}: no shard there; expected .tar files, as python -m a2i.prepare data=NAME shards=FOLDER writes"
+                f"{self.told}: no shard there; expected .tar files, as python -m a2i.prepare data=NAME shards=FOLDER writes"
             )
         by_clip = self.fetch == "clips"
         if place.is_remote and self.fetch is None:
@@ -176,7 +178,7 @@ class Shards:
             shard, rows = unpacked(content, name)
         if not place.is_remote and (size := place.size(name)) != shard.bytes:
             raise ShardError(
-                f"{self.root}/{name}: has {size:,} bytes, {shard.bytes:,} as its index says; copy it anew, or, if it is right,"
+                f"{self.told}/{name}: has {size:,} bytes, {shard.bytes:,} as its index says; copy it anew, or, if it is right,"
                 f" delete {index_name(name)}"
             )
         if shard.unusable:
@@ -223,6 +225,6 @@ def read_list(place: Place) -> list[Shard]:
             raise ValueError("names or bytes")
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(
-            f"{place.root}/{LIST}: is no list of shards ({type(error).__name__}: {first_line(error)}); copy it anew"
+            f"{place.told}/{LIST}: is no list of shards ({type(error).__name__}: {first_line(error)}); copy it anew"
         ) from error
     return shards

@@ -54,7 +54,7 @@ class Member(audio.Held):
         return content
 
     def __str__(self) -> str:
-        return f"{self.place.root}/{self.shard}: {self.key!r}"
+        return f"{self.place.told}/{self.shard}: {self.key!r}"
 
 
 @dataclass(frozen=True)

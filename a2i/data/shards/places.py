@@ -9,7 +9,6 @@ can be shuffled over all clips, and not over a few shards and a buffer.
 import functools
 import hashlib
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from a2i.audio import AudioError
+from a2i.audio.addresses import is_address, opened_system, without_secrets
 from a2i.errors import first_line
 from a2i.whole import sweep, whole
 
 Found = TypeVar("Found")
 
-ADDRESS = re.compile(r"[a-z0-9+.-]+://", re.IGNORECASE)
 ATTEMPTS = 3  # at what is remote
 CHUNK = 1 << 22  # bytes of a shard that is fetched
 
@@ -51,7 +50,12 @@ class Place:
     @property
     def is_remote(self) -> bool:
         """Whether it is an address and no folder."""
-        return ADDRESS.match(self.root) is not None
+        return is_address(self.root)
+
+    @property
+    def told(self) -> str:
+        """The folder or address for messages: without names, passwords and signatures."""
+        return without_secrets(self.root)
 
     def names(self, ending: str) -> list[str]:
         """Names of the files there that end so, sorted.
@@ -61,10 +65,10 @@ class Place:
         """
         if not self.is_remote:
             if not os.path.isdir(self.root):
-                raise FileNotFoundError(f"{self.root}: no such folder; expected a folder of shards, or an address")
+                raise FileNotFoundError(f"{self.told}: no such folder; expected a folder of shards, or an address")
             return sorted(name for name in os.listdir(self.root) if name.endswith(ending) and not name.startswith("."))
         system, path = _system(self.root, os.getpid())
-        found = _tried(self.root, lambda: system.ls(path, detail=False))
+        found = _tried(self.told, lambda: system.ls(path, detail=False))
         return sorted(name for name in (each.rsplit("/", 1)[-1] for each in found) if name.endswith(ending))
 
     def small(self, name: str) -> bytes | None:
@@ -77,7 +81,7 @@ class Place:
             if not self.is_remote:
                 return (Path(self.root) / name).read_bytes()
             system, path = _system(self.root, os.getpid())
-            return bytes(_tried(f"{self.root}/{name}", lambda: system.cat_file(f"{path}/{name}")))
+            return bytes(_tried(f"{self.told}/{name}", lambda: system.cat_file(f"{path}/{name}")))
         except FileNotFoundError:
             return None
 
@@ -90,7 +94,7 @@ class Place:
         if not self.is_remote:
             return os.stat(os.path.join(self.root, name)).st_size
         system, path = _system(self.root, os.getpid())
-        return int(_tried(f"{self.root}/{name}", lambda: system.size(f"{path}/{name}")) or 0)
+        return int(_tried(f"{self.told}/{name}", lambda: system.size(f"{path}/{name}")) or 0)
 
     def read(self, name: str, offset: int, size: int, total: int | None = None) -> bytes:
         """Some bytes of a shard; `total` is what it should have.
@@ -100,7 +104,7 @@ class Place:
         """
         if self.is_remote and self.by_clip:
             system, path = _system(self.root, os.getpid())
-            what = f"{self.root}/{name}"
+            what = f"{self.told}/{name}"
             content = bytes(_tried(what, lambda: system.cat_file(f"{path}/{name}", start=offset, end=offset + size)))
             if len(content) > size:
                 raise ShardError(
@@ -118,7 +122,7 @@ class Place:
                 if not self.is_remote:
                     raise
         raise FileNotFoundError(
-            f"{self.root}/{name}: other processes removed it from {self.keep} {ATTEMPTS} times; set a larger keep_gb"
+            f"{self.told}/{name}: other processes removed it from {self.keep} {ATTEMPTS} times; set a larger keep_gb"
         )
 
     def whole(self, name: str, total: int | None = None) -> Path:
@@ -139,10 +143,10 @@ class Place:
                     self._make_room(total or 0)
                 sweep(folder)
                 with whole(path) as partial:
-                    _tried(f"{self.root}/{name}", lambda: self._fetch(name, partial))
+                    _tried(f"{self.told}/{name}", lambda: self._fetch(name, partial))
                     if total is not None and (size := partial.stat().st_size) != total:
                         raise ShardError(
-                            f"{self.root}/{name}: got {size:,} bytes, expected {total:,} as its index says; copy it anew"
+                            f"{self.told}/{name}: got {size:,} bytes, expected {total:,} as its index says; copy it anew"
                         )
         return path
 
@@ -172,19 +176,7 @@ def _is_whole(path: Path, total: int | None) -> bool:
 @functools.lru_cache(maxsize=16)
 def _system(root: str, process: int) -> Any:
     """fsspec's file system of an address, and the path in it. Its connections are of one process."""
-    try:
-        import fsspec
-
-        return fsspec.url_to_fs(root.rstrip("/"))
-    except ImportError as error:
-        extra = "s3" if root.startswith("s3") else "shards"
-        raise ImportError(
-            f"{first_line(error)}; {root} needs the extra {extra!r}: pip install 'a2i[{extra}]'"
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"{root}: {first_line(error)}; expected a folder, or an address such as s3://BUCKET/FOLDER"
-        ) from error
+    return opened_system(root.rstrip("/"))
 
 
 def _tried(what: str, work: Callable[[], Found]) -> Found:
@@ -205,5 +197,7 @@ def _tried(what: str, work: Callable[[], Found]) -> Found:
             if isinstance(error, OSError) and error.filename is not None and str(error.filename).startswith("/"):
                 raise  # of this machine's disk
             if attempt + 1 == ATTEMPTS:
-                raise OSError(f"{what}: can't be read ({type(error).__name__}: {first_line(error)})") from error
+                raise OSError(
+                    f"{what}: can't be read ({type(error).__name__}: {without_secrets(first_line(error))})"
+                ) from error
     raise AssertionError("unreachable")
