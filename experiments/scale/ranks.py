@@ -122,7 +122,15 @@ class Sounds:
         return self.made[:21] if split == "train" else self.made[21:]
 
 
-def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sharded: bool, nudge: float = 0.0) -> None:
+def work(
+    folder: Path,
+    names: Sequence[str],
+    stop: int | None,
+    resume: bool,
+    sharded: bool,
+    nudge: float = 0.0,
+    seed: int = 0,
+) -> None:
     """Run cases as one rank; what it found goes to `CASE/rank_R.pt` in the folder.
 
     Args:
@@ -133,6 +141,7 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sha
         resume: whether to go on with what is in the folder.
         sharded: with `trainer=fsdp`.
         nudge: share of itself by which each weight begins changed, at random.
+        seed: of that.
     """
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -142,7 +151,7 @@ def work(folder: Path, names: Sequence[str], stop: int | None, resume: bool, sha
 
     rank, seen, gradients = int(os.environ.get("RANK", "0")), [], []
     step, before_step = CaptionModule.training_step, CaptionModule.on_before_optimizer_step
-    begin, generator = CaptionModule.on_train_start, torch.Generator().manual_seed(0)
+    begin, generator = CaptionModule.on_train_start, torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
     def begun(module: CaptionModule) -> None:
@@ -325,6 +334,7 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--stop", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--seeds", type=int, default=3, help="how many nudges, each with a seed of its own")
     parser.add_argument(
         "--nudge",
         type=float,
@@ -339,7 +349,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     if given.work:
-        work(given.work, given.cases, given.stop, given.resume, given.sharded, given.nudge or 0.0)
+        work(given.work, given.cases, given.stop, given.resume, given.sharded, given.nudge or 0.0, given.seeds)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.out or Path(temporary)
@@ -349,8 +359,13 @@ def main() -> None:
             figures = resumed(folder, given.cases, changes, *sharded)
         elif given.nudge:
             one = start(folder / "1", 1, 1, given.cases)
-            nudged = start(folder / "nudged", 1, 1, given.cases, "--nudge", str(given.nudge))
-            figures = [{"case": each, "ranks": "1", **differences(one / each, nudged / each)} for each in given.cases]
+            figures = []
+            for seed in range(given.seeds):
+                nudge = ["--nudge", str(given.nudge), "--seeds", str(seed)]
+                nudged = start(folder / f"nudged_{seed}", 1, 1, given.cases, *nudge)
+                for each in given.cases:
+                    told = {"case": f"{each}, nudge {seed}", "ranks": "1"}
+                    figures.append({**told, **differences(one / each, nudged / each)})
         else:
             figures = equal(folder, given.cases, given.ranks, given.nodes, *sharded)
     if given.json:
