@@ -64,8 +64,7 @@ def test_shards_are_written_and_prepared_from(tmp_path: Path) -> None:
         in run("prepare", *made, f"shards={shards}", "encoding=mp3").stderr
     )
     assert (
-        "error: got shard_mb=0; expected more than 0"
-        in run("prepare", *made, f"shards={shards}", "shard_mb=0").stderr
+        "error: got shard_mb=0; expected more than 0" in run("prepare", *made, f"shards={shards}", "shard_mb=0").stderr
     )
 
 
