@@ -328,8 +328,7 @@ class _Captioner:
     """Loads the models once, then makes a part of each group; one of so many actors."""
 
     def __init__(self, work: Work, parts: Parts, run: int, attempts: Any, actors: int) -> None:
-        begin_program()
-        logging.getLogger().setLevel(logging.ERROR)
+        self._begin_process()
         self._work, self._parts, self._run, self._attempts = work, parts, run, attempts
         self._said: list[str] = []
         self._failure: Exception | None = None
@@ -349,6 +348,11 @@ class _Captioner:
             self._failure = error
         gc.freeze()
         gc.enable()
+
+    def _begin_process(self) -> None:
+        """Set up the process, which is this actor's own."""
+        begin_program()
+        logging.getLogger().setLevel(logging.ERROR)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         (group,) = batch["group"]

@@ -1,6 +1,7 @@
 """Small real parts that the tests share: models with tiny random weights on disk, sounds made here."""
 
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -68,6 +69,37 @@ def pytest_collection_finish() -> None:
     """What was imported stays: it need not be looked through whenever garbage is collected."""
     gc.collect()
     gc.freeze()
+
+
+def _state() -> dict[str, Any]:
+    """What all tests of a process share, and none may leave changed to the next."""
+    return {
+        "level of the root logger": logging.root.level,
+        "level that no logger tells": logging.root.manager.disable,
+        "loggers that tell nothing": {
+            name
+            for name, logger in logging.root.manager.loggerDict.items()
+            if name.startswith("a2i") and isinstance(logger, logging.Logger) and logger.disabled
+        },
+        "garbage is collected": gc.isenabled(),
+        "working folder": Path.cwd(),
+        "environment": set(os.environ) - {"PYTEST_CURRENT_TEST"},
+        "PyTorch's threads": torch.get_num_threads(),
+        "PyTorch's number format": torch.get_default_dtype(),
+        "PyTorch's gradients": torch.is_grad_enabled(),
+        "PyTorch's certain algorithms only": torch.are_deterministic_algorithms_enabled(),
+        "what Ctrl-C does": signal.getsignal(signal.SIGINT),
+        "what SIGTERM does": signal.getsignal(signal.SIGTERM),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_changed() -> Iterator[None]:
+    """Fail the test that would make another fail, by chance, on some other day."""
+    before = _state()
+    yield
+    after = _state()
+    assert not {name: (before[name], left) for name, left in after.items() if before[name] != left}
 
 
 @pytest.fixture(scope="session")
