@@ -83,7 +83,6 @@ def _state() -> dict[str, Any]:
         },
         "garbage is collected": gc.isenabled(),
         "working folder": Path.cwd(),
-        "environment": set(os.environ) - {"PYTEST_CURRENT_TEST"},
         "PyTorch's threads": torch.get_num_threads(),
         "PyTorch's number format": torch.get_default_dtype(),
         "PyTorch's gradients": torch.is_grad_enabled(),

@@ -401,6 +401,7 @@ def test_settings_are_finite_numbers(captioner_folder: Path, tmp_path: Path, num
         captioner.save(tmp_path / "captioner")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="ends a copy of this process")
 def test_killed_at_any_moment_a_captioner_is_there(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
     """A child process saves a second captioner over the first and ends at its n-th system call that changes a file's name or

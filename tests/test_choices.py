@@ -116,6 +116,7 @@ def check_pairs(hub: Path, folder: Path, decoder: str, encoders: list[str]) -> N
         check(local(hub, model), folder / encoder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_encoders_go_with_decoders(hub: Path, tmp_path: Path, decoder: str) -> None:
     """A third of the pairs: each decoder with other encoders, and no encoder is left out."""

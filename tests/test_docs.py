@@ -121,6 +121,7 @@ def test_its_commands_run_in_its_order(less: bool, tmp_path: Path, monkeypatch: 
         follow(newcomer, page, less=less)
 
 
+@pytest.mark.long
 def test_the_plug_in_of_the_tutorial_is_one(tmp_path: Path) -> None:
     """Its encoder keeps padding out of the states of real frames, and its experiment composes."""
     (tutorial,) = [page for page in pages() if page.stem == "encoder"]

@@ -462,6 +462,7 @@ def test_bad_settings(tmp_path, changes, message):
         small(tmp_path, **changes)
 
 
+@pytest.mark.long
 def test_command_line(tmp_path):
     command = [sys.executable, "-m", "a2i.data.foley", str(tmp_path), "--count", "3", "--seed", "1"]
     options = {"capture_output": True, "text": True, "cwd": Path(__file__).parent.parent}

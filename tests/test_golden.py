@@ -178,6 +178,7 @@ def test_captions_are_as_they_were(work: Path, golden: dict[str, Any]) -> None:
     assert_close(captions(work), golden["captions"], 2e-3)
 
 
+@pytest.mark.long
 def test_scores_are_as_they_were(work: Path, golden: dict[str, Any]) -> None:
     assert_close(scores(work), golden["scores"], 2e-3)
 
@@ -196,6 +197,7 @@ def test_small_weights_that_changed_are_noticed() -> None:
             assert_weights_close({"bias": other}, recorded, 2e-3)
 
 
+@pytest.mark.long
 def test_a_run_of_an_earlier_version_goes_on_from_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One with keywords, whose weights had other names then; its settings name classes that have moved since."""
     monkeypatch.chdir(tmp_path)

@@ -65,6 +65,7 @@ def test_cells_are_what_the_painter_draws(tokenizer: CaptionTokenizer, painter_f
     assert different <= 2
 
 
+@pytest.mark.long
 def test_the_program_keeps_grid_and_picture(captioner_folder: Path, painter_folder: Path, tmp_path: Path) -> None:
     """Also where another sound's own picture would have the grid's name; what is there is not drawn again."""
     sounds, out = tmp_path / "sounds", tmp_path / "out"

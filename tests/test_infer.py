@@ -302,6 +302,7 @@ def test_no_sound_takes_anothers_picture(
     assert {row["audio"]: row["image"] for row in results(out)} == before
 
 
+@pytest.mark.long
 def test_two_processes_share_a_folder(
     captioner_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,8 @@ def clips(tmp_path: Path) -> list[Clip]:
     return made
 
 
-@pytest.mark.parametrize("encoder", [pytest.param("ast", marks=pytest.mark.long), "cnn"])
+@pytest.mark.long
+@pytest.mark.parametrize("encoder", ["ast", "cnn"])
 def test_all_that_clips_come_as_give_the_same(
     clips: list[Clip], tokenizer: CaptionTokenizer, tmp_path: Path, encoder: str
 ) -> None:

@@ -232,6 +232,7 @@ def recordings(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_infer_by_name(kind: tuple[str, Path], captioner: CaptionModel, recordings: Path, tmp_path: Path) -> None:
     chosen = [*command(kind), f"out={tmp_path / 'out'}", "image=none", "decoding.max_tokens=6", "batch_size=3"]
     done = run("infer", f"audio={recordings}", *chosen)
@@ -248,6 +249,7 @@ def test_infer_by_name(kind: tuple[str, Path], captioner: CaptionModel, recordin
     assert "1 of 1 done, 1 of them already before" in again.stdout
 
 
+@pytest.mark.long
 def test_evaluate_by_name(kind: tuple[str, Path], settings: dict[str, Any], recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores"
     chosen = [*command(kind), "data=folder", f"data.root={recordings}", "decoding.max_tokens=6", f"out={out}"]

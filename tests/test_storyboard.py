@@ -166,6 +166,7 @@ def test_a_pipe_is_refused_at_once(a2i: AudioToImage, ear: Ear, tmp_path: Path) 
         make_storyboard(a2i, tmp_path / "pipe", ear=ear)
 
 
+@pytest.mark.long
 def test_the_program_goes_on_past_bad_files_and_from_where_it_was(
     walk: Path, captioner_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

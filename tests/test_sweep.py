@@ -82,6 +82,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return Program(tmp_path / "a sweep", monkeypatch, capsys)
 
 
+@pytest.mark.long
 def test_a_job_that_fails_takes_no_others_with_it_and_is_trained_again_later(program: Program) -> None:
     def fails(config: DictConfig) -> float | None:
         if config.seed == 1:
@@ -115,6 +116,7 @@ def test_a_job_that_fails_takes_no_others_with_it_and_is_trained_again_later(pro
     assert (program.folder / "sweep.html").is_file()
 
 
+@pytest.mark.long
 def test_what_is_interrupted_is_kept_and_goes_on(program: Program) -> None:
     def interrupts(config: DictConfig) -> float | None:
         if config.seed == 1:

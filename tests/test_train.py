@@ -207,13 +207,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 FAST = ["bertscore=null", "logger=csv", "loader.captions=random"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("place", "step", "saved", "more"),
     [
-        pytest.param("on_train_batch_start", 12, 13, ["loader.num_workers=1"], marks=pytest.mark.long),
+        ("on_train_batch_start", 12, 13, ["loader.num_workers=1"]),
         ("on_before_backward", 12, 13, []),
-        pytest.param("on_before_backward", 14, 10, [], marks=pytest.mark.long),
-        pytest.param("on_validation_batch_start", 15, 10, [], marks=pytest.mark.long),
+        ("on_before_backward", 14, 10, []),
+        ("on_validation_batch_start", 15, 10, []),
     ],
     ids=["with a worker", "in a step", "in an epoch's last step", "in a validation"],
 )

@@ -179,6 +179,7 @@ def test_interrupted_and_resumed_ends_where_an_undisturbed_run_ends(tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["toy.pt"]
 
 
+@pytest.mark.long
 def test_captions_of_one_and_of_two_name_what_is_drawn(data: Path) -> None:
     concepts = painter_data.read_concepts(data / "concepts.tsv")
     assert [concept.weight for concept in concepts] == [2, 1, 1]

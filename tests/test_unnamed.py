@@ -229,6 +229,7 @@ def test_more_clips_are_added_and_a_deleted_one_made_again(tmp_path):
     assert more.clips("train")[:2] == source.clips("train")
 
 
+@pytest.mark.long
 def test_several_processes_make_the_same_bytes_even_from_a_piped_program(made, tmp_path):
     options = {"n_train": 64, "n_val": 0, "n_test": 0, "max_seconds": 1.0}
     for workers in (1, 2):

@@ -26,6 +26,7 @@ def made(inner: str = "none") -> Captioner:
     return Captioner(CNNEncoder(channels=[4, 8]), decoder, tokenizer, bridge, decoding=decoding)
 
 
+@pytest.mark.long
 def test_it_writes_what_it_is_told() -> None:
     captioner = made()
     before = {name: weight.clone() for name, weight in captioner.state_dict().items()}
