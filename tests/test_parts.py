@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import hypothesis
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from a2i import parts as room
@@ -68,7 +69,7 @@ def test_paths_and_addresses_of_any_kind_come_through(tmp_path: Path) -> None:
     assert Todo(Parts(str(tmp_path))).group(0) == sounds
 
 
-@settings(max_examples=40)
+@hypothesis.settings(max_examples=40)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["a", "b"]), st.booleans()), max_size=6), max_size=6
