@@ -19,7 +19,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution  # n
 from optuna.trial import FrozenTrial, TrialState  # noqa: E402
 
 from a2i.sweep.figures import LEAST, importances, positions  # noqa: E402
-from a2i.sweep.summary import evaluation, rows_of, short_names, summarise  # noqa: E402
+from a2i.sweep.rows import rows_of, short_names  # noqa: E402
+from a2i.sweep.summary import evaluation, summarise  # noqa: E402
 
 KEYS = ["training.optimizer.lr", "training.warmup", "model"]
 BEGUN = datetime(2026, 1, 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from a2i.sweep.summary import Row, figure, short_names
+from a2i.sweep.rows import Row, figure, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

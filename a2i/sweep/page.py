@@ -9,7 +9,7 @@ from a2i.report import figures as figures_of_reports
 from a2i.report.page import HERE as REPORT
 from a2i.report.page import fill
 from a2i.sweep.figures import importance_plot, importances, parallel_plot
-from a2i.sweep.summary import Row, counted, figure, short_names
+from a2i.sweep.rows import Row, counted, figure, short_names
 from a2i.whole import write_text
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from a2i.command_line import quoted
 from a2i.compose import checked, plain, say_error
 from a2i.errors import first_line, with_kind, without_account
 from a2i.sweep import launching
+from a2i.sweep.rows import Row, progress
 from a2i.sweep.space import Space, read_space
-from a2i.sweep.summary import Row, progress, summarise
+from a2i.sweep.summary import summarise
 from a2i.training.monitor import monitored
 from a2i.training.run_folder import is_held
 from a2i.trials import Pruning
