@@ -251,7 +251,7 @@ def test_a_java_that_hangs_or_fails(tmp_path: Path) -> None:
     hangs = Parts(java=script(tmp_path / "hangs", f"echo $$ >> {pid}; exec sleep 60"), java_seconds=0.5)
     start = time.monotonic()
     got = score_captions(["a dog"], [["a cat"]], ["meteor"], hangs)["meteor"]
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30  # it hangs for 60
     assert str(got.missing).endswith("hangs): it took longer than 0.5 s")
     assert len(pid.read_text().split()) == 2  # the tokenizer's and METEOR's
     for number in map(int, pid.read_text().split()):

@@ -67,7 +67,7 @@ def test_no_network_is_found_out_once_and_at_once(
             BERTScore(name, device="cpu")
         with pytest.raises(ValueError, match=f"{name}: no tokenizer found .*the Hub can't be reached"):
             CaptionTokenizer.load(name)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10  # every request tried five times took over a minute
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith("the Hub can't be reached at http://127.0.0.1:")
@@ -229,7 +229,7 @@ def test_an_evaluation_without_a_network_goes_on(nowhere: None, captioner_folder
         "metrics=[clip_score]", "bootstrap_samples=0", f"out={sounds.parent / 'out'}", "device=cpu",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60  # every request tried five times took 170 s
     assert done.stderr.count("the Hub can't be reached at") == 1
     assert "Retrying" not in done.stderr
     assert "clip_score" in done.stdout

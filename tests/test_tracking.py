@@ -201,7 +201,7 @@ def test_a_key_without_a_server_goes_on_offline(
     if server is not None:
         server.close()
     assert run.offline
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # W&B by itself waits for 107
     run.log({"a": 1})
     tracking.close_wandb(failed=False)
     shown = capsys.readouterr()
