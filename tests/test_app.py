@@ -429,6 +429,26 @@ def test_uploads_that_nobody_takes_are_swept_away(tmp_path: Path) -> None:
     assert [path.parent.name for path in tmp_path.rglob("*.wav")] == ["new"]
 
 
+def test_uploads_may_vanish_while_others_are_swept_away(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            for number in range(30):
+                (tmp_path / str(number)).mkdir()
+            for number in range(30):
+                (tmp_path / str(number)).rmdir()
+
+    visitors = threading.Thread(target=come_and_go)
+    visitors.start()
+    try:
+        for _ in range(300):
+            sweep(tmp_path)
+    finally:
+        ended.set()
+        visitors.join()
+
+
 # --- The page
 
 

@@ -158,10 +158,11 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
 
 def sweep(folder: Path, age: float = LEFT) -> None:
     """Delete the files in a folder and its folders that have not changed for so many seconds: uploads that broke off."""
-    for path in [*folder.glob("*"), *folder.glob("*/*")]:
-        with suppress(OSError):  # another thread took it
-            if path.is_file() and time.time() - path.stat().st_mtime > age:
-                path.unlink()
+    for place, _, names in os.walk(folder):  # unlike glob it goes on where a folder vanishes meanwhile
+        for path in (Path(place, name) for name in names):
+            with suppress(OSError):  # another thread took it
+                if time.time() - path.stat().st_mtime > age:
+                    path.unlink()
 
 
 def _sweep_until(ended: threading.Event, folder: Path) -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -112,8 +113,9 @@ def _restore(folder: Path) -> None:
 def _sweep(folder: Path) -> None:
     """Remove unfinished folders of killed processes."""
     for left in folder.parent.iterdir():
-        if left.name.startswith(_new(folder)) and abs(time.time() - left.stat().st_mtime) > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # it got its name in the meantime
+            if left.name.startswith(_new(folder)) and abs(time.time() - left.stat().st_mtime) > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(captioner: Any, folder: Path, card: str, dtype: torch.dtype) -> None:
