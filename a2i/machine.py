@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 # Turns that a thread waits awake: GNU's own 300,000 are slower beside a busy program, none is slower alone.
 SPINS = 1_000
-# As GNU's mallopt counts them. Blocks of less than so many bytes come from memory that the process keeps, of which it keeps so
-# many bytes free, in one place (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX): of as many places as threads each would keep some.
-KEPT = {-3: 64 << 20, -1: 256 << 20, -8: 1}
+# As GNU's mallopt counts them. Blocks of fewer bytes than the first come from memory that the process keeps, of which it keeps
+# as many bytes free as the second says, all in one place: else each thread would keep some for itself.
+KEPT = {-3: 64 << 20, -1: 256 << 20, -8: 1}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX
 BEHIND = 10  # niceness of a thread that gives way; 19 would get next to nothing on a busy machine
 
 
