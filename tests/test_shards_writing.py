@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,16 @@ def test_the_package_webdataset_reads_them(tmp_path: Path) -> None:
     assert [json.loads(each["json"])["name"] for each in found] == [clip.name for clip in clips]
     assert [json.loads(each["json"])["captions"] for each in found] == [list(clip.captions) for clip in clips]
     assert [each["flac"] for each in found] == [clip.path.read_bytes() for clip in clips]  # type: ignore[union-attr]
+
+
+def test_any_character_may_stand_in_a_caption(tmp_path: Path) -> None:
+    """Some end a line for `str.splitlines`, and none in JSON."""
+    texts = ("A\u2028hiss.", "A\x85hiss.", 'A "\x1c\x0b\x00 hiss\r\n".', "Ein Zischen, «höher» 🐍.")
+    clips = [replace(clip, name=f"{clip.name}\u2029", captions=texts) for clip in noises(tmp_path, 2)]
+    write_clips(tmp_path / "shards", "train", clips, 1)
+    assert [(clip.name, clip.captions) for clip in Shards(tmp_path / "shards").clips("train")] == [
+        (clip.name, texts) for clip in clips
+    ]
 
 
 def test_the_list_says_what_each_shard_holds(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def unpacked(content: bytes, name: str) -> tuple[Shard, list[dict[str, Any]]]:
         ShardError: it is no index of that shard, or an unknown kind of index.
     """
     try:
-        head, *rows = [json.loads(line) for line in content.decode().splitlines()]
+        # Not str.splitlines, for which a line ends at some characters that a caption may have, too.
+        head, *rows = [json.loads(line) for line in content.decode().removesuffix("\n").split("\n")]
         if head.pop("format") != FORMAT or head["name"] != name:
             raise ValueError(f"format or name {head['name']!r}")
         shard = Shard(**{**head, "unusable": tuple(head["unusable"])})
