@@ -209,3 +209,45 @@ def test_one_clip_that_is_wrong_takes_no_other(
     with caplog.at_level(logging.WARNING):
         assert [clip.name for clip in Shards(tmp_path).clips("train")] == ["8"]
     assert "10 of its clips left out: '0': " in caplog.text
+
+
+def tar_of(path: Path, clips: list[Clip], about: list[str], keys: list[bytes]) -> None:
+    """A shard as another program writes it."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for clip, text, key in zip(clips, about, keys, strict=True):
+            for ending, content in ((".json", text.encode()), (".wav", clip.path.read_bytes())):  # type: ignore[union-attr]
+                member = tarfile.TarInfo(key.decode("utf-8", "surrogateescape") + ending)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def test_what_is_no_text_takes_no_other_clip(
+    clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    about = ['{"caption": "x"}', '{"caption": "x \\ud800"}', '{"a": ' + "[" * 100_000, '{"caption": "x"}']
+    tar_of(tmp_path / "train.tar", clips[:4], about, [b"caf\xe9", b"half", b"deep", b"good"])
+    assert [clip.name for clip in Shards(tmp_path).clips("train")] == ["caf\\xe9", "good"]
+    assert "2 of its clips left out: 'half': " in caplog.text
+    assert [clip.name for clip in Shards(tmp_path).clips("train")] == ["caf\\xe9", "good"], "from the index, too"
+
+
+def test_a_split_of_another_name_is_never_learnt_from(
+    clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    splits = ["holdout", "training", "Evaluation", "holdout"]
+    about = [json.dumps({"caption": "x", "split": split}) for split in splits]
+    tar_of(tmp_path / "train-0.tar", clips[:4], about, [b"0", b"1", b"2", b"3"])
+    assert [clip.name for clip in Shards(tmp_path).clips("train")] == ["1"]
+    assert [clip.name for clip in Shards(tmp_path).clips("test")] == ["2"]
+    assert (
+        "train-0.tar: 2 of its clips left out, of the split 'holdout'; expected one of train, training" in caplog.text
+    )
+
+
+def test_clips_of_one_name_are_told_apart(clips: list[Clip], tmp_path: Path) -> None:
+    """Programs number anew in each shard; an evaluation knows a clip by its name."""
+    for number in range(2):
+        some = clips[2 * number : 2 * number + 2]
+        tar_of(tmp_path / f"train-{number}.tar", some, ['{"caption": "x"}'] * 2, [b"0", [b"1", b"2"][number]])
+    found = Shards(tmp_path).clips("train")
+    assert [clip.name for clip in found] == ["train-0/0", "1", "train-1/0", "2"]

@@ -131,6 +131,26 @@ def test_shards_of_two_sets_are_not_mixed(tmp_path: Path) -> None:
         write_clips(tmp_path / "shards", "train", noises(tmp_path, 3), 1)
 
 
+def test_a_set_that_has_changed_is_not_gone_on_with(tmp_path: Path) -> None:
+    """One clip less before those that are to come, and the next would be left out; one more, and one would come twice."""
+    clips, folder = noises(tmp_path, 9), tmp_path / "shards"
+    write_clips(folder, "train", clips[:7], 0.0095)
+    assert write_clips(folder, "train", clips, 0.0095) == [], "more behind them may come"
+    assert [clip.name for clip in Shards(folder).clips("train")] == [clip.name for clip in clips]
+    for other in ([*clips[:3], *clips[4:]], [*clips[:3], clips[8], *clips[3:]], clips[:8], clips[::-1]):
+        with pytest.raises(ValueError, match=r"holds shards of other clips: .*; choose a new folder"):
+            write_clips(folder, "train", other, 0.0095)
+
+
+def test_shards_of_an_earlier_size_do_not_stay(tmp_path: Path) -> None:
+    clips, folder = noises(tmp_path, 9), tmp_path / "shards"
+    write_clips(folder, "train", clips, 0.004)
+    (folder / "train-000000.index.jsonl").unlink()
+    write_clips(folder, "train", clips, 1)
+    assert [clip.name for clip in Shards(folder).clips("train")] == [clip.name for clip in clips], "none is there twice"
+    assert sorted(contents(folder)) == ["shards.json", "train-000000.index.jsonl", "train-000000.tar"]
+
+
 def test_settings_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got 0 MB for a shard"):
         write_clips(tmp_path, "train", [], 0)

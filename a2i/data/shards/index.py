@@ -135,7 +135,7 @@ def indexed(path: Path) -> tuple[Shard, list[dict[str, Any]]]:
             for key, members in _grouped(file, path.name):
                 try:
                     rows.append(_row(file, path, key, members))
-                except (ValueError, OSError) as error:
+                except (ValueError, OSError, RecursionError) as error:
                     unusable.append(f"{key!r}: {' '.join(str(error).split())}")
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -162,10 +162,11 @@ def _grouped(file: BinaryIO, name: str) -> Iterator[tuple[str, dict[str, tarfile
                 raise ShardError(f"{name}: is cut short in {member.name!r}; copy it anew")
             if not member.isreg() or member.issparse() or matched is None:
                 continue
-            if matched[1] != key and members:
+            own = matched[1].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # not all is UTF-8
+            if own != key and members:
                 yield key, members
                 members = {}
-            key = matched[1]
+            key = own
             members[matched[2].lower()] = member
             tar.members = []  # type: ignore[attr-defined] # flat memory, however many there are
         if members:
@@ -246,3 +247,4 @@ def _check(row: dict[str, Any]) -> None:
     numbers = [row[name] for name in ("start", "end", "seconds") if row[name] is not None]
     if not all(math.isfinite(number) and number >= 0 for number in numbers):
         raise ValueError("start, end or seconds are no numbers of at least 0")
+    json.dumps(row, ensure_ascii=False).encode()  # a ValueError: half a character, as JSON may hold one
