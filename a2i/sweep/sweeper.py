@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from a2i import trials
+from a2i.audio.addresses import without_secrets
 from a2i.command_line import quoted
 from a2i.compose import checked, plain, say_error
 from a2i.errors import first_line, with_kind, without_account
@@ -142,8 +143,8 @@ class StudySweeper(Sweeper):
         self.validate_batch_is_legal(self.space.each_value())
         with alone(self.folder):
             assert self.config is not None
-            # The address of a database may hold a password, and others may read the folder.
-            write_text(self.folder / "multirun.yaml", without_account(OmegaConf.to_yaml(self.config)))
+            # An address may hold a password, and others may read the folder.
+            write_text(self.folder / "multirun.yaml", without_secrets(OmegaConf.to_yaml(self.config)))
             self.study = self._opened()
             self._take_up()
             try:
