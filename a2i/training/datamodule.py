@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,9 +14,12 @@ from lightning.pytorch import LightningDataModule
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip, DataSet, Drawing
 from a2i.data.cache import Cache, loader, waveforms
+from a2i.training import ranks
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import CaptionChoice, ClipDataset, InputKind, LengthBatchSampler, ResumableLoader, collate
 from a2i.training.labels import label_names
+
+logger = logging.getLogger(__name__)
 
 
 class CaptionDataModule(LightningDataModule):
@@ -80,6 +85,7 @@ class CaptionDataModule(LightningDataModule):
 
         Raises:
             FileNotFoundError: files are missing; the message says exactly which.
+            ValueError: a split has no clip, or the ranks found others each.
         """
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
         for split in splits.get(stage or "fit", ("train", "val")):
@@ -88,6 +94,19 @@ class CaptionDataModule(LightningDataModule):
                 self._seconds[split] = [clip.seconds() for clip in self.clips[split]]
             if not self.clips[split]:
                 raise ValueError(f"the split {split!r} has no clips; expected at least one")
+            found = ranks.of_each(self._known_by(split))
+            if len(set(found)) > 1:  # a batch is shared by the clips' places in the list
+                raise ValueError(
+                    f"the devices found different clips of the split {split!r} ({'; '.join(found)}): a file or shard that one"
+                    " can read is missing for another; mend that, and start again"
+                )
+
+    def _known_by(self, split: str) -> str:
+        """How many clips a split has, and a hash of all that an epoch's order depends on."""
+        digest = hashlib.sha256()
+        for clip, seconds in zip(self.clips[split], self._seconds[split], strict=True):
+            digest.update(f"{clip.name}\0{clip.start} {clip.end} {seconds}\n".encode(errors="backslashreplace"))
+        return f"{len(self.clips[split])} clips of hash {digest.hexdigest()[:8]}"
 
     @property
     def labels(self) -> list[str]:
@@ -128,15 +147,23 @@ class CaptionDataModule(LightningDataModule):
         own._shared = False
         return own
 
-    def state_dict(self) -> dict[str, int]:
-        """Batches that were learnt from, over all epochs: not the one that an interruption fell into."""
+    def state_dict(self) -> dict[str, Any]:
+        """Batches that were learnt from, over all epochs: not the one that an interruption fell into. And of which clips."""
+        clips = self._known_by("train") if "train" in self.clips else None
         if self.trainer is None:
-            return {"given": self._given}
+            return {"given": self._given, "clips": clips}
         total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        return {"given": total.processed}
+        return {"given": total.processed, "clips": clips}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._given = state_dict["given"]
+        before = state_dict.get("clips")  # none of an earlier version
+        now = self._known_by("train") if "train" in self.clips else None
+        if before is not None and now is not None and now != before and ranks.rank() == 0:
+            logger.warning(
+                "the training clips are not those from before (%s, then %s): of this epoch some may come twice, and others not",
+                before, now,
+            )  # fmt: skip
 
     def val_dataloader(self) -> ResumableLoader:
         return self._loader("val", self.val_batch_size, "all", shuffle=False)
