@@ -169,6 +169,36 @@ def test_shards_at_an_address(shards: Path, tmp_path: Path) -> None:
         assert [told(clip) for clip in Shards(address, keep).clips("train")] == [told(clip) for clip in whole]
 
 
+def test_a_copy_that_is_damaged_is_fetched_anew(shards: Path, tmp_path: Path) -> None:
+    here = [clip.path.read() for clip in Shards(shards).clips("train")]  # type: ignore[union-attr]
+    with served(shards) as (address, asked):
+        clips = Shards(address, tmp_path / "keep").clips("train")
+        for _ in range(2):
+            assert [clip.path.read() for clip in clips] == here  # type: ignore[union-attr]
+            for path in (tmp_path / "keep").glob("*/train-000001.tar"):
+                path.write_bytes(b"x" * path.stat().st_size)
+        asked.clear()
+        for clip in clips[3:6]:
+            with pytest.raises(ShardError, match=r"is not what the index of train-000001\.tar says"):
+                clip.path.read()  # type: ignore[union-attr]
+        assert not asked, "once is enough"
+
+
+def test_shards_that_were_exchanged_get_a_new_index(clips: list[Clip], tmp_path: Path) -> None:
+    """Of shards without an index of their own one is kept here, beside copies of them."""
+    folder, keep = tmp_path / "theirs", tmp_path / "keep"
+    folder.mkdir()
+    tar_of(folder / "train.tar", clips[:2], ['{"caption": "x"}'] * 2, [b"0", b"1"])
+    with served(folder) as (address, _):
+        assert [clip.path.read() for clip in Shards(address, keep, fetch="shards").clips("train")]  # type: ignore[union-attr]
+        tar_of(folder / "train.tar", clips[2:5], ['{"caption": "y"}'] * 3, [b"0", b"1", b"2"])
+        found = Shards(address, keep, fetch="shards").clips("train")
+        assert [clip.path.read() for clip in found] == [clip.path.read_bytes() for clip in clips[2:5]]  # type: ignore[union-attr]
+        (index,) = (keep / "indices").iterdir()
+        index.write_text("{}")
+        assert Shards(address, keep, fetch="shards").clips("train") == found
+
+
 def test_an_address_that_is_none(shards: Path, tmp_path: Path) -> None:
     with served(shards, ranged=False) as (address, _):
         clip = Shards(address, tmp_path / "keep", fetch="clips").clips("train")[0]

@@ -173,12 +173,13 @@ class Shards:
             OSError: it can't be read.
         """
         kept = self.keep / "indices" / hashlib.sha256(f"{self.root}/{name}".encode()).hexdigest()
-        content = place.small(index_name(name)) or (kept.read_bytes() if kept.is_file() else None)
-        if content is None:
-            shard, rows = indexed(place.whole(name) if place.is_remote else Path(self.root) / name)
-            self._keep(place, kept, shard, rows)
-        else:
+        if (content := place.small(index_name(name))) is not None:
             shard, rows = unpacked(content, name)
+        elif (own := _kept_index(kept, name)) is not None and own[0].bytes == place.size(name):
+            shard, rows = own
+        else:
+            shard, rows = indexed(place.whole(name, place.size(name)) if place.is_remote else Path(self.root) / name)
+            self._keep(place, kept, shard, rows)
         if not place.is_remote and (size := place.size(name)) != shard.bytes:
             raise ShardError(
                 f"{self.told}/{name}: has {size:,} bytes, {shard.bytes:,} as its index says; copy it anew, or, if it is right,"
@@ -218,6 +219,14 @@ class Shards:
         member = Member(*held, place, shard.name, shard.bytes, row["key"], row["offset"], self.broken == "leave_out")
         labels = None if row["labels"] is None else frozenset(row["labels"])
         return split, Clip(row["name"], member, tuple(row["captions"]), start, end, labels, recording=row["recording"])
+
+
+def _kept_index(path: Path, name: str) -> tuple[Shard, list[dict[str, Any]]] | None:
+    """The index of a shard that was made here before; None where there is none, or it is damaged: a new one is made."""
+    try:
+        return unpacked(path.read_bytes(), name)
+    except (FileNotFoundError, ShardError):
+        return None
 
 
 def _named(split: str | None) -> str | None:
