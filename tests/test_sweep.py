@@ -21,6 +21,7 @@ import a2i.train  # noqa: F401  # what its configuration resolves with
 from a2i import trials
 from a2i.command_line import entry_point
 from a2i.paths import CONF
+from a2i.sweep import launching
 from a2i.sweep.sweeper import LOCK, Settings
 
 create_study = pytest.importorskip("optuna", reason="needs the extra sweep").create_study
@@ -234,6 +235,16 @@ def test_ranks_from_outside_read_lists_alike_and_may_not_search(program: Program
     assert program.run("seed=0,1", task=lambda _: None)[0] == 0
     assert [seed for seed, _ in program.seen] == [0, 1]
     assert not (program.folder / "study.db").exists()
+
+
+def test_a_sweep_that_srun_starts_several_times_does_not_begin(program: Program) -> None:
+    for name, value in (("SLURM_JOB_ID", "7"), ("SLURM_JOB_NAME", "sweep"), ("SLURM_NTASKS", "8")):
+        program.monkeypatch.setenv(name, value)
+    assert launching.tasks_of_srun() == 1, "a batch script, which runs once for all of its tasks"
+    program.monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    status, printed = program.run("seed=0,1")
+    assert (status, program.seen) == (2, [])
+    assert "srun starts 8 times at once" in printed
 
 
 @pytest.mark.long

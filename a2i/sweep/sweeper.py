@@ -123,6 +123,11 @@ class StudySweeper(Sweeper):
             SystemExit: with the status 1, where a trial failed.
         """
         assert self.config is not None
+        if (tasks := launching.tasks_of_srun()) > 1:
+            raise ValueError(
+                f"got a sweep that srun starts {tasks} times at once, and each would train all of it; start it once: without"
+                " srun in the batch script, or with srun --ntasks=1"
+            )
         chosen = plain(self.config.get("sweep"))
         ranks = launching.ranks_from_outside()
         installed = find_spec("optuna") is not None
