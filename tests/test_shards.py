@@ -1,5 +1,6 @@
 """Shards as a data set: the same clips as in files, whoever wrote them, and what becomes of broken ones."""
 
+import errno
 import io
 import json
 import logging
@@ -19,6 +20,7 @@ from a2i.data.shards import Shards
 from a2i.data.shards.places import ShardError
 from a2i.data.shards.writing import write_clips
 from a2i.training.datamodule import CaptionDataModule
+from a2i.whole import write_whole
 
 
 @pytest.fixture
@@ -182,6 +184,27 @@ def test_a_copy_that_is_damaged_is_fetched_anew(shards: Path, tmp_path: Path) ->
             with pytest.raises(ShardError, match=r"is not what the index of train-000001\.tar says"):
                 clip.path.read()  # type: ignore[union-attr]
         assert not asked, "once is enough"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_where_nothing_may_be_written_the_index_is_kept_elsewhere(
+    number: int, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is read-only gives another error than a folder that is another's."""
+
+    def write(path: Path, content: bytes) -> None:
+        if path.parent == folder:
+            raise OSError(number, "not here", str(path))
+        write_whole(path, content)
+
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    tar_of(folder / "train.tar", clips[:2], ['{"caption": "x"}'] * 2, [b"0", b"1"])
+    monkeypatch.setattr("a2i.data.shards.write_whole", write)
+    found = Shards(folder, tmp_path / "keep").clips("train")
+    assert len(found) == 2
+    assert len(list((tmp_path / "keep" / "indices").iterdir())) == 1
+    assert Shards(folder, tmp_path / "keep").clips("train") == found
 
 
 def test_shards_that_were_exchanged_get_a_new_index(clips: list[Clip], tmp_path: Path) -> None:

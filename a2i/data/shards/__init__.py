@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -201,12 +202,13 @@ class Shards:
     def _keep(self, place: Place, kept: Path, shard: Shard, rows: list[dict[str, Any]]) -> None:
         """Write an index beside its shard, or where that may not be."""
         content = packed(shard, rows)
-        try:
-            if place.is_remote:
-                raise PermissionError
-            write_whole(Path(self.root) / index_name(shard.name), content)
-        except PermissionError:
-            write_whole(kept, content)
+        if not place.is_remote:
+            try:
+                return write_whole(Path(self.root) / index_name(shard.name), content)
+            except OSError as error:
+                if error.errno not in (EACCES, EPERM, EROFS):
+                    raise
+        return write_whole(kept, content)
 
     def _clip(self, place: Place, shard: Shard, row: dict[str, Any]) -> tuple[str, Clip]:
         split = _named(row["split"] or re.split("[-_.]", shard.name)[0])
