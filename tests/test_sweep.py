@@ -274,6 +274,14 @@ def test_a_databases_password_is_not_told(program: Program) -> None:
     assert "HIDDEN" not in printed + (program.folder / "multirun.yaml").read_text()
 
 
+def test_a_password_for_data_gets_into_no_record(program: Program) -> None:
+    status, printed = program.run("seed=0,1", "data=shards", "data.root=https://me:HIDDEN@host/shards")
+    assert (status, program.seen) == (2, [])
+    assert "got data.root=https://…@host/shards, an address with a password" in printed
+    kept = b"".join(path.read_bytes() for path in program.folder.rglob("*") if path.is_file())
+    assert b"HIDDEN" not in printed.encode() + kept
+
+
 def test_a_job_whose_sweep_closed_its_trial_says_so() -> None:
     study = create_study()
     number = study.ask().number

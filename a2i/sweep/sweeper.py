@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from a2i import trials
-from a2i.audio.addresses import without_secrets
+from a2i.audio.addresses import refuse_secrets, without_secrets
 from a2i.command_line import quoted
 from a2i.compose import checked, plain, say_error
 from a2i.errors import first_line, with_kind, without_account
@@ -204,7 +204,9 @@ class StudySweeper(Sweeper):
         storage = self.settings.storage or trials.storage_of(self.folder)
         # In a database that others use too, a study is known by all of its folder's path.
         name = "sweep" if self.settings.storage is None else self.folder.as_posix()
-        monitor, mode = monitored(_needed(self._job(self.space.each_value()[0])))
+        first = self._job(self.space.each_value()[0])
+        refuse_secrets(OmegaConf.to_container(first.data), "data")  # what all jobs are given is in the study
+        monitor, mode = monitored(_needed(first))
         try:
             study = create_study(
                 study_name=name,
