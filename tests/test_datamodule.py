@@ -48,22 +48,25 @@ def test_other_clips_than_before_are_told(
     folder: Path, tokenizer: CaptionTokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A shard that is missing now, or one more sound: each clip has another place in the order."""
-    data = CaptionDataModule(Folder(folder), tokenizer, 16_000, batch_size=1)
-    data.setup("fit")
-    state = data.state_dict()
-    again = CaptionDataModule(Folder(folder), tokenizer, 16_000, batch_size=1)
-    again.setup("fit")
-    again.load_state_dict(state)
-    again.load_state_dict({"given": 1})  # of an earlier version
-    assert not caplog.records
+
+    def opened(tokens: CaptionTokenizer = tokenizer, labels: list[str] | None = None) -> CaptionDataModule:
+        data = CaptionDataModule(Folder(folder), tokens, 16_000, batch_size=1, labels=labels)
+        data.setup("fit")
+        return data
+
+    state = opened().state_dict()
+    opened().check_same(state)
+    opened().check_same({"given": 1})  # of an earlier version
     table = (folder / "captions.csv").read_text()
     for name, told in (("high", 0), ("low", 1)):  # validation has no order to go on with
         (folder / "captions.csv").write_text(table.replace(f"{name}.wav,", f"./{name}.wav,"))
-        other = CaptionDataModule(Folder(folder), tokenizer, 16_000, batch_size=1)
-        other.setup("fit")
-        other.load_state_dict(state)
+        opened().check_same(state)
         assert len(caplog.records) == told
     assert "the training clips are not those from before (2 clips of hash " in caplog.text
+    other = CaptionTokenizer.train(["Others were read.", "And read again."], 300)
+    for changed in (opened(other), opened(labels=["bell"])):
+        with pytest.raises(ValueError, match=r"give other tokens or labels than its weights have learnt; put back"):
+            changed.check_same(state)
 
 
 def test_ranks_that_found_other_clips_do_not_begin(

@@ -68,7 +68,7 @@ def test_two_machines_take_the_steps_of_one_process(tmp_path: Path) -> None:
     assert found[2]["same"], "the same clips and the same weights learn; how far apart is in experiments/scale/ranks.md"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_divided_weights_learn_from_labels_first(tmp_path: Path) -> None:
     """With trainer=fsdp: first the encoder and its head, then all else, while the encoder stays as it is."""
     (row,) = figures(tmp_path, "--ranks", "2", "--sharded", "--cases", "labels_first")

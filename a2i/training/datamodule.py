@@ -3,6 +3,7 @@
 import copy
 import functools
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -148,22 +149,42 @@ class CaptionDataModule(LightningDataModule):
         return own
 
     def state_dict(self) -> dict[str, Any]:
-        """Batches that were learnt from, over all epochs: not the one that an interruption fell into. And of which clips."""
-        clips = self._known_by("train") if "train" in self.clips else None
+        """Batches that were learnt from, over all epochs: not the one that an interruption fell into. And what they are of."""
         if self.trainer is None:
-            return {"given": self._given, "clips": clips}
+            return {"given": self._given, **self._known()}
         total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        return {"given": total.processed, "clips": clips}
+        return {"given": total.processed, **self._known()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._given = state_dict["given"]
-        before = state_dict.get("clips")  # none of an earlier version
-        now = self._known_by("train") if "train" in self.clips else None
-        if before is not None and now is not None and now != before and ranks.rank() == 0:
+
+    def check_same(self, state_dict: dict[str, Any]) -> None:
+        """Tell whether a run that goes on has other training clips than before; call it once they are listed.
+
+        Raises:
+            ValueError: the weights that were learnt mean other tokens or labels than these clips give.
+        """
+        now = self._known()
+        before = {name: state_dict.get(name, now[name]) for name in now}  # an earlier version kept none
+        clips = f"{before['clips']} then, {now['clips']} now"
+        if before["meanings"] != now["meanings"]:
+            raise ValueError(
+                f"the training clips are not those of the run ({clips}), and give other tokens or labels than its weights have"
+                " learnt; put back what is missing, or begin a new run"
+            )
+        if before["clips"] != now["clips"] and ranks.rank() == 0:
             logger.warning(
-                "the training clips are not those from before (%s, then %s): of this epoch some may come twice, and others not",
-                before, now,
-            )  # fmt: skip
+                "the training clips are not those from before (%s): of this epoch some may come twice, and others not",
+                clips,
+            )
+
+    def _known(self) -> dict[str, str]:
+        """Hashes of the training clips, and of what a captioner's numbers mean."""
+        if "train" not in self.clips:
+            return {}
+        meanings = [sorted(self.tokenizer.tokenizer.get_vocab().items()), self.labels]
+        digest = hashlib.sha256(json.dumps(meanings).encode()).hexdigest()
+        return {"clips": self._known_by("train"), "meanings": digest[:16]}
 
     def val_dataloader(self) -> ResumableLoader:
         return self._loader("val", self.val_batch_size, "all", shuffle=False)
