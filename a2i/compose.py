@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from a2i import plugins
+from a2i.audio.addresses import is_address
 from a2i.captioner.decoding import Decoding, check_changes
 from a2i.data import DataSet
 from a2i.errors import one_line
@@ -363,7 +364,8 @@ def _roots(data: Any) -> set[str]:
     """The folders of a source, and of those that it is made of."""
     if not isinstance(data, dict):
         return set()
-    own = {os.path.abspath(data["root"])} if isinstance(data.get("root"), str) else set()
+    root = data.get("root")
+    own = {os.path.abspath(root)} if isinstance(root, str) and not is_address(root) else set()
     return own.union(*map(_roots, data.values()))
 
 

@@ -21,6 +21,8 @@ def first_line(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """All that an error says, in one line; of a relative path that is not there, what it is relative to."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if error.filename is None and error.strerror not in (None, os.strerror(errno.ENOSPC)):
+            return " ".join(error.strerror.split())  # of a2i, before anything was written
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}no space left on the disk; free some, or choose a folder on another"
     if isinstance(error, OSError) and error.errno == errno.EROFS and isinstance(error.filename, str | bytes):

@@ -100,7 +100,7 @@ def caption_on_ray(
         ImportError: Ray is not installed.
     """
     _need_ray(settings.address is None)
-    parts = Parts(out)
+    parts = Parts.of_a_run(out)
     with _alone(parts):
         parts.clear()
         parts.tidy()

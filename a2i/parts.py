@@ -16,11 +16,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
+from uuid import uuid4
 
 from a2i.audio.addresses import (
     Address,
@@ -38,8 +40,9 @@ from a2i.results import RowSettings, mark_of
 from a2i.whole import sweep, write_whole
 
 ROWS, PICTURES = "rows", "pictures"
-TODO = ".todo.parquet"  # what is left to do, while a run goes on
+TODO = ".todo.parquet"  # what is left to do, of results on this machine's disks
 LOCK = ".rows.lock"
+ABANDONED = timedelta(days=7)  # after which no run follows a plan
 STEM = 120  # bytes of a sound's name that its picture keeps
 LARGE = 20_000  # rows of a part that is left as it is
 READERS = 8  # parts read at once
@@ -94,9 +97,16 @@ class Parts:
 
     Attributes:
         out: the folder, or its address.
+        todo: name of the file with what is left to do, while a run goes on.
     """
 
     out: str
+    todo: str = TODO
+
+    @classmethod
+    def of_a_run(cls, out: str) -> "Parts":
+        """The results of a run, with a plan of its own where no lock keeps another from writing there at the same time."""
+        return cls(out, f".todo-{uuid4().hex[:DIGITS]}.parquet") if is_address(out) else cls(out)
 
     @property
     def is_here(self) -> bool:
@@ -260,9 +270,15 @@ class Parts:
     def clear(self) -> None:
         """Take away what a kill left: what was to do then, and half-written files."""
         with suppress(OSError):
-            self.remove([TODO])
+            self.remove([self.todo])
         if self.is_here:
             sweep(Path(self.out, ROWS))
+            return
+        with suppress(Exception):  # plans of runs that were killed, which hold addresses as they were given
+            system, root = opened_system(self.out)
+            for path in system.glob(f"{root.rstrip('/')}/.todo-*.parquet"):
+                if datetime.now(UTC) - system.modified(path) > ABANDONED:
+                    system.rm_file(path)
 
 
 @dataclass
@@ -309,11 +325,11 @@ class Plan:
         if parts.is_here:
             Path(parts.out, ROWS).mkdir(parents=True, exist_ok=True)
             # Addresses stand in it as they were given, signatures too: it is for this user alone, and goes at the end.
-            os.close(os.open(Path(parts.out, TODO), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            os.close(os.open(Path(parts.out, parts.todo), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         todo = pyarrow.schema([("sound", pyarrow.binary()), ("is_address", pyarrow.bool_())])
         waiting = chain(head, left)
         try:
-            with parts.opened(TODO, "wb") as file, ParquetWriter(file, todo) as writer:
+            with parts.opened(parts.todo, "wb") as file, ParquetWriter(file, todo) as writer:
                 while group := list(islice(waiting, size)):
                     texts = [each.text.encode() if isinstance(each, Address) else os.fsencode(each) for each in group]
                     flags = [isinstance(each, Address) for each in group]
@@ -344,7 +360,7 @@ class Todo:
     def __init__(self, parts: Parts) -> None:
         from pyarrow.parquet import ParquetFile
 
-        self._table = ParquetFile(parts.opened(TODO))
+        self._table = ParquetFile(parts.opened(parts.todo))
 
     def group(self, number: int) -> list[Sound]:
         """The sounds of a group."""

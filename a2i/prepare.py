@@ -35,6 +35,14 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         if not self.splits:
             raise ValueError("got splits=[]; expected a list of splits, such as splits=[train,val]")
+        from a2i.audio.addresses import is_address, without_secrets  # here: --help need not wait for NumPy
+
+        for name, folder in (("shards", self.shards), ("cache", self.cache)):
+            if folder is not None and is_address(folder):
+                raise ValueError(
+                    f"got {name}={without_secrets(folder)}, an address; expected a folder of this machine"
+                    + (", which can be copied there when it is written" if name == "shards" else "")
+                )
         if self.shards is not None and not 0 < self.shard_mb < math.inf:
             raise ValueError(f"got shard_mb={self.shard_mb}; expected more than 0, such as 500")
         if self.cache is None and self.shards is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from a2i import audio
+from a2i.audio.addresses import without_secrets
 from a2i.features import LogMel
 from a2i.report import ClipRow
 from a2i.report.clips import metric_names
@@ -50,7 +51,9 @@ def begin_run(folder: Path, begin: Callable[[], Began]) -> Began:
     import wandb
 
     choose_mode(folder)
+    given = sys.argv
     try:
+        sys.argv = [without_secrets(item) for item in given]  # W&B keeps the command
         return begin()
     except wandb.errors.Error as error:
         reason = next(iter(str(error).strip("<> \n").splitlines()), "") or type(error).__name__
@@ -58,6 +61,8 @@ def begin_run(folder: Path, begin: Callable[[], Began]) -> Began:
             raise OSError(f"W&B: {reason}, with WANDB_MODE={mode}; unset it, or set logger=csv") from error
         _go_offline(f"W&B takes no run ({reason})")
         return begin_run(folder, begin)
+    finally:
+        sys.argv = given
 
 
 def close_wandb(failed: bool) -> None:

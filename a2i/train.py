@@ -115,6 +115,8 @@ def train(
         )
         datamodule.setup("fit")
         datamodule.train_batches()  # says now what is wrong with the loader's settings
+        if start is not None:
+            datamodule.check_same(start.data)
         if start is None and config["training"]["probe_epochs"]:
             learn_heads(module, datamodule, config["training"]["probe_epochs"], config["seed"])
         begun = None

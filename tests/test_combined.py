@@ -80,6 +80,11 @@ def test_the_world_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert source.tags.table == tmp_path / "tags" / "audioset_mn04.npz"
 
 
+def test_a_set_without_a_clip_is_told() -> None:
+    with pytest.raises(ValueError, match=r"none has no clip for training; leave it out: ~data.sources.KEY"):
+        Combined({"none": Numbers(0), "many": Numbers(3)}, weights={}).drawn(0, 0)
+
+
 class Numbers:
     """A data set of as many clips as it is told."""
 

@@ -116,6 +116,16 @@ def test_a_source_is_prepared_by_one_at_a_time_and_no_lock_stays(
     assert [path.name for path in tmp_path.rglob("*")] == ["data", "deeper", "slow"]
 
 
+def test_no_folder_is_made_for_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watching(Slow):
+        def prepare(self) -> None:
+            assert not list(tmp_path.iterdir())
+
+    monkeypatch.setattr("a2i.compose.target_class", lambda _: Watching)
+    monkeypatch.chdir(tmp_path)
+    prepared_data_set({"_target_": "a2i.Slow", "root": "https://me:password@host/shards"})
+
+
 def test_where_no_lock_can_be_had_a_source_is_looked_at_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

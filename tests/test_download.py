@@ -214,7 +214,7 @@ def test_too_little_space_is_told_before(tmp_path: Path, caplog: pytest.LogCaptu
     with pytest.raises(OSError, match=r"Clotho needs about 1000000.0 GB in .* make room"):
         download.require_space(tmp_path, 10**15, "Clotho")
     download.require_space(tmp_path, 10**3, "Clotho")
-    assert "Clotho needs about 0.0 GB" in caplog.text
+    assert "Clotho needs about 1.0 kB" in caplog.text
 
 
 def test_unpacking_keeps_only_sounds_and_drops_inner_folders(tmp_path: Path) -> None:

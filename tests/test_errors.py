@@ -66,5 +66,6 @@ def test_errors_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert one_line(ValueError()) == "ValueError"
     full = OSError(errno.ENOSPC, "No space left on device", "x.npy")
     assert one_line(full).startswith("x.npy: no space left on the disk")
+    assert one_line(OSError(errno.ENOSPC, "needs 3 GB; make room")) == "needs 3 GB; make room", "and not [Errno 28]"
     sealed = OSError(errno.EROFS, "Read-only file system", "x.npy")
     assert one_line(sealed) == "x.npy: nothing can be written there, as it is read-only; choose another folder"

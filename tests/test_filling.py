@@ -168,6 +168,8 @@ def test_too_little_disk_is_said_before_anything_is_made(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000))
-    with pytest.raises(OSError, match=r"preparing 60 entries needs about 0.0 GB in .*make room"):
+    with pytest.raises(
+        OSError, match=r"preparing 60 entries needs about [0-9.]+ MB in .*, where 1.0 kB are free; make room"
+    ):
         fill([waveforms(tmp_path / "cache", 16_000)], clips, 0, print)
     assert not entries(tmp_path)

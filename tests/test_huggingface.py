@@ -134,6 +134,27 @@ def test_what_is_not_there(parquet: Path, tmp_path: Path) -> None:
         opened(parquet, tmp_path, splits={"dev": "dev"})
 
 
+def test_a_stream_that_breaks_off_is_told_without_its_signature(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Hub's files lie at addresses that are signed; what was written before stays."""
+
+    class Breaking:
+        features = ("sound", "text")
+
+        def cast_column(self, *_: Any) -> Iterator[dict[str, Any]]:
+            for number in range(3):
+                yield {"sound": {"bytes": wav(number), "path": None}, "text": "x"}
+            raise RuntimeError("no answer from https://cdn.host/a.parquet?Signature=HIDDEN-WORD&Key-Pair-Id=HIDDEN")
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: Breaking())
+    source = opened(parquet, tmp_path, splits={"train": "train"}, shard_mb=0.004)
+    with pytest.raises(OSError, match=r"breaks off \(RuntimeError: no answer from .*same command goes on") as raised:
+        source.prepare()
+    assert "HIDDEN" not in str(raised.value)
+    assert len(list(source.folder.glob("train-*.tar"))) == 2
+
+
 def test_no_code_of_a_set_is_run(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()

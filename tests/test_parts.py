@@ -149,3 +149,18 @@ def test_results_elsewhere(tmp_path: Path) -> None:
     assert not file.exists()
     parts.clear()
     system.rm("/results", recursive=True)
+
+
+def test_two_runs_that_write_to_one_address_have_a_plan_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None can lock a bucket; with one plan the first would do what the second has to do, and leave out its own."""
+    plans = [[Path(f"/s/{run} {number}.wav") for number in range(3)] for run in range(2)]
+    runs = [Parts.of_a_run("memory://results/of two") for _ in plans]
+    for parts, sounds in zip(runs, plans, strict=True):
+        Plan.of(sounds, parts, ASKED, False, 8, 1)
+    assert [Todo(parts).group(0) for parts in runs] == plans
+    runs[1].clear()
+    assert Todo(runs[0]).group(0) == plans[0]
+    monkeypatch.setattr(room, "ABANDONED", room.timedelta(0))
+    runs[1].clear()
+    assert not fsspec.filesystem("memory").glob("/results/of two/.todo*"), "the first was killed long ago"
+    assert Parts.of_a_run("results") == Parts("results"), "where a lock keeps them apart"

@@ -5,6 +5,7 @@ from programs import run
 from shard_sets import noises
 
 from a2i.data.shards import Shards
+from a2i.prepare import check
 
 
 def test_made_sounds_are_prepared_once_and_counted(tmp_path: Path) -> None:
@@ -36,6 +37,15 @@ def test_a_setting_that_does_not_fit(tmp_path: Path) -> None:
     done = run("prepare", "data=foley", f"data.root={tmp_path}", "data.n_train=1", "splits=[train]", "workers=-1")
     assert done.returncode == 2
     assert "got workers=-1; expected null or a whole number of at least 0" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["shards", "cache"])
+def test_nothing_is_written_to_an_address(name: str) -> None:
+    """As a path it would be the folder `s3:` here."""
+    about = {"data": {}, "splits": ["train"], "cache": None, "waveforms": True, "features": None, "kind": "ast"}
+    rest = {"workers": None, "shards": None, "shard_mb": 500.0, "encoding": "original"}
+    with pytest.raises(ValueError, match=rf"got {name}=s3://…@bucket/x, an address; expected a folder of this machine"):
+        check({**about, **rest, name: "s3://me:password@bucket/x"})
 
 
 @pytest.mark.long

@@ -68,6 +68,15 @@ def test_two_machines_take_the_steps_of_one_process(tmp_path: Path) -> None:
     assert found[2]["same"], "the same clips and the same weights learn; how far apart is in experiments/scale/ranks.md"
 
 
+@pytest.mark.slow
+def test_divided_weights_learn_from_labels_first(tmp_path: Path) -> None:
+    """With trainer=fsdp: first the encoder and its head, then all else, while the encoder stays as it is."""
+    (row,) = figures(tmp_path, "--ranks", "2", "--sharded", "--cases", "labels_first")
+    assert row["same"], "the same clips and the same weights learn"
+    assert row["steps"] == 10
+    assert row["weight"] < 1e-2, "how far apart whole weights are, too: experiments/scale/ranks.md"
+
+
 @pytest.mark.long
 def test_a_stopped_run_goes_on_with_any_number_of_ranks(tmp_path: Path) -> None:
     """In mid-epoch and at its end; with as many ranks as before its dropout is the same, too."""

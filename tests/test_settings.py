@@ -36,6 +36,29 @@ def test_every_trainer_passes(trainer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:HIDDEN-WORD@host/shards",
+        "https://HIDDEN-WORD@host/shards",
+        "https://host/shards?X-Amz-Signature=HIDDEN-WORD",
+        "gs://bucket/shards?token=HIDDEN-WORD",
+    ],
+)
+def test_no_secret_gets_into_a_record(address: str) -> None:
+    """A run keeps its settings in its folder and with W&B, an evaluation beside its captions."""
+    train = composed("train", "experiment=mini", "data=shards", "data.root=s3://bucket/shards")
+    test = composed("evaluate", "captioner=mini", "data=shards", "data.root=s3://bucket/shards")
+    check(train)
+    evaluate.check(test)
+    train["data"]["root"] = address
+    test["data"] = {"_target_": "a2i.data.combined.Combined", "sources": {"mine": {"roots": [address]}}}
+    for name, checked, settings in (("data.root", check, train), ("data.sources.mine.roots", evaluate.check, test)):
+        with pytest.raises(ValueError, match=f"got {name}=.*/shards, an address with a password, key or sig") as raised:
+            checked(settings)
+        assert "HIDDEN" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     "argument",
     [
         *("trainer.max_epochs=0", "trainer.max_epochs=-5", "trainer.max_epochs=2.5", "trainer.max_epochs=many"),

@@ -1,5 +1,6 @@
 """Shards as a data set: the same clips as in files, whoever wrote them, and what becomes of broken ones."""
 
+import errno
 import io
 import json
 import logging
@@ -19,6 +20,7 @@ from a2i.data.shards import Shards
 from a2i.data.shards.places import ShardError
 from a2i.data.shards.writing import write_clips
 from a2i.training.datamodule import CaptionDataModule
+from a2i.whole import write_whole
 
 
 @pytest.fixture
@@ -169,6 +171,57 @@ def test_shards_at_an_address(shards: Path, tmp_path: Path) -> None:
         assert [told(clip) for clip in Shards(address, keep).clips("train")] == [told(clip) for clip in whole]
 
 
+def test_a_copy_that_is_damaged_is_fetched_anew(shards: Path, tmp_path: Path) -> None:
+    here = [clip.path.read() for clip in Shards(shards).clips("train")]  # type: ignore[union-attr]
+    with served(shards) as (address, asked):
+        clips = Shards(address, tmp_path / "keep").clips("train")
+        for _ in range(2):
+            assert [clip.path.read() for clip in clips] == here  # type: ignore[union-attr]
+            for path in (tmp_path / "keep").glob("*/train-000001.tar"):
+                path.write_bytes(b"x" * path.stat().st_size)
+        asked.clear()
+        for clip in clips[3:6]:
+            with pytest.raises(ShardError, match=r"is not what the index of train-000001\.tar says"):
+                clip.path.read()  # type: ignore[union-attr]
+        assert not asked, "once is enough"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_where_nothing_may_be_written_the_index_is_kept_elsewhere(
+    number: int, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is read-only gives another error than a folder that is another's."""
+
+    def write(path: Path, content: bytes) -> None:
+        if path.parent == folder:
+            raise OSError(number, "not here", str(path))
+        write_whole(path, content)
+
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    tar_of(folder / "train.tar", clips[:2], ['{"caption": "x"}'] * 2, [b"0", b"1"])
+    monkeypatch.setattr("a2i.data.shards.write_whole", write)
+    found = Shards(folder, tmp_path / "keep").clips("train")
+    assert len(found) == 2
+    assert len(list((tmp_path / "keep" / "indices").iterdir())) == 1
+    assert Shards(folder, tmp_path / "keep").clips("train") == found
+
+
+def test_shards_that_were_exchanged_get_a_new_index(clips: list[Clip], tmp_path: Path) -> None:
+    """Of shards without an index of their own one is kept here, beside copies of them."""
+    folder, keep = tmp_path / "theirs", tmp_path / "keep"
+    folder.mkdir()
+    tar_of(folder / "train.tar", clips[:2], ['{"caption": "x"}'] * 2, [b"0", b"1"])
+    with served(folder) as (address, _):
+        assert [clip.path.read() for clip in Shards(address, keep, fetch="shards").clips("train")]  # type: ignore[union-attr]
+        tar_of(folder / "train.tar", clips[2:5], ['{"caption": "y"}'] * 3, [b"0", b"1", b"2"])
+        found = Shards(address, keep, fetch="shards").clips("train")
+        assert [clip.path.read() for clip in found] == [clip.path.read_bytes() for clip in clips[2:5]]  # type: ignore[union-attr]
+        (index,) = (keep / "indices").iterdir()
+        index.write_text("{}")
+        assert Shards(address, keep, fetch="shards").clips("train") == found
+
+
 def test_an_address_that_is_none(shards: Path, tmp_path: Path) -> None:
     with served(shards, ranged=False) as (address, _):
         clip = Shards(address, tmp_path / "keep", fetch="clips").clips("train")[0]
@@ -209,3 +262,45 @@ def test_one_clip_that_is_wrong_takes_no_other(
     with caplog.at_level(logging.WARNING):
         assert [clip.name for clip in Shards(tmp_path).clips("train")] == ["8"]
     assert "10 of its clips left out: '0': " in caplog.text
+
+
+def tar_of(path: Path, clips: list[Clip], about: list[str], keys: list[bytes]) -> None:
+    """A shard as another program writes it."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for clip, text, key in zip(clips, about, keys, strict=True):
+            for ending, content in ((".json", text.encode()), (".wav", clip.path.read_bytes())):  # type: ignore[union-attr]
+                member = tarfile.TarInfo(key.decode("utf-8", "surrogateescape") + ending)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def test_what_is_no_text_takes_no_other_clip(
+    clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    about = ['{"caption": "x"}', '{"caption": "x \\ud800"}', '{"a": ' + "[" * 100_000, '{"caption": "x"}']
+    tar_of(tmp_path / "train.tar", clips[:4], about, [b"caf\xe9", b"half", b"deep", b"good"])
+    assert [clip.name for clip in Shards(tmp_path).clips("train")] == ["caf\\xe9", "good"]
+    assert "2 of its clips left out: 'half': " in caplog.text
+    assert [clip.name for clip in Shards(tmp_path).clips("train")] == ["caf\\xe9", "good"], "from the index, too"
+
+
+def test_a_split_of_another_name_is_never_learnt_from(
+    clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    splits = ["holdout", "training", "Evaluation", "holdout"]
+    about = [json.dumps({"caption": "x", "split": split}) for split in splits]
+    tar_of(tmp_path / "train-0.tar", clips[:4], about, [b"0", b"1", b"2", b"3"])
+    assert [clip.name for clip in Shards(tmp_path).clips("train")] == ["1"]
+    assert [clip.name for clip in Shards(tmp_path).clips("test")] == ["2"]
+    assert (
+        "train-0.tar: 2 of its clips left out, of the split 'holdout'; expected one of train, training" in caplog.text
+    )
+
+
+def test_clips_of_one_name_are_told_apart(clips: list[Clip], tmp_path: Path) -> None:
+    """Programs number anew in each shard; an evaluation knows a clip by its name."""
+    for number in range(2):
+        some = clips[2 * number : 2 * number + 2]
+        tar_of(tmp_path / f"train-{number}.tar", some, ['{"caption": "x"}'] * 2, [b"0", [b"1", b"2"][number]])
+    found = Shards(tmp_path).clips("train")
+    assert [clip.name for clip in found] == ["train-0/0", "1", "train-1/0", "2"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,16 @@ def test_the_package_webdataset_reads_them(tmp_path: Path) -> None:
     assert [json.loads(each["json"])["name"] for each in found] == [clip.name for clip in clips]
     assert [json.loads(each["json"])["captions"] for each in found] == [list(clip.captions) for clip in clips]
     assert [each["flac"] for each in found] == [clip.path.read_bytes() for clip in clips]  # type: ignore[union-attr]
+
+
+def test_any_character_may_stand_in_a_caption(tmp_path: Path) -> None:
+    """Some end a line for `str.splitlines`, and none in JSON."""
+    texts = ("A\u2028hiss.", "A\x85hiss.", 'A "\x1c\x0b\x00 hiss\r\n".', "Ein Zischen, «höher» 🐍.")
+    clips = [replace(clip, name=f"{clip.name}\u2029", captions=texts) for clip in noises(tmp_path, 2)]
+    write_clips(tmp_path / "shards", "train", clips, 1)
+    assert [(clip.name, clip.captions) for clip in Shards(tmp_path / "shards").clips("train")] == [
+        (clip.name, texts) for clip in clips
+    ]
 
 
 def test_the_list_says_what_each_shard_holds(tmp_path: Path) -> None:
@@ -118,6 +129,26 @@ def test_shards_of_two_sets_are_not_mixed(tmp_path: Path) -> None:
     assert len(Shards(tmp_path / "shards").clips("train")) == 3  # the index made anew is not of this writer
     with pytest.raises(ValueError, match="was written by another program"):
         write_clips(tmp_path / "shards", "train", noises(tmp_path, 3), 1)
+
+
+def test_a_set_that_has_changed_is_not_gone_on_with(tmp_path: Path) -> None:
+    """One clip less before those that are to come, and the next would be left out; one more, and one would come twice."""
+    clips, folder = noises(tmp_path, 9), tmp_path / "shards"
+    write_clips(folder, "train", clips[:7], 0.0095)
+    assert write_clips(folder, "train", clips, 0.0095) == [], "more behind them may come"
+    assert [clip.name for clip in Shards(folder).clips("train")] == [clip.name for clip in clips]
+    for other in ([*clips[:3], *clips[4:]], [*clips[:3], clips[8], *clips[3:]], clips[:8], clips[::-1]):
+        with pytest.raises(ValueError, match=r"holds shards of other clips: .*; choose a new folder"):
+            write_clips(folder, "train", other, 0.0095)
+
+
+def test_shards_of_an_earlier_size_do_not_stay(tmp_path: Path) -> None:
+    clips, folder = noises(tmp_path, 9), tmp_path / "shards"
+    write_clips(folder, "train", clips, 0.004)
+    (folder / "train-000000.index.jsonl").unlink()
+    write_clips(folder, "train", clips, 1)
+    assert [clip.name for clip in Shards(folder).clips("train")] == [clip.name for clip in clips], "none is there twice"
+    assert sorted(contents(folder)) == ["shards.json", "train-000000.index.jsonl", "train-000000.tar"]
 
 
 def test_settings_that_do_not_fit(tmp_path: Path) -> None:

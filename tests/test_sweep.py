@@ -21,6 +21,7 @@ import a2i.train  # noqa: F401  # what its configuration resolves with
 from a2i import trials
 from a2i.command_line import entry_point
 from a2i.paths import CONF
+from a2i.sweep import launching
 from a2i.sweep.sweeper import LOCK, Settings
 
 create_study = pytest.importorskip("optuna", reason="needs the extra sweep").create_study
@@ -238,6 +239,16 @@ def test_ranks_from_outside_read_lists_alike_and_may_not_search(program: Program
     assert not (program.folder / "study.db").exists()
 
 
+def test_a_sweep_that_srun_starts_several_times_does_not_begin(program: Program) -> None:
+    for name, value in (("SLURM_JOB_ID", "7"), ("SLURM_JOB_NAME", "sweep"), ("SLURM_NTASKS", "8")):
+        program.monkeypatch.setenv(name, value)
+    assert launching.tasks_of_srun() == 1, "a batch script, which runs once for all of its tasks"
+    program.monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    status, printed = program.run("seed=0,1")
+    assert (status, program.seen) == (2, [])
+    assert "srun starts 8 times at once" in printed
+
+
 @pytest.mark.long
 def test_without_optuna_lists_are_trained_as_hydra_does(program: Program) -> None:
     program.monkeypatch.setattr("a2i.sweep.sweeper.find_spec", lambda _: None)
@@ -263,6 +274,14 @@ def test_a_databases_password_is_not_told(program: Program) -> None:
     assert status == 2
     assert "a database for the study that can't be used" in printed
     assert "HIDDEN" not in printed + (program.folder / "multirun.yaml").read_text()
+
+
+def test_a_password_for_data_gets_into_no_record(program: Program) -> None:
+    status, printed = program.run("seed=0,1", "data=shards", "data.root=https://me:HIDDEN@host/shards")
+    assert (status, program.seen) == (2, [])
+    assert "got data.root=https://…@host/shards, an address with a password" in printed
+    kept = b"".join(path.read_bytes() for path in program.folder.rglob("*") if path.is_file())
+    assert b"HIDDEN" not in printed.encode() + kept
 
 
 def test_a_job_whose_sweep_closed_its_trial_says_so() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -245,3 +246,16 @@ def test_every_piece_of_a_run_is_named(
     pieces = sorted((folder / "wandb").glob(f"offline-run-*-{(folder / 'wandb_run.txt').read_text().strip()}"))
     assert len(pieces) == 3
     assert shlex.join(["wandb", "sync", *map(str, pieces)]) in capsys.readouterr().out
+
+
+def test_no_secret_of_the_command_is_kept(account: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """W&B keeps the arguments of the program; a sweep's may have a database's password."""
+    account.setenv("WANDB_MODE", "offline")
+    given = ["train.py", "name=told", "sweep.storage=postgresql://me:HIDDEN-WORD@host/db"]
+    account.setattr(sys, "argv", given)
+    tracking.begin_run(tmp_path, lambda: wandb.init(dir=str(tmp_path), project="a2i"))
+    tracking.close_wandb(failed=False)
+    assert sys.argv is given
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "wandb").rglob("*") if path.is_file())
+    assert b"name=told" in kept
+    assert b"HIDDEN" not in kept

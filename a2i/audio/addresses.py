@@ -93,6 +93,29 @@ def without_secrets(text: str) -> str:
     return text
 
 
+def refuse_secrets(value: Any, name: str) -> None:
+    """Refuse settings with an address that holds a password or a signature: what keeps a record of a run would tell it.
+
+    Args:
+        value: of a setting, or a section of settings.
+        name: of it.
+
+    Raises:
+        ValueError: says which.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            refuse_secrets(inner, f"{name}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            refuse_secrets(inner, name)
+    elif isinstance(value, str) and is_address(value) and SIGNATURE.sub("", without_account(value)) != value:
+        raise ValueError(
+            f"got {name}={without_secrets(value)}, an address with a password, key or signature, which the run's record would"
+            " tell; expected it without, and the account in the environment (AWS_ACCESS_KEY_ID …, FSSPEC_HTTPS …)"
+        )
+
+
 def opened_system(text: str) -> tuple[Any, str]:
     """The file system of an address, as fsspec has it, and the path in it.
 

@@ -55,14 +55,16 @@ class Combined:
         }
         if given:
             raise ValueError(
-                f"got weights={given}; expected more than 0, of {known} (~data.sources.KEY leaves a set out)"
+                f"got weights={given}; expected more than 0, of {known} (~data.sources.KEY ~data.weights.KEY leave a set out)"
             )
         if epoch_clips is not None and (weights is None or epoch_clips < len(self.sources)):
             raise ValueError(
                 f"got epoch_clips={epoch_clips}; expected weights beside it, and at least a clip of each set"
             )
         if unknown := set(scored or ()) - set(self.sources):
-            raise ValueError(f"got scored={sorted(unknown)}; expected some of {known}")
+            raise ValueError(
+                f"got scored={sorted(unknown)}; expected some of {known}: data.scored=[{next(iter(sources))}]"
+            )
         self.weights = None if weights is None else {key: float(weights.get(key, 1.0)) for key in self.sources}
         self.epoch_clips, self.scored = epoch_clips, list(self.sources) if scored is None else list(scored)
         self._sizes: list[int] | None = None
@@ -92,7 +94,10 @@ class Combined:
         if self.weights is None:
             return None
         if self._sizes is None:
-            self._sizes = [len(source.clips("train")) for source in self.sources.values()]
+            sizes = {key: len(source.clips("train")) for key, source in self.sources.items()}
+            if empty := [key for key, size in sizes.items() if size == 0]:
+                raise ValueError(f"{', '.join(empty)} has no clip for training; leave it out: ~data.sources.KEY")
+            self._sizes = list(sizes.values())
         counts = shares(list(self.weights.values()), self.epoch_clips or sum(self._sizes))
         found, before = [], 0
         for key, size, count in zip(self.sources, self._sizes, counts, strict=True):

@@ -135,6 +135,14 @@ def remote_size(url: str) -> int:
     return int(response.headers.get("Content-Length", 0))
 
 
+def in_bytes(count: int) -> str:
+    """A number of bytes, in the unit that suits it."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
 def require_space(folder: Path, needed: int, what: str) -> None:
     """Log how much disk space `what` needs; raise if `folder` has less.
 
@@ -142,7 +150,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         OSError: with `errno.ENOSPC`.
     """
     free = shutil.disk_usage(folder).free
-    message = f"{what} needs about {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free"
+    message = f"{what} needs about {in_bytes(needed)} in {folder}, where {in_bytes(free)} are free"
     if needed > free:
         raise OSError(errno.ENOSPC, f"{message}; make room, or choose another folder")
     logger.info(message)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from a2i import audio
+from a2i.audio.addresses import without_secrets
 from a2i.data import Clip
 from a2i.data.folder import SPLITS
 from a2i.data.shards import Shards, read_list
@@ -142,13 +143,23 @@ class HuggingFace:
         def rows(first: int) -> Iterator[Packed | str]:
             data = self._opened(own)
             # `skip` passes over rows without reading them where it can; a stream is read up to there.
-            for number, row in enumerate(data.skip(first) if first else data, start=first):
+            for number, row in enumerate(self._told(data.skip(first) if first else data, own), start=first):
                 try:
                     yield self._packed(row, number, split)
                 except (ValueError, OSError) as error:
-                    yield f"row {number} of {own}: {one_line(error)}"
+                    yield f"row {number} of {own}: {without_secrets(one_line(error))}"
 
         return rows
+
+    def _told(self, rows: Any, own: str) -> Iterator[dict[str, Any]]:
+        """The same rows; where they break off, that is told without the signed address of the file that was read."""
+        try:
+            yield from rows
+        except Exception as error:  # of datasets, pyarrow, fsspec, or the client for the network
+            raise OSError(
+                f"{self.name} (split {own!r}): breaks off ({type(error).__name__}: {without_secrets(first_line(error))}); the"
+                " same command goes on behind the shards that are written"
+            ) from error
 
     def _opened(self, own: str) -> Any:
         """The rows of one of the data set's own splits, sounds as their bytes."""
@@ -174,8 +185,9 @@ class HuggingFace:
                 )
             columns = list(data.features or next(iter(data)))
         except (OSError, ValueError, KeyError, RuntimeError, StopIteration) as error:
+            why = f"{type(error).__name__}: {without_secrets(first_line(error))}"
             raise FileNotFoundError(
-                f"{what}: can't be opened ({type(error).__name__}: {first_line(error)}); expected a data set of the Hub, or a"
+                f"{what}: can't be opened ({why}); expected a data set of the Hub, or a"
                 " folder of one, with that split: data.name, data.splits, data.config, data.revision"
             ) from error
         wanted = [self.audio, *self.captions, *([self.name_column] if self.name_column else [])]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from a2i.audio.addresses import refuse_secrets
 from a2i.compose import check_decoding, check_out, check_seed, checked, fitting
 from a2i.image_settings import styled
 from a2i.metrics.parts import Parts
@@ -94,6 +95,7 @@ def check(settings: dict[str, Any]) -> EvaluateSettings:
     rerank_model = (settings["clap"] or {}).get("model") if settings["rerank"] == "clap" else None
     given = {"captioner": captioner, "image": image, "rerank_model": rerank_model}
     made = checked(EvaluateSettings, settings | given)
+    refuse_secrets(made.data, "data")
     check_decoding(made.decoding)
     for name, models in (("clip", made.clip), ("clap", made.clap)):
         fitting(_check_model, models, f"{name}.")

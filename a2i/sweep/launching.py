@@ -9,6 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from a2i.machine import cores
+from a2i.training.launch import by_slurm
 
 ON_CLUSTER = (
     4  # trials at once of a search there, where nothing else is said: what they come to, it can't learn from yet
@@ -18,6 +19,11 @@ ON_CLUSTER = (
 def ranks_from_outside() -> bool:
     """Whether torchrun started several processes, each of which runs this program."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def tasks_of_srun() -> int:
+    """How many processes srun started, each of which runs this program; 1 in a batch script, or where there is no SLURM."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if by_slurm() else 1
 
 
 def at_once(launcher: Any, asked: int | None, search: bool) -> int | None:

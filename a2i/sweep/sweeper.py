@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from a2i import trials
+from a2i.audio.addresses import refuse_secrets, without_secrets
 from a2i.command_line import quoted
 from a2i.compose import checked, plain, say_error
 from a2i.errors import first_line, with_kind, without_account
@@ -123,6 +124,11 @@ class StudySweeper(Sweeper):
             SystemExit: with the status 1, where a trial failed.
         """
         assert self.config is not None
+        if (tasks := launching.tasks_of_srun()) > 1:
+            raise ValueError(
+                f"got a sweep that srun starts {tasks} times at once, and each would train all of it; start it once: without"
+                " srun in the batch script, or with srun --ntasks=1"
+            )
         chosen = plain(self.config.get("sweep"))
         ranks = launching.ranks_from_outside()
         installed = find_spec("optuna") is not None
@@ -143,8 +149,8 @@ class StudySweeper(Sweeper):
         self.validate_batch_is_legal(self.space.each_value())
         with alone(self.folder):
             assert self.config is not None
-            # The address of a database may hold a password, and others may read the folder.
-            write_text(self.folder / "multirun.yaml", without_account(OmegaConf.to_yaml(self.config)))
+            # An address may hold a password, and others may read the folder.
+            write_text(self.folder / "multirun.yaml", without_secrets(OmegaConf.to_yaml(self.config)))
             self.study = self._opened()
             self._take_up()
             try:
@@ -199,7 +205,9 @@ class StudySweeper(Sweeper):
         storage = self.settings.storage or trials.storage_of(self.folder)
         # In a database that others use too, a study is known by all of its folder's path.
         name = "sweep" if self.settings.storage is None else self.folder.as_posix()
-        monitor, mode = monitored(_needed(self._job(self.space.each_value()[0])))
+        first = self._job(self.space.each_value()[0])
+        refuse_secrets(OmegaConf.to_container(first.data), "data")  # what all jobs are given is in the study
+        monitor, mode = monitored(_needed(first))
         try:
             study = create_study(
                 study_name=name,

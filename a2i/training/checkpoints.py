@@ -5,7 +5,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ class Checkpoint:
         epochs: that were trained to their end.
         steps: of the optimiser.
         waited: validations without progress; 0 where nothing stops early.
+        data: what the data module had kept in it.
     """
 
     path: Path
     epochs: int
     steps: int
     waited: int
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def latest(folder: Path) -> Checkpoint:
                     os.replace(folder / FOLDER / spoilt, folder / FOLDER / f"{spoilt}.unreadable")
         waited = [value.get("wait_count", 0) for key, value in found["callbacks"].items() if "EarlyStopping" in key]
         epochs = found["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        return Checkpoint(path, epochs, steps, max(waited, default=0))
+        return Checkpoint(path, epochs, steps, max(waited, default=0), found.get("CaptionDataModule") or {})
     if bad:
         raise ValueError(f"no checkpoint of {folder} can be read, so nothing to resume: {'; '.join(bad)}")
     raise FileNotFoundError(

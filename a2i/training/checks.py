@@ -18,7 +18,7 @@ from a2i.captioner.cleaning import words
 from a2i.data import Clip
 from a2i.data.cache import waveforms
 from a2i.data.download import require_space
-from a2i.errors import first_line
+from a2i.errors import first_line, one_line
 from a2i.metrics.captions import score_captions
 from a2i.training.augment import join_captions
 from a2i.training.batches import CaptionChoice, learnt
@@ -43,7 +43,7 @@ class Problems:
         try:
             yield
         except (ValueError, OSError, ImportError) as error:
-            said = " ".join(str(error).split()) or type(error).__name__
+            said = one_line(error)
             self.found += [said] if said not in self.found else []
 
     def add(self, message: str, names: Sequence[str], advice: str) -> None:

@@ -2,6 +2,9 @@
 
 import copy
 import functools
+import hashlib
+import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,9 +15,12 @@ from lightning.pytorch import LightningDataModule
 from a2i.captioner.text import CaptionTokenizer
 from a2i.data import Clip, DataSet, Drawing
 from a2i.data.cache import Cache, loader, waveforms
+from a2i.training import ranks
 from a2i.training.augment import WaveformAugment
 from a2i.training.batches import CaptionChoice, ClipDataset, InputKind, LengthBatchSampler, ResumableLoader, collate
 from a2i.training.labels import label_names
+
+logger = logging.getLogger(__name__)
 
 
 class CaptionDataModule(LightningDataModule):
@@ -80,6 +86,7 @@ class CaptionDataModule(LightningDataModule):
 
         Raises:
             FileNotFoundError: files are missing; the message says exactly which.
+            ValueError: a split has no clip, or the ranks found others each.
         """
         splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
         for split in splits.get(stage or "fit", ("train", "val")):
@@ -88,6 +95,19 @@ class CaptionDataModule(LightningDataModule):
                 self._seconds[split] = [clip.seconds() for clip in self.clips[split]]
             if not self.clips[split]:
                 raise ValueError(f"the split {split!r} has no clips; expected at least one")
+            found = ranks.of_each(self._known_by(split))
+            if len(set(found)) > 1:  # a batch is shared by the clips' places in the list
+                raise ValueError(
+                    f"the devices found different clips of the split {split!r} ({'; '.join(found)}): a file or shard that one"
+                    " can read is missing for another; mend that, and start again"
+                )
+
+    def _known_by(self, split: str) -> str:
+        """How many clips a split has, and a hash of all that an epoch's order depends on."""
+        digest = hashlib.sha256()
+        for clip, seconds in zip(self.clips[split], self._seconds[split], strict=True):
+            digest.update(f"{clip.name}\0{clip.start} {clip.end} {seconds}\n".encode(errors="backslashreplace"))
+        return f"{len(self.clips[split])} clips of hash {digest.hexdigest()[:8]}"
 
     @property
     def labels(self) -> list[str]:
@@ -128,15 +148,43 @@ class CaptionDataModule(LightningDataModule):
         own._shared = False
         return own
 
-    def state_dict(self) -> dict[str, int]:
-        """Batches that were learnt from, over all epochs: not the one that an interruption fell into."""
+    def state_dict(self) -> dict[str, Any]:
+        """Batches that were learnt from, over all epochs: not the one that an interruption fell into. And what they are of."""
         if self.trainer is None:
-            return {"given": self._given}
+            return {"given": self._given, **self._known()}
         total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        return {"given": total.processed}
+        return {"given": total.processed, **self._known()}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._given = state_dict["given"]
+
+    def check_same(self, state_dict: dict[str, Any]) -> None:
+        """Tell whether a run that goes on has other training clips than before; call it once they are listed.
+
+        Raises:
+            ValueError: the weights that were learnt mean other tokens or labels than these clips give.
+        """
+        now = self._known()
+        before = {name: state_dict.get(name, now[name]) for name in now}  # an earlier version kept none
+        clips = f"{before['clips']} then, {now['clips']} now"
+        if before["meanings"] != now["meanings"]:
+            raise ValueError(
+                f"the training clips are not those of the run ({clips}), and give other tokens or labels than its weights have"
+                " learnt; put back what is missing, or begin a new run"
+            )
+        if before["clips"] != now["clips"] and ranks.rank() == 0:
+            logger.warning(
+                "the training clips are not those from before (%s): of this epoch some may come twice, and others not",
+                clips,
+            )
+
+    def _known(self) -> dict[str, str]:
+        """Hashes of the training clips, and of what a captioner's numbers mean."""
+        if "train" not in self.clips:
+            return {}
+        meanings = [sorted(self.tokenizer.tokenizer.get_vocab().items()), self.labels]
+        digest = hashlib.sha256(json.dumps(meanings).encode()).hexdigest()
+        return {"clips": self._known_by("train"), "meanings": digest[:16]}
 
     def val_dataloader(self) -> ResumableLoader:
         return self._loader("val", self.val_batch_size, "all", shuffle=False)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from a2i.audio.addresses import refuse_secrets
 from a2i.bounds import number, switch
 from a2i.captioner.text import CaptionTokenizer
 from a2i.compose import build, check_decoding, check_targets, fitting, target_class
@@ -30,6 +31,7 @@ def check(config: dict[str, Any]) -> None:
     """
     for name in ("data", "model", "trainer", "loader", "training"):
         _section(config[name], name)
+    refuse_secrets(config["data"], "data")
     for name, logger in _section(config.get("logger") or {}, "logger").items():
         _section(logger, f"logger.{name}")
     _check_run(**fitting(_check_run, config))

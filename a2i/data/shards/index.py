@@ -48,10 +48,17 @@ class Member(audio.Held):
     replaceable: bool = True
 
     def read(self) -> bytes:
-        content = self.place.read(self.shard, self.offset, self.size, self.total)
-        if hashlib.sha256(content).digest() != self.sha256:
+        content = self._content()
+        if content is None and self.place.forget(self.shard):
+            content = self._content()
+        if content is None:
             raise ShardError(f"{self}: is not what the index of {self.shard} says; copy that shard anew")
         return content
+
+    def _content(self) -> bytes | None:
+        """None where it has another hash."""
+        content = self.place.read(self.shard, self.offset, self.size, self.total)
+        return content if hashlib.sha256(content).digest() == self.sha256 else None
 
     def __str__(self) -> str:
         return f"{self.place.told}/{self.shard}: {self.key!r}"
@@ -100,7 +107,8 @@ def unpacked(content: bytes, name: str) -> tuple[Shard, list[dict[str, Any]]]:
         ShardError: it is no index of that shard, or an unknown kind of index.
     """
     try:
-        head, *rows = [json.loads(line) for line in content.decode().splitlines()]
+        # Not str.splitlines, for which a line ends at some characters that a caption may have, too.
+        head, *rows = [json.loads(line) for line in content.decode().removesuffix("\n").split("\n")]
         if head.pop("format") != FORMAT or head["name"] != name:
             raise ValueError(f"format or name {head['name']!r}")
         shard = Shard(**{**head, "unusable": tuple(head["unusable"])})
@@ -134,7 +142,7 @@ def indexed(path: Path) -> tuple[Shard, list[dict[str, Any]]]:
             for key, members in _grouped(file, path.name):
                 try:
                     rows.append(_row(file, path, key, members))
-                except (ValueError, OSError) as error:
+                except (ValueError, OSError, RecursionError) as error:
                     unusable.append(f"{key!r}: {' '.join(str(error).split())}")
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -161,10 +169,11 @@ def _grouped(file: BinaryIO, name: str) -> Iterator[tuple[str, dict[str, tarfile
                 raise ShardError(f"{name}: is cut short in {member.name!r}; copy it anew")
             if not member.isreg() or member.issparse() or matched is None:
                 continue
-            if matched[1] != key and members:
+            own = matched[1].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # not all is UTF-8
+            if own != key and members:
                 yield key, members
                 members = {}
-            key = matched[1]
+            key = own
             members[matched[2].lower()] = member
             tar.members = []  # type: ignore[attr-defined] # flat memory, however many there are
         if members:
@@ -245,3 +254,4 @@ def _check(row: dict[str, Any]) -> None:
     numbers = [row[name] for name in ("start", "end", "seconds") if row[name] is not None]
     if not all(math.isfinite(number) and number >= 0 for number in numbers):
         raise ValueError("start, end or seconds are no numbers of at least 0")
+    json.dumps(row, ensure_ascii=False).encode()  # a ValueError: half a character, as JSON may hold one

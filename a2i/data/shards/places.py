@@ -25,6 +25,7 @@ Found = TypeVar("Found")
 
 ATTEMPTS = 3  # at what is remote
 CHUNK = 1 << 22  # bytes of a shard that is fetched
+_forgotten: set[Path] = set()
 
 
 class ShardError(AudioError):
@@ -131,8 +132,8 @@ class Place:
         Raises:
             OSError: it can't be fetched, or the disk is full.
         """
-        folder = self.keep / hashlib.sha256(self.root.encode()).hexdigest()[:16]
-        path = folder / name
+        path = self._copy(name)
+        folder = path.parent
         if _is_whole(path, total):
             os.utime(path)
             return path
@@ -149,6 +150,19 @@ class Place:
                             f"{self.told}/{name}: got {size:,} bytes, expected {total:,} as its index says; copy it anew"
                         )
         return path
+
+    def forget(self, name: str) -> bool:
+        """Remove the copy of a remote shard, of which some is not what it should be; False where there is none, or it was
+        removed by this process before: then what is remote is damaged."""
+        path = self._copy(name)
+        if not self.is_remote or self.by_clip or path in _forgotten:
+            return False
+        _forgotten.add(path)
+        path.unlink(missing_ok=True)
+        return True
+
+    def _copy(self, name: str) -> Path:
+        return self.keep / hashlib.sha256(self.root.encode()).hexdigest()[:16] / name
 
     def _fetch(self, name: str, partial: Path) -> None:
         system, path = _system(self.root, os.getpid())

@@ -80,11 +80,11 @@ def write_clips(
             except (OSError, ValueError) as error:
                 yield f"{clip.name!r}: {one_line(error)}"
 
-    return write_split(folder, split, source, len(clips), shard_mb)
+    return write_split(folder, split, source, [clip.name for clip in clips], shard_mb)
 
 
-def write_split(folder: Path, split: str, source: Source, total: int | None, shard_mb: float) -> list[str]:
-    """As `write_clips`, from any source, whose number of clips may be unknown."""
+def write_split(folder: Path, split: str, source: Source, names: Sequence[str] | None, shard_mb: float) -> list[str]:
+    """As `write_clips`, from any source; `names` of its clips, None where they are unknown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -97,11 +97,12 @@ def write_split(folder: Path, split: str, source: Source, total: int | None, sha
         Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
     ):
         sweep(folder)
-        done = _done(folder, split)
+        done, written = _done(folder, split)
         number, first = len(done), (done[-1].next or 0) if done else 0
         failures = [line for shard in done for line in shard.unusable]
         if first:
-            _check_same(folder, done, source)
+            _check_same(folder, written, first, source, names)
+        total = None if names is None else len(names)
         bar = progress.add_task(f"writing {split}", total=total, completed=first)
         items = source(first)
         more = next(items, None)
@@ -110,6 +111,7 @@ def write_split(folder: Path, split: str, source: Source, total: int | None, sha
             shard, more = _write_shard(folder / name, first, items, more, shard_mb * 1e6, lambda: progress.advance(bar))
             failures += shard.unusable
             number, first = number + 1, shard.next or 0
+        _remove_older(folder, split, number)
         _write_list(folder)
     return failures
 
@@ -124,30 +126,52 @@ def failed(failures: Sequence[str], folder: Path) -> ValueError:
     )
 
 
-def _done(folder: Path, split: str) -> list[Shard]:
-    """The shards of a split that are complete: those with an index."""
+def _done(folder: Path, split: str) -> tuple[list[Shard], list[str]]:
+    """The shards of a split that are complete: those with an index. And the names of their clips."""
     found: list[Shard] = []
+    names: list[str] = []
     while True:
         name = f"{split}-{len(found):06d}.tar"
         if not ((folder / index_name(name)).is_file() and (folder / name).is_file()):
-            return found
-        shard, _ = unpacked((folder / index_name(name)).read_bytes(), name)
+            return found, names
+        shard, rows = unpacked((folder / index_name(name)).read_bytes(), name)
         if shard.next is None:
             raise ValueError(
                 f"{folder / name}: was written by another program; expected a folder without shards of others"
             )
         found.append(shard)
+        names += [row["name"] for row in rows]
 
 
-def _check_same(folder: Path, done: Sequence[Shard], source: Source) -> None:
-    """Raise a ValueError where the first clip is another than the first shard's: shards of two data sets are not mixed."""
-    _, rows = unpacked((folder / index_name(done[0].name)).read_bytes(), done[0].name)
-    now = next((item for item in source(0) if isinstance(item, Packed)), None)
-    if now is None or not rows or now.about["name"] != rows[0]["name"]:
-        was, got = (rows[0]["name"] if rows else None), (now.about["name"] if now else None)
+def _check_same(folder: Path, written: Sequence[str], first: int, source: Source, names: Sequence[str] | None) -> None:
+    """Raise a ValueError where shards hold others than the first clips: else some would be there twice, and others never.
+
+    Args:
+        folder: of the shards.
+        written: names of the clips that they hold.
+        first: number of the clip that comes next.
+        source: of the clips.
+        names: of all clips; None where they are unknown: then the first is compared alone.
+    """
+    if names is None and written:
+        now = next((item for item in source(0) if isinstance(item, Packed)), None)
+        names, written = [] if now is None else [now.about["name"]], written[:1]
+    names = (names or [])[:first]
+    left = iter(names)
+    if (other := next((name for name in written if name not in left), None)) is not None:
+        expected = repr(names[0]) if other == written[0] and names else "the clips of an earlier call, in their order"
+        place = "the first" if other == written[0] else "one"
         raise ValueError(
-            f"{folder}: holds shards of other clips: the first is {was!r}, expected {got!r}; choose a new folder"
+            f"{folder}: holds shards of other clips: {place} is {other!r}, expected {expected}; choose a new folder"
         )
+
+
+def _remove_older(folder: Path, split: str, number: int) -> None:
+    """Remove the shards from a number on, behind the last clip: an earlier call wrote them, of another size."""
+    while (index := folder / index_name(name := f"{split}-{number:06d}.tar")).is_file():
+        index.unlink()
+        (folder / name).unlink(missing_ok=True)
+        number += 1
 
 
 def _write_shard(
