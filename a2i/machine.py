@@ -27,10 +27,16 @@ KEPT = {-3: 64 << 20, -1: 256 << 20, -8: 1}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOL
 BEHIND = 10  # niceness of a thread that gives way; 19 would get next to nothing on a busy machine
 
 
-def begin_program() -> None:
-    """What every program of a2i does first, before PyTorch is imported. It is for programs to call, not for libraries."""
+def begin_program(keeps_memory: bool = True) -> None:
+    """What every program of a2i does first, before PyTorch is imported. It is for programs to call, not for libraries.
+
+    Args:
+        keeps_memory: whether freed memory is kept for what comes next. Training needs blocks of ever other sizes: between those
+            that are kept ever more room would lie idle.
+    """
     rest_while_waiting()
-    keep_freed_memory()
+    if keeps_memory:
+        keep_freed_memory()
     print_without_fail()
 
 

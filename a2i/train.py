@@ -410,5 +410,5 @@ def start(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    begin_program()
+    begin_program(keeps_memory=False)
     start(sys.argv[1:])

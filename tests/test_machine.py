@@ -63,9 +63,24 @@ def test_how_the_user_lets_threads_wait_stays(name: str, monkeypatch: pytest.Mon
     assert int(os.environ.pop("GOMP_SPINCOUNT")) > 0
 
 
+def test_freed_memory_is_kept_unless_a_program_trains() -> None:
+    code = """
+import runpy, sys
+import a2i.machine
+a2i.machine.keep_freed_memory = lambda: print("kept")
+sys.argv[1:] = ["--help"]
+runpy.run_module("a2i.PROGRAM", run_name="__main__")
+"""
+    for program, kept in (("infer", 1), ("train", 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("PROGRAM", program)], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines().count("kept") == kept
+
+
 @pytest.mark.parametrize("program", ["infer", "train", "prepare", "evaluate.__main__", "data.foley.__main__"])
 def test_programs_say_how_to_wait_before_torch_is_there(program: str) -> None:
     """OpenMP reads it once, when PyTorch is imported: a program that imports PyTorch at its head would be too late."""
-    code = f"import a2i.{program}, sys; print('torch' in sys.modules, 'begin_program()' in open(a2i.{program}.__file__).read())"
+    code = f"import a2i.{program}, sys; print('torch' in sys.modules, 'begin_program(' in open(a2i.{program}.__file__).read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
