@@ -2,11 +2,11 @@
 
     python experiments/reliability/mutants.py [--most N] [--work FOLDER]
 
-mutmut changes the modules that `[tool.mutmut]` of pyproject.toml names, in one place at a time, in a copy of this project, and
-runs the tests of that list that come by the changed function. `--most` takes so many changes of each module by chance, the same
-of each seed; more later go on from them. Asked again with the same folder it goes on where it was stopped, and tries with
-`--again` what had survived, with the tests as they are by then. What survives and is judged harmless stands in judged.toml, with
-its reason; what is not judged is printed, and makes the exit status 1.
+In a copy of this project mutmut changes the modules that `[tool.mutmut]` of pyproject.toml names, in one place at a time, and
+runs those tests of the list there that come by the changed function. `--most` takes so many changes of each module by chance,
+of a seed always the same; a larger number takes more to them. Asked again with the same folder it goes on where it was stopped,
+and with `--again` it tries once more what had survived, with the tests as they are by then. What survives and was judged
+harmless stands in judged.toml, with its reason. What was not judged is printed, and makes the exit status 1.
 """
 
 import argparse
