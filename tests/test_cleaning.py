@@ -65,7 +65,17 @@ def test_fragments_of_first_words() -> None:
     )
     pieces.train_from_iterator(["irds", "ells", "door"], trainer)
     tokenizer = CaptionTokenizer(PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="<end>"))
-    captions = ["Cells divide", "Birds sing at a door.", "Bells ring", "birds", "Xdoor", "- and", "A owl's", "I'm", "B-i"]
+    captions = [
+        "Cells divide",
+        "Birds sing at a door.",
+        "Bells ring",
+        "birds",
+        "Xdoor",
+        "- and",
+        "A owl's",
+        "I'm",
+        "B-i",
+    ]
     lexicon = Lexicon.of(captions, tokenizer)
     assert lexicon.words == {word for caption in captions for word in words(caption)}
     assert lexicon.fragments == {"irds": ("birds",), "ells": ("bells", "cells"), "m": ("i'm",), "i": ("b-i",)}
