@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test test-long test-real test-browser check docs bench clean
+.PHONY: setup demo test test-long test-real test-browser coverage check docs bench clean
 
 # A stamp with the hash of what is installed: a changed dependency installs again, a touched file does not.
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
@@ -32,6 +32,9 @@ test-real: $(STAMP) ## those of them that need real recordings, from the folder 
 
 test-browser: $(STAMP) ## those that drive a headless Chromium
 	$(RUN) -m pytest -n 2 --dist loadfile -m "browser and not slow"
+
+coverage: $(STAMP) ## which lines the default tests run, those that they start in other processes among them
+	$(RUN) -m pytest -n 2 --dist worksteal --timeout 1200 --cov --cov-report=term-missing:skip-covered
 
 check: $(STAMP) ## linter, type checker, and whether what is installed fits together
 	$(RUN) -m pip check

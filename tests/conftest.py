@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from a2i.captioner import Captioner
 from a2i.captioner.decoders.gpt2 import GPT2Decoder
@@ -32,6 +32,8 @@ from a2i.captioner.text import CaptionTokenizer
 torch.set_num_threads(1)
 # How long an example takes says more of what else the machine does than of what is tested.
 settings.register_profile("a2i", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Where it is enough that a test fails, no smaller example is looked for: experiments/reliability/mutants.py.
+settings.register_profile("mutants", settings.get_profile("a2i"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("a2i")
 
 SENTENCES = [

@@ -188,3 +188,12 @@ def test_what_is_wrong_with_a_sound_is_said_and_nothing_kept(tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError, match=r"none.wav: no such file; expected a sound file"):
         cache(clip(tmp_path / "none.wav"))
     assert not cache.entries.exists()
+
+
+def test_an_entry_in_another_order_is_none(tmp_path: Path) -> None:
+    """`read_into` would take its columns for rows."""
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.save(tmp_path / "rows.npy", array)
+    np.save(tmp_path / "columns.npy", np.asfortranarray(array))
+    assert isinstance(_found(tmp_path / "rows.npy"), Entry)
+    assert _found(tmp_path / "columns.npy") is None

@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from a2i.captioner.cleaning import Lexicon, words
 from a2i.captioner.text import CaptionTokenizer
@@ -49,6 +51,35 @@ def test_fragments_of_real_tokens(real_data: Path) -> None:
     lexicon = Lexicon.of(captions, tokenizer)
     assert lexicon.fragments == {"irds": ("birds",), "ells": ("bells", "cells"), "ient": ("ambient",)}
     assert lexicon.clean("ient steps on irds") == "ambient steps on birds"
+
+
+def test_fragments_of_first_words() -> None:
+    """What follows a first word's first token, where that is no word of the captions, with all words that it may be of."""
+    pieces = Tokenizer(models.BPE())
+    pieces.pre_tokenizer, pieces.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<end>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    pieces.train_from_iterator(["irds", "ells", "door"], trainer)
+    tokenizer = CaptionTokenizer(PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="<end>"))
+    captions = [
+        "Cells divide",
+        "Birds sing at a door.",
+        "Bells ring",
+        "birds",
+        "Xdoor",
+        "- and",
+        "A owl's",
+        "I'm",
+        "B-i",
+    ]
+    lexicon = Lexicon.of(captions, tokenizer)
+    assert lexicon.words == {word for caption in captions for word in words(caption)}
+    assert lexicon.fragments == {"irds": ("birds",), "ells": ("bells", "cells"), "m": ("i'm",), "i": ("b-i",)}
+    assert lexicon.clean("irds sing") == "birds sing"
 
 
 def test_fragments_of_a_small_tokenizer() -> None:

@@ -100,3 +100,15 @@ def test_writing_leaves_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="No space"):
         write_whole(path, b"new")
     assert [file.read_bytes() for file in path.parent.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize(("later", "remembered"), [(RACY - 0.5, False), (RACY + 0.5, True)])
+def test_remembered_once_the_file_has_rested(
+    later: float, remembered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = tmp_path / "sound.wav"
+    sound.write_bytes(b"sound")
+    changed = sound.stat().st_ctime_ns / 1e9
+    monkeypatch.setattr("a2i.data.file_hash.time.time", lambda: changed + later)
+    digest = Contents(tmp_path / "files").digest(sound)
+    assert Contents(tmp_path / "files").known(sound) == (digest if remembered else None)

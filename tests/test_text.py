@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,15 @@ def test_bad_input(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ValueError, match="knows no tokens"):
         CaptionTokenizer.load(tmp_path)
+
+
+def test_code_beside_a_tokenizer_is_not_run(tmp_path: Path) -> None:
+    CaptionTokenizer.train(SENTENCES, 257).save(tmp_path)
+    ran = tmp_path / "ran"
+    (tmp_path / "strange.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Strange: ...\n")
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Strange", "auto_map": {"AutoTokenizer": ["strange.Strange", "strange.Strange"]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="no tokenizer found"):
+        CaptionTokenizer.load(tmp_path)
+    assert not ran.exists()

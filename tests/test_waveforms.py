@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import tone
 
-from a2i.audio.waveforms import LOUDEST, from_array
+from a2i.audio.waveforms import LOUDEST, check, from_array
 
 SOUND = tone(440, 0.5)  # float32, half full scale
 
@@ -128,3 +128,32 @@ def test_a_waveform_comes_with_its_rate() -> None:
         ValueError, match=r"without its sampling rate; expected it in Hz: a2i\(waveform, sampling_rate="
     ):
         from_array(SOUND, None, 16_000)
+
+
+def test_what_is_ready_for_a_captioner() -> None:
+    check([SOUND, np.zeros(1, np.float32), np.array([LOUDEST, -LOUDEST], np.float32)], 16_000)
+
+
+@pytest.mark.parametrize(
+    "waveform",
+    [
+        SOUND.astype(np.float64),
+        SOUND[None],
+        np.float32(0.5),
+        SOUND.tolist(),
+        np.zeros(0, np.float32),
+        SOUND * 20,
+        np.minimum(SOUND * 20, 0),
+        np.maximum(SOUND * 20, 0),
+        np.append(SOUND, np.float32("nan")),
+        np.append(SOUND, np.float32("-inf")),
+    ],
+)
+def test_what_is_no_waveform_is_refused_behind_one_that_is(waveform: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected \(samples,\) float32 in \[-1, 1\], finite, at 16,000 Hz"):
+        check([SOUND, waveform], 16_000)
+
+
+def test_no_waveforms_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected at least one"):
+        check([], 16_000)
