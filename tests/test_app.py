@@ -35,7 +35,7 @@ from a2i.app import fragments
 from a2i.app.drawing import Picture, draw
 from a2i.app.hearing import Look, hear, look_of, make_examples
 from a2i.app.scenes import Board
-from a2i.app.server import serving, sweep
+from a2i.app.server import PAGES, serving, sweep
 from a2i.app.sessions import Sessions
 from a2i.app.settings import check, free_port
 from a2i.app.telling import Progress, Stopped, Teller
@@ -418,6 +418,18 @@ def test_a_file_of_this_machine_is_no_sound_to_hear(address: str, tmp_path: Path
                 f"{address}gradio_api/run/predict", json={"fn_index": index, "session_hash": "b", "data": [path]}
             )
     assert secret.exists()
+
+
+def test_of_visitors_who_do_not_say_goodbye_the_last_are_remembered(address: str) -> None:
+    from gradio.state_holder import StateHolder
+
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        for number in range(PAGES + 5):
+            message = {"fn_index": 0, "session_hash": f"visitor {number}", "data": [None]}
+            client.post(f"{address}gradio_api/run/predict", json=message)
+    every = [each.session_data for each in gc.get_objects() if isinstance(each, StateHolder)]
+    (remembered,) = (each for each in every if f"visitor {PAGES}" in each)
+    assert [*remembered] == [f"visitor {number}" for number in range(5, PAGES + 5)]
 
 
 def test_uploads_that_nobody_takes_are_swept_away(tmp_path: Path) -> None:

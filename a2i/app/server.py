@@ -24,6 +24,7 @@ API = "/gradio_api/"
 ASKED = ("file=", "heartbeat/", "queue/", "run/", "startup-events", "upload")
 FETCHES_NOTHING = "this page fetches nothing from other machines"
 LARGEST_MESSAGE = 1_000_000  # bytes of what a page sends beside sounds
+PAGES = 200  # open at once, as far as Gradio remembers what it holds for them
 LEFT = 600.0  # seconds after which an upload that nobody took is deleted
 
 
@@ -141,6 +142,7 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
                 footer_links=[],
                 run_history=False,
                 enable_monitoring=False,
+                state_session_capacity=PAGES,
                 ssr_mode=False,
                 pwa=False,
                 mcp_server=False,
