@@ -129,11 +129,13 @@ def test_every_encoder_goes_with_every_decoder(hub: Path, tmp_path: Path, decode
     check_pairs(hub, tmp_path, decoder, ENCODERS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_is_saved_and_loaded(hub: Path, tmp_path: Path, experiment: str) -> None:
     check(composed(hub, f"experiment={experiment}"), tmp_path / experiment)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_saved_and_loaded(hub: Path, tmp_path: Path, model: str) -> None:
     check(composed(hub, f"model={model}", *WITHOUT_DEFAULT.get(f"model={model}", ())), tmp_path / model)

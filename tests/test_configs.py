@@ -63,6 +63,7 @@ def targets(values: Any) -> list[str]:
     return [target for value in values for target in targets(value)] if isinstance(values, list) else []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_what_it_names_is_there(group: str, choice: str, tmp_path: Path) -> None:
     """What is heavy or wants a GPU is not built: painters, audio-language models; models are built in test_choices.py."""

@@ -79,6 +79,7 @@ ENCODERS = {
 DECODERS = {"gpt2_mini": "gpt2", "gru": "gru", "transformer": "transformer"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_any_pair_from_the_command_line(encoder: str, decoder: str) -> None:
