@@ -59,7 +59,8 @@ def run(name: str, *arguments: str, environment: Mapping[str, str] | None = None
 def _left_as_it_was() -> Iterator[None]:
     """Put back what a program leaves to those that run after it in this process."""
     root, hydras = logging.getLogger(), Singleton.get_state()
-    handlers, level, stops = list(root.handlers), root.level, signal.getsignal(signal.SIGINT)
+    handlers, level, collects = list(root.handlers), root.level, gc.isenabled()
+    stops, ends = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
     told = [each for each in logging.root.manager.loggerDict.values() if not getattr(each, "disabled", True)]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C
@@ -77,6 +78,9 @@ def _left_as_it_was() -> Iterator[None]:
         Singleton.set_state(hydras)  # makes Hydra's list of plug-ins anew
         Plugins.instance().register(PluginConfigurations)
         signal.signal(signal.SIGINT, stops)
+        signal.signal(signal.SIGTERM, ends)
+        if collects:
+            gc.enable()
         torch.set_float32_matmul_precision(precision)
         torch.set_num_threads(threads)
         gc.collect()

@@ -59,6 +59,7 @@ def check(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_two_machines_take_the_steps_of_one_process(tmp_path: Path) -> None:
     """Shares and captions uneven, a stand-in in each epoch, labels and tags that some lack; first labels alone."""
     found = figures(tmp_path, "--ranks", "2", "--nodes", "2", "--cases", "captions", "labels", "labels_first")
@@ -78,6 +79,7 @@ def test_divided_weights_learn_from_labels_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_stopped_run_goes_on_with_any_number_of_ranks(tmp_path: Path) -> None:
     """In mid-epoch and at its end; with as many ranks as before its dropout is the same, too."""
     found = figures(tmp_path, "--resume", "--changes", "2-2", "2-1", "--cases", "captions", "dropout")
