@@ -27,6 +27,7 @@ from a2i.audio.addresses import is_address
 from a2i.captioner.decoding import Decoding, check_changes
 from a2i.data import DataSet
 from a2i.errors import one_line
+from a2i.locks import acquire
 from a2i.names import is_folder
 
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build, beside the user's plug-ins
@@ -382,7 +383,7 @@ def _alone(root: Path) -> Iterator[None]:
     lock = FileLock(path)
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        acquire(lock, f"preparing {root}")
     except OSError:
         yield
         return

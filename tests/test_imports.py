@@ -23,6 +23,7 @@ ORDER = [
     "trials",
     "bounds",
     "whole",
+    "locks",
     "lettering",
     "audio",
     "features",
@@ -82,6 +83,7 @@ ONLY: dict[str, set[str]] = {
     "trials": set(),
     "bounds": set(),
     "whole": set(),
+    "locks": set(),
     "lettering": set(),
     "audio": {"errors"},
     "features": {"bounds", "machine"},
@@ -107,7 +109,7 @@ ONLY: dict[str, set[str]] = {
     "rerank": {"captioner", "metrics"},
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
-    "data": {"audio", "captioner", "errors", "features", "machine", "whole"},  # captioner: what a word is
+    "data": {"audio", "captioner", "errors", "features", "locks", "machine", "whole"},  # captioner: what a word is
     "file_names": {"audio"},
     "results": {"audio", "file_names", "machine"},
 }

@@ -8,16 +8,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from a2i.data import Clip
 from a2i.data.cache import Cache
 from a2i.data.download import require_space
+from a2i.locks import preparing
 from a2i.machine import cores
 from a2i.whole import sweep
 
@@ -49,7 +48,7 @@ def fill(caches: Sequence[Cache], clips: Iterable[Clip], workers: int | None, sa
     folder = caches[0].folder
     folder.mkdir(parents=True, exist_ok=True)
     once = list({(clip.path, clip.start, clip.end): clip for clip in clips}.values())
-    with _alone(folder, say):
+    with preparing(folder, say):
         for below in ("*/", "*/*/"):  # records of settings, and entries
             sweep(folder, below)
         tasks = [(cache, clip) for clip in once for cache in caches if not cache.has(clip)]
@@ -72,23 +71,6 @@ def size(cache: Cache, clip: Clip) -> int:
     except (OSError, ValueError):  # said when it is made
         return 0
     return int(seconds * cache.values_per_second * BYTES) + BLOCK
-
-
-class _alone:  # noqa: N801  # a context manager that reads as a word
-    """Hold a folder's lock; say so where another process holds it."""
-
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        self.lock, self.say = FileLock(folder / ".lock"), say
-
-    def __enter__(self) -> None:
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            self.say(f"another process is preparing in {Path(self.lock.lock_file).parent}; waiting for it")
-            self.lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
 
 
 def _run(tasks: Sequence[Task], workers: int) -> list[str]:

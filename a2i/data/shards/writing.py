@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from filelock import FileLock
-
 from a2i import audio
 from a2i.data import Clip
 from a2i.data.shards import LIST
 from a2i.data.shards.index import ENDING, FORMAT, Shard, index_name, packed, unpacked
 from a2i.errors import one_line
+from a2i.locks import preparing
 from a2i.whole import sweep, whole, write_whole
 
 Encoding = Literal["original", "flac"]
@@ -93,7 +92,7 @@ def write_split(folder: Path, split: str, source: Source, names: Sequence[str] |
     folder.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        FileLock(folder / ".lock"),
+        preparing(folder),
         Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
     ):
         sweep(folder)
