@@ -23,7 +23,7 @@ from a2i import plugins
 from a2i.command_line import INTERRUPTED, entry_point, quoted
 from a2i.compose import build, clear_errors, plain, prepared_data_set
 from a2i.errors import first_line
-from a2i.machine import begin_program
+from a2i.machine import begin_program, find_device
 from a2i.resuming import resumed
 from a2i.training import launch
 from a2i.training.monitor import monitored
@@ -224,6 +224,9 @@ def _checked(
         checks.check_sounds(problems, [*train, *val], loader["cache"], rate)
         with problems.told():
             checks.check_metrics(problems, training["metrics"], monitored(config)[0], len(val), print)
+        device = find_device("cpu" if config["trainer"]["accelerator"] == "cpu" else None)
+        if slow := checks.slow_precision(config["trainer"]["precision"], device):
+            print(slow)
     with problems.told():
         checks.check_precision(config["trainer"]["precision"])
     with problems.told():

@@ -185,3 +185,23 @@ def test_a_sound_that_breaks_off_later_ends_training_in_one_line(folder: Path, t
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert f"error: '3.wav': {folder / '3.wav'}: some samples are not numbers" in line
     assert f"python -m a2i.train resume={tmp_path / 'run'}" in line
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "has", "told"),
+    [
+        ("bf16-mixed", "cpu", {"avx2": True, "avx512_bf16": False, "amx_bf16": False}, True),
+        ("bf16-mixed", "cpu", {"avx2": True, "avx512_bf16": False, "amx_bf16": True}, False),
+        ("bf16-mixed", "cuda", {"avx512_bf16": False}, False),
+        ("32-true", "cpu", {"avx512_bf16": False}, False),
+        (32, "cpu", {"avx512_bf16": False}, False),
+        (None, "cpu", {}, False),
+    ],
+)
+def test_a_precision_that_is_slow_here_is_told(
+    monkeypatch: pytest.MonkeyPatch, precision: str | int | None, device: str, has: dict[str, bool], told: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    line = checks.slow_precision(precision, torch.device(device))
+    assert (line is not None) is told
+    assert not told or "32-true" in str(line)

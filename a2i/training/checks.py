@@ -149,6 +149,18 @@ def check_precision(precision: str | int | None) -> None:
         raise ValueError(f"got trainer.precision={precision}; expected one of {', '.join(PRECISIONS[:3])}")
 
 
+def slow_precision(precision: str | int | None, device: torch.device) -> str | None:
+    """What to tell of a precision that this machine computes slower than float32; None where there is nothing to tell.
+
+    A CPU without instructions for bfloat16 converts each product to float32 and back.
+    """
+    if device.type != "cpu" or not str(precision).startswith("bf16"):
+        return None
+    if any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16")):
+        return None
+    return f"this CPU can't compute in bfloat16: trainer.precision={precision} is slower here than 32-true"
+
+
 def check_room(problems: Problems, folder: Path, captioner: Captioner, cache: str | Path | None) -> None:
     """Check that the disk has space for two checkpoints and a captioner, and that the cache folder can be written to."""
     whole, learns = (
