@@ -19,6 +19,7 @@ from a2i.data.cache import waveforms
 from a2i.data.shards import Shards
 from a2i.data.shards.places import ShardError
 from a2i.data.shards.writing import write_clips
+from a2i.training.batches import ClipDataset
 from a2i.training.datamodule import CaptionDataModule
 from a2i.whole import write_whole
 
@@ -148,6 +149,23 @@ def test_a_clip_that_is_broken_is_told_or_replaced(
     assert len(found) == 12
     assert "004.wav" not in found
     assert names("leave_out") == found, "the same clip in its place each time"
+
+
+def test_a_broken_clip_is_told_once_however_often_it_is_asked_for(
+    shards: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = Shards(shards, broken="leave_out").clips("train")
+    for index in (4, 7):
+        bad = clips[index].path
+        content = bytearray((shards / bad.shard).read_bytes())  # type: ignore[union-attr]
+        content[bad.offset + 50] ^= 1  # type: ignore[union-attr]
+        (shards / bad.shard).write_bytes(content)  # type: ignore[union-attr]
+    dataset = ClipDataset(clips, "all", 0, RATE, replace=True)
+    for epoch in range(3):
+        assert dataset[epoch, 4][0].name not in ("004.wav", "007.wav")  # type: ignore[index,union-attr]
+        assert dataset[epoch, 7][0].name not in ("004.wav", "007.wav")  # type: ignore[index,union-attr]
+    told = [line for line in caplog.messages if "another clip in its place" in line]
+    assert len(told) == 2, told
 
 
 def test_shards_at_an_address(shards: Path, tmp_path: Path) -> None:

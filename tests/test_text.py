@@ -154,7 +154,19 @@ def test_bad_input(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
         CaptionTokenizer.load(tmp_path)
 
 
-def test_code_beside_a_tokenizer_is_not_run(tmp_path: Path) -> None:
+def test_the_settings_beside_a_vocabulary_tell_what_it_is(tmp_path: Path) -> None:
+    """Only a vocabulary with nothing beside it is taken for GPT-2's."""
+    words = CaptionTokenizer.train(SENTENCES, None, max_tokens=20, kind="words")
+    words.save(tmp_path)
+    (tmp_path / "vocab.json").write_text(json.dumps({"left": 0, "over": 1}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    loaded = CaptionTokenizer.load(tmp_path, max_tokens=20)
+    assert loaded.encode(SENTENCES).inputs.tolist() == words.encode(SENTENCES).inputs.tolist()
+
+
+def test_code_beside_a_tokenizer_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question="": asked.append(question) or "y")
     CaptionTokenizer.train(SENTENCES, 257).save(tmp_path)
     ran = tmp_path / "ran"
     (tmp_path / "strange.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Strange: ...\n")
@@ -164,3 +176,4 @@ def test_code_beside_a_tokenizer_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no tokenizer found"):
         CaptionTokenizer.load(tmp_path)
     assert not ran.exists()
+    assert not asked, "nobody is asked whether it may run"
