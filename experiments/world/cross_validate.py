@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from rich.progress import track
-from ship_captioner import recordings
+from ship_captioner import HAS_BFLOAT16, recordings
 from source_accuracy import Heard
 from source_accuracy import calibration as measured
 
@@ -69,7 +69,7 @@ class Ear:
     def _heard(self, batches: Iterable[Batch], augment: SpecAugment | None) -> dict[str, tuple[torch.Tensor, ...]]:
         heard = {}
         for batch in track(batches, "hearing"):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BFLOAT16):
                 read = self.bridge.read(*encoded(self.captioner, batch, augment))
             for index, name in enumerate(batch.names):
                 heard[name] = (read[:, index].float(), batch.labels[index])
