@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -153,6 +154,36 @@ def test_a_stream_that_breaks_off_is_told_without_its_signature(
         source.prepare()
     assert "HIDDEN" not in str(raised.value)
     assert len(list(source.folder.glob("train-*.tar"))) == 2
+
+
+def test_all_of_it_is_of_one_commit(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody changes the set on the Hub between an interruption and what goes on from there."""
+    asked: list[str | None] = []
+    commits = iter(("a" * 40, "b" * 40))
+    load = datasets.load_dataset
+
+    class Api:
+        def dataset_info(self, name: str, revision: str | None = None) -> SimpleNamespace:
+            assert (name, revision) == ("owner/set", None)
+            return SimpleNamespace(sha=next(commits))
+
+    def opened_from(*_: Any, revision: str | None, **settings: Any) -> Any:
+        asked.append(revision)
+        if len(asked) == 2:
+            raise OSError("interrupted")
+        return load(str(parquet), split=settings["split"])
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    monkeypatch.setattr(datasets, "load_dataset", opened_from)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+    def source() -> HuggingFace:
+        return HuggingFace("owner/set", "sound", "text", tmp_path / "shards", splits={"train": "train", "val": "train"})
+
+    with pytest.raises(FileNotFoundError, match="interrupted"):
+        source().prepare()
+    source().prepare()
+    assert asked == ["a" * 40] * 3
 
 
 def test_no_code_of_a_set_is_run(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from a2i import audio
+from a2i import audio, hub
 from a2i.audio.addresses import without_secrets
 from a2i.data import Clip
 from a2i.data.folder import SPLITS
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 TOLD = 5  # rows that are told
 DONE = "done.json"  # in the folder: the splits that are written to their end
+COMMIT = "commit"  # likewise: that of the Hub which they are written from
 ENDINGS = (
     (b"RIFF", ".wav"), (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"), (b"FORM", ".aiff")
 )  # fmt: skip  # of sounds without a name, by their first bytes
@@ -56,7 +57,8 @@ class HuggingFace:
         splits: for train, val and test the data set's own name for it, such as `{train: train, val: validation}`; a split
             without one is not there.
         config: the data set's configuration, where it has several.
-        revision: branch, tag or commit, of the Hub.
+        revision: branch, tag or commit, of the Hub. The commit that it stands for when `prepare` begins is kept beside the
+            shards: an interrupted one goes on with it, whatever is on the Hub by then.
         streaming: True takes the rows as they come over the network; False has `datasets` download all of it first.
         name_column: the column with the name of each clip; None for its number.
         shard_mb: megabytes of a shard.
@@ -180,7 +182,7 @@ class HuggingFace:
                     str(folder) if folder.is_dir() else self.name,
                     self.config,
                     split=own,
-                    revision=self.revision,
+                    revision=None if folder.is_dir() else self._commit(),
                     streaming=self.streaming,
                 )
             columns = list(data.features or next(iter(data)))
@@ -194,6 +196,21 @@ class HuggingFace:
         if absent := [column for column in wanted if column not in columns]:
             raise ValueError(f"{what}: has no column {absent}; expected some of {columns}: data.audio, data.captions")
         return data.cast_column(self.audio, datasets.Audio(decode=False))
+
+    def _commit(self) -> str | None:
+        """The commit of the Hub that all shards are written from; where it can't be told, the revision as it was given."""
+        from huggingface_hub import HfApi
+
+        path = self.folder / COMMIT
+        if path.is_file():
+            return path.read_text("ascii").strip()
+        try:
+            commit = HfApi().dataset_info(self.name, revision=self.revision).sha
+        except (*hub.failures(), ValueError):  # a set in the cache can be opened all the same
+            return self.revision
+        if commit:
+            write_whole(path, f"{commit}\n".encode())
+        return commit or self.revision
 
     def _packed(self, row: dict[str, Any], number: int, split: str) -> Packed:
         sound = row[self.audio]
