@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,25 @@ def test_two_ranks_find_what_one_finds(
     assert len(list((tmp_path / "two" / "pictures").iterdir())) == 3
     kept = [json.loads(line) for line in (tmp_path / "two" / "captions.jsonl").read_text().splitlines()]
     assert sorted(row["file_name"] for row in kept if "candidates" in row) == ["high.wav", "low.wav", "middle.wav"]
+
+
+@pytest.mark.long
+def test_ranks_with_other_clips_each_end_at_once(captioner_folder: Path, sounds: Path, tmp_path: Path) -> None:
+    """As two machines would whose copies of the data differ: each rank reads a folder of its own."""
+    for rank in range(2):
+        shutil.copytree(sounds, tmp_path / f"copy{rank}")
+    with (tmp_path / "copy0" / "captions.csv").open("w", newline="") as file:
+        rows = [[name, "test", SENTENCES[0]] for name in ("low.wav", "middle.wav", "high.wav")]
+        csv.writer(file).writerows([["file_name", "split", "caption_1"], *rows])
+    with (tmp_path / "copy1" / "captions.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file_name", "split", "caption_1"], *rows[:2]])
+    arguments = [f"captioner={captioner_folder}", "data=folder", f"data.root={tmp_path}/copy${{oc.env:RANK}}"]
+    arguments += ["metrics=[rouge_l]", "caption_metrics.java=no-such-java", f"out={tmp_path / 'out'}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*torchrun, "-m", "a2i.evaluate", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the processes have different clips to caption (3 clips of hash" in done.stderr, done.stderr[-2000:]
+    assert not (tmp_path / "out" / "scores.json").exists()
 
 
 def numbers(row: dict[str, str]) -> list[float]:

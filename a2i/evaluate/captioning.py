@@ -94,7 +94,7 @@ class Captioning:
 
         Raises:
             FileNotFoundError: there is no captioner.
-            ValueError: it can't be loaded, or a decoding setting does not fit.
+            ValueError: it can't be loaded, a decoding setting does not fit, or the ranks have different clips.
             OSError: the file can't be written.
         """
         from a2i.machine import find_device
@@ -114,6 +114,7 @@ class Captioning:
             if ranks.first:
                 _tell(file, len(done), len(clips), other)
         to_do = sorted((clip for clip in clips if clip.name not in done), key=lambda clip: -_seconds(clip))
+        ranks.check_same([clip.name for clip in to_do])  # or some would be captioned twice, and some by nobody
         loaded = None
         if to_do:
             device = find_device(ranks.device(settings.device))

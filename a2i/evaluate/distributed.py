@@ -3,6 +3,7 @@
 `accelerate`'s state would do this in as many lines: it is one for the whole process, and its shares are no strides.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,20 @@ class Ranks:
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Every `size`-th item, so that what is sorted by length is spread evenly."""
         return items[self.rank :: self.size]
+
+    def check_same(self, names: Sequence[str]) -> None:
+        """Check that all ranks have the same clips to share, in the same order.
+
+        Raises:
+            ValueError: they have not, each rank the same error.
+        """
+        text = "\n".join(names).encode(errors="backslashreplace")
+        found = self.gathered([f"{len(names)} clips of hash {hashlib.sha256(text).hexdigest()[:8]}"])
+        if len(set(found)) > 1:
+            raise ValueError(
+                f"the processes have different clips to caption ({'; '.join(found)}): a sound that one can read is missing for"
+                " another, or differs; mend that, and start again"
+            )
 
     def gathered(self, items: list[T]) -> list[T]:
         """What all ranks have, in the order of the ranks."""
