@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_captioner
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from a2i.captioner import Captioner
-from a2i.captioner.bridge import KeywordBridge, LabelHead
+from a2i.captioner.bridge import KeywordBridge, LabelHead, make_bridge, pooled
 from a2i.captioner.text import CaptionTokenizer
 from a2i.training.module import CaptionModule
 
@@ -19,11 +21,35 @@ def test_the_head_reads_mean_and_maximum_of_the_real_states() -> None:
     torch.manual_seed(0)
     head, states = LabelHead(8, 2), torch.randn(2, 5, 8)
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
-    pooled = [torch.cat((clip.mean(dim=0), clip.amax(dim=0))) for clip in (states[0], states[1, :3])]
-    assert torch.allclose(head(states, mask), head.linear(torch.stack(pooled)).log_softmax(dim=1), atol=1e-6)
+    expected = [torch.cat((clip.mean(dim=0), clip.amax(dim=0))) for clip in (states[0], states[1, :3])]
+    assert torch.allclose(head(states, mask), head.linear(torch.stack(expected)).log_softmax(dim=1), atol=1e-6)
     loud = states.clone()
     loud[1, 3:] = 1e4
     assert torch.equal(head(loud, mask), head(states, mask))
+
+
+@given(
+    st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(1, 15), st.integers(0, 5), st.integers(0, 2**16)
+)
+def test_a_window_takes_the_greatest_of_states_after_one_another(
+    lengths: list[int], window: int, padding: int, seed: int
+) -> None:
+    """As a loop over the windows of each clip alone; where its states stand between padded ones makes no difference."""
+    torch.manual_seed(seed)
+    total = max(lengths) + padding
+    states, mask = torch.full((len(lengths), total, 3), 50.0), torch.zeros(len(lengths), total, dtype=torch.bool)
+    expected = []
+    for row, length in enumerate(lengths):
+        first = int(torch.randint(total - length + 1, ()))
+        own = torch.randn(length, 3)
+        states[row, first : first + length], mask[row, first : first + length] = own, True
+        size = min(window, length)
+        greatest = [own[start : start + size].amax(dim=0) for start in range(length - size + 1)]
+        expected.append(torch.cat((torch.stack(greatest).mean(dim=0), own.amax(dim=0))))
+    assert torch.allclose(pooled(states, mask, window), torch.stack(expected), atol=1e-6)
+    assert torch.allclose(pooled(states, mask, 1), pooled(states, mask), atol=1e-6), (
+        "windows of one state are the states"
+    )
 
 
 NAMES = ["bell", "dog", "rain", "siren", "waves", "wind"]
@@ -76,11 +102,13 @@ def test_of_two_one_may_follow_the_other() -> None:
     assert "halves" not in KeywordBridge(3, 6, ["dog"]).settings
 
 
+@pytest.mark.parametrize("window", [None, 2, 9])
 @pytest.mark.parametrize("halves", [False, True])
 @torch.no_grad()
-def test_padding_changes_nothing(halves: bool) -> None:
+def test_padding_changes_nothing(halves: bool, window: int | None) -> None:
     torch.manual_seed(0)
-    keywords = KeywordBridge(4, 6, NAMES, halves=halves).eval()
+    keywords = KeywordBridge(4, 6, NAMES, halves=halves, window=window).eval()
+    assert keywords.settings.get("window") == window
     keywords.several[-1].bias.fill_(10.0)
     states = torch.randn(1, 5, 4)
     alone = keywords.estimate(states, torch.ones(1, 5, dtype=torch.bool))
@@ -108,6 +136,15 @@ def test_names_are_there_once() -> None:
     for wrong in ({"alone": ["cat"]}, {"unlikely": "cat"}):
         with pytest.raises(ValueError, match="none of the keywords"):
             KeywordBridge(4, 6, ["dog"], **wrong)
+    with pytest.raises(ValueError, match="window"):
+        KeywordBridge(4, 6, ["dog"], window=0)
+
+
+def test_a_setting_of_a_later_version_is_told_in_one_short_line() -> None:
+    names = [f"kind {number}" for number in range(500)]
+    with pytest.raises(ValueError, match=r"bridge keywords: .*'later'") as told:
+        make_bridge(4, 6, {"kind": "keywords", "names": names, "later": 1})
+    assert len(str(told.value)) < 200
 
 
 @pytest.mark.parametrize(

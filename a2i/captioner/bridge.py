@@ -10,7 +10,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import max_pool1d, pad
+
+from a2i.bounds import number
 
 BridgeKind = Literal["auto", "identity", "projection", "none", "resampler", "keywords"]
 
@@ -53,7 +55,8 @@ def make_bridge(
             return KeywordBridge(encoder_width, decoder_width, **{**settings, "kind": "keywords"})
         return Bridge(encoder_width, decoder_width, **settings)
     except TypeError as error:
-        raise ValueError(f"got bridge {bridge!r}: {error}") from error
+        # Without the settings, among which may be hundreds of keywords.
+        raise ValueError(f"bridge {settings['kind']}: {error}") from error
 
 
 class Bridge(nn.Module):
@@ -213,6 +216,7 @@ class KeywordBridge(nn.Module):
         categories: Mapping[str, Sequence[str]] | None = None,
         min_probability_of_category: float = 0.5,
         halves: bool = False,
+        window: int | None = None,
     ) -> None:
         """Set up with random weights.
 
@@ -235,6 +239,7 @@ class KeywordBridge(nn.Module):
             min_probability_of_category: minimum probability of a category that is told in place of a source.
             halves: where there are two sources, tell those that are likeliest in the first or the second half of the clip: one
                 that follows the other is hardly heard in the whole.
+            window: states of a window, see `pooled`; None for none.
 
         Raises:
             ValueError: there are no names, or one twice; `alone`, `unlikely` or a category's are not among them; or the inner
@@ -249,6 +254,8 @@ class KeywordBridge(nn.Module):
         if foreign := told - set(self.names):
             raise ValueError(f"got {sorted(foreign)}, which are none of the keywords {self.names}")
         shares = (min_probability, min_probability_of_two, min_probability_of_category)
+        if window is not None:
+            number("window", window, 1, whole=True)
         if hidden < 1 or ranks < 1 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(
                 f"got hidden={hidden}, ranks={ranks}, and minimum probabilities of {', '.join(map(str, shares))}; expected at"
@@ -265,7 +272,9 @@ class KeywordBridge(nn.Module):
             self.settings |= {"categories": categories, "min_probability_of_category": min_probability_of_category}
         if halves:
             self.settings["halves"] = True
-        self.label_head = LabelHead(encoder_width, len(self.names))
+        if window is not None:
+            self.settings["window"] = window
+        self.label_head = LabelHead(encoder_width, len(self.names), window)
         self.embedding = nn.Linear(len(self.names) + 1, decoder_width, bias=False)
         nn.init.normal_(self.embedding.weight)
         single = torch.tensor([*(self.names.index(name) for name in alone), len(self.names)])
@@ -350,14 +359,14 @@ class KeywordBridge(nn.Module):
         return keywords / keywords.sum(dim=1, keepdim=True), evidence
 
     def read(self, states: Tensor, states_mask: Tensor) -> Tensor:
-        """States (B, S, D_encoder) and mask (B, S) → (P, B, 2 D_encoder): the mean and the maximum of all, and with `halves`
+        """States (B, S, D_encoder) and mask (B, S) → (P, B, 2 D_encoder): what `pooled` makes of all, and with `halves`
         those of the first and of the second half."""
         masks = [states_mask]
         if self.settings.get("halves"):
             count = states_mask.sum(dim=1, keepdim=True)
             half, place = (count + 1) // 2, torch.arange(states_mask.shape[1], device=states_mask.device)
             masks += [place < half, (place >= count - half) & states_mask]
-        return torch.stack([pooled(states, mask) for mask in masks])
+        return torch.stack([pooled(states, mask, self.label_head.window) for mask in masks])
 
     def several_inputs(self, read: Tensor, head: "LabelHead | None" = None) -> Tensor:
         """What is read of clips (P, B, 2 D_encoder) → (B, inputs), which `several` reads once it is standardised.
@@ -379,31 +388,44 @@ class KeywordBridge(nn.Module):
         return torch.cat(inputs, dim=1)
 
 
-def pooled(states: Tensor, states_mask: Tensor) -> Tensor:
-    """States (B, S, D) and mask (B, S) → mean and maximum over the real ones (B, 2 D)."""
+def pooled(states: Tensor, states_mask: Tensor, window: int | None = None) -> Tensor:
+    """States (B, S, D) and mask (B, S) → mean and maximum over the real ones (B, 2 D).
+
+    With `window` the mean is that of the greatest states of as many after one another, wherever they begin; of fewer, where a
+    clip has no more: for an encoder that learnt from the greatest states of so many.
+    """
     real = states_mask[:, :, None]
-    mean = (states * real).sum(dim=1) / real.sum(dim=1)
-    maximum = states.masked_fill(~real, float("-inf")).amax(dim=1)
+    known = states.masked_fill(~real, float("-inf"))
+    maximum = known.amax(dim=1)
+    if window is None:
+        mean = (states * real).sum(dim=1) / real.sum(dim=1)
+    else:
+        size = min(window, states.shape[1])
+        counts = states_mask.unfold(1, size, 1).sum(dim=2)  # (B, P), of real states
+        full = (counts == states_mask.sum(dim=1, keepdim=True).clamp_max(size))[:, :, None]
+        greatest = max_pool1d(known.transpose(1, 2), size, 1).transpose(1, 2)  # (B, P, D)
+        mean = torch.where(full, greatest, 0).sum(dim=1) / full.sum(dim=1)
     return torch.cat((mean, maximum), dim=1)
 
 
 class LabelHead(nn.Module):
     """A linear head on the mean and the maximum of the states over time."""
 
-    def __init__(self, width: int, labels: int) -> None:
+    def __init__(self, width: int, labels: int, window: int | None = None) -> None:
         """Set up.
 
         Args:
             width: D, of the states.
             labels: number of labels; one more output stands for "none of them".
+            window: see `pooled`.
         """
         super().__init__()
-        self.labels = labels
+        self.labels, self.window = labels, window
         self.linear = nn.Linear(2 * width, labels + 1)
 
     def forward(self, states: Tensor, states_mask: Tensor) -> Tensor:
         """States (B, S, D) and mask (B, S) → log-probabilities (B, labels + 1)."""
-        return self.told(pooled(states, states_mask))
+        return self.told(pooled(states, states_mask, self.window))
 
     def told(self, read: Tensor) -> Tensor:
         """Mean and maximum of states (…, 2 D) → log-probabilities (…, labels + 1)."""

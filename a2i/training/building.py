@@ -148,6 +148,7 @@ def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
         "unlikely": "unknown" if "unknown" in names else None,
         "categories": _categories(names) if model.get("categories") else {},
         "halves": model.get("halves", False),
+        "window": model.get("keyword_window"),
     }
 
 

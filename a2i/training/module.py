@@ -127,6 +127,7 @@ class CaptionModule(LightningModule):
         self.label_loss, self.labels_first = label_loss, labels_first
         self.label_offset: Tensor | None
         self.register_buffer("label_offset", label_offset, persistent=False)
+        self.window = None if own is None else own.window  # the head of the tags reads what that of the labels reads
         self.tags = nn.Linear(2 * captioner.encoder.width, tags) if tag_loss and tags and not freeze_encoder else None
         self.tag_loss = tag_loss
         self._first_steps = 0  # in which the encoder learns from labels alone
@@ -220,7 +221,7 @@ class CaptionModule(LightningModule):
             value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing, self.label_offset)
             loss = loss + self.label_loss * self._logged("train/label_loss", value, weights[1], batch)
         if self.tags is not None and (batch.tags is not None or ranks.ranks() > 1) and not self.freeze_encoder:
-            logits = self.tags(pooled(states, states_mask))
+            logits = self.tags(pooled(states, states_mask, self.window))
             # The others wait for this rank's gradient of the head, though it be 0.
             value = logits.sum() * 0.0 if batch.tags is None else tag_loss(logits, batch.tags)
             loss = loss + self.tag_loss * (

@@ -53,15 +53,15 @@ def learn_heads(
         torch.manual_seed(seed)
         plain = datamodule.plain_dataloader()
         halves = [
-            _heard(module, plain, plain.epoch, None),
-            _heard(module, changed, epochs * loader.epoch, module.augment),
+            _heard(module, plain, plain.epoch, None, labels.window),
+            _heard(module, changed, epochs * loader.epoch, module.augment, labels.window),
         ]
         fit_heads(labels.linear, module.tags, halves, module.label_smoothing, module.label_offset)
     module.cpu().train()
 
 
 def _heard(
-    module: CaptionModule, batches: Iterable[Batch], count: int, augment: SpecAugment | None
+    module: CaptionModule, batches: Iterable[Batch], count: int, augment: SpecAugment | None, window: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What the heads read of each clip (N, inputs), its shares of labels (N, labels + 1), and its tags (N, classes)."""
     from rich.progress import track
@@ -70,7 +70,7 @@ def _heard(
     for batch in track(batches, "hearing as pretrained", count, disable=not sys.stderr.isatty()):
         batch = batch.to(module.device)
         with torch.no_grad(), module.captioner._precision(module.captioner.decoding):
-            inputs = pooled(*encoded(module.captioner, batch, augment)).float()
+            inputs = pooled(*encoded(module.captioner, batch, augment), window).float()
         found.append((inputs, batch.labels, _tags(batch, classes)))
     inputs, shares, known = (torch.cat(part) for part in zip(*found, strict=True))
     return inputs, shares, known
@@ -90,6 +90,7 @@ def fit_heads(
     smoothing: float = 0.0,
     offset: Tensor | None = None,
     steps: int | None = None,
+    decay: float = DECAY,
 ) -> None:
     """Teach a head the labels, and another the tags, from nothing and from as many clips of each half.
 
@@ -100,6 +101,7 @@ def fit_heads(
         smoothing: as `label_loss` has it.
         offset: likewise.
         steps: of gradient descent; None for `STEPS`.
+        decay: of the weights.
     """
     steps, sizes = steps or STEPS, [len(half[0]) for half in halves]
     inputs, shares, known = (torch.cat(part) for part in zip(*halves, strict=True))
@@ -113,7 +115,7 @@ def fit_heads(
         with torch.no_grad():
             tags.bias.copy_(torch.logit(known.nanmean(dim=0).nan_to_num(0.5), eps=1e-4))
     learns = [parameter for head in heads for parameter in head.parameters()]
-    optimizer = torch.optim.AdamW(learns, lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(learns, lr=RATE, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     starts = [sum(sizes[:index]) for index in range(len(sizes))]
     with torch.enable_grad():

@@ -125,6 +125,8 @@ def _check_model(model: dict[str, Any]) -> None:
         raise ValueError(f"got model.keywords={model['keywords']!r}; expected true, false or kinds")
     for name in ("categories", "halves"):  # which runs from before do not have
         switch(f"model.{name}", model.get(name, False))
+    if model.get("keyword_window") is not None:  # nor this
+        number("model.keyword_window", model["keyword_window"], 1, whole=True)
 
 
 def _section(settings: Any, key: str) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _by_other_heads(
     inputs, several = [], []
     for own in heard:
         others = [one for part in heard if part is not own for one in part] or own
-        head = LabelHead(captioner.encoder.width, len(bridge.names)).to(captioner.device)
+        head = LabelHead(captioner.encoder.width, len(bridge.names), bridge.label_head.window).to(captioner.device)
         alone = [(read[0], shares, (shares > 0).sum(dim=1) == 1) for read, shares in others]
         halves = [(read[one], shares[one], shares[one, :0]) for read, shares, one in alone if bool(one.any())]
         fit_heads(head.linear, None, halves, smoothing, offset, HEAD_STEPS)

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -32,9 +33,11 @@ from a2i.compose import build
 from a2i.data.kinds import CATEGORIES, KINDS
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
+from a2i.training.datamodule import CaptionDataModule
 from a2i.training.inputs import encoded
-from a2i.training.labels import label_frequencies
+from a2i.training.labels import label_frequencies, label_shares
 from a2i.training.probing import fit_heads
+from a2i.whole import whole
 
 WHOLE = "all of "  # begins the name of a source that was left out whole
 SMALL = 0.15  # share of the recordings: heads that learn from far fewer are others than those that ship
@@ -53,27 +56,47 @@ class Told:
     evidence: float
 
 
+States = dict[str, torch.Tensor]  # (S, D) float16 of each clip, by its name
+
+
+def kept_states(
+    file: Path, captioner: Captioner, config: dict[str, Any], datamodule: CaptionDataModule
+) -> tuple[States, States]:
+    """The encoder's states of all training clips, as they are and changed as in training: from a file, which is made where
+    there is none."""
+    if not file.exists():
+        plain = _heard(captioner, datamodule.plain_dataloader(), None)
+        changed = _heard(captioner, datamodule.train_dataloader(), build(config["training"]["augment"]))
+        with whole(file) as partial:
+            torch.save((plain, changed), partial)
+    plain, changed = torch.load(file, weights_only=True)
+    return plain, changed
+
+
+@torch.no_grad()
+def _heard(captioner: Captioner, batches: Iterable[Batch], augment: SpecAugment | None) -> States:
+    heard: States = {}
+    for batch in track(batches, "hearing"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BFLOAT16):
+            states, mask = encoded(captioner, batch, augment)
+        heard |= {name: states[index, mask[index]].half() for index, name in enumerate(batch.names)}
+    return heard
+
+
 class Ear:
     """What the heads read of all recordings: as they are, and changed as in training."""
 
-    def __init__(self, captioner: Captioner) -> None:
+    def __init__(self, captioner: Captioner, file: Path) -> None:
         assert isinstance(captioner.bridge, KeywordBridge)
-        self.captioner, self.bridge = captioner, captioner.bridge
+        self.bridge = captioner.bridge
         config, datamodule = recordings(captioner, "loader.augment.mix=0")
         self.training = config["training"]
         self.clips = {clip.name: clip for clip in datamodule.clips["train"]}
-        self.plain = self._heard(datamodule.plain_dataloader(), None)
-        self.changed = self._heard(datamodule.train_dataloader(), build(self.training["augment"]))
-
-    @torch.no_grad()
-    def _heard(self, batches: Iterable[Batch], augment: SpecAugment | None) -> dict[str, tuple[torch.Tensor, ...]]:
-        heard = {}
-        for batch in track(batches, "hearing"):
-            with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BFLOAT16):
-                read = self.bridge.read(*encoded(self.captioner, batch, augment))
-            for index, name in enumerate(batch.names):
-                heard[name] = (read[:, index].float(), batch.labels[index])
-        return heard
+        self.plain, self.changed = (
+            {name: self.bridge.read(states.float()[None], torch.ones(1, len(states), dtype=torch.bool))[:, 0]
+             for name, states in half.items()}
+            for half in kept_states(file, captioner, config, datamodule)
+        )  # fmt: skip
 
     def told(self, name: str, left_out: set[str]) -> list[Told]:
         """What is told of recordings by heads that learnt from the others."""
@@ -84,16 +107,15 @@ class Ear:
         out = [clip for clip in out if clip.labels and len(clip.labels) == 1 and clip.labels <= known]
         if not out:
             return []
-        halves = []
-        for heard in (self.plain, self.changed):
-            read, shares = (torch.stack(part) for part in zip(*(heard[clip.name] for clip in learnt), strict=True))
-            halves.append((read[:, 0], shares, shares[:, :0]))
+        shares = torch.tensor([label_shares(clip.labels, self.bridge.names) for clip in learnt])
+        halves = [(torch.stack([heard[clip.name][0] for clip in learnt]), shares, shares[:, :0])
+                  for heard in (self.plain, self.changed)]  # fmt: skip
         frequencies = label_frequencies(learnt, self.bridge.names)
         offset = self.training["label_balance"] * frequencies.log()
         torch.manual_seed(0)
         fit_heads(self.bridge.label_head.linear, None, halves, self.training["label_smoothing"], offset)
         with torch.no_grad():
-            read = torch.stack([self.plain[clip.name][0] for clip in out], dim=1)
+            read = torch.stack([self.plain[clip.name] for clip in out], dim=1)
             shares, evidence = self.bridge.keywords(read)
         found = []
         for clip, share, sure in zip(out, shares, evidence.tolist(), strict=True):
@@ -128,10 +150,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captioner", type=Path, help="captioner folder")
     parser.add_argument("--out", type=Path, required=True, help="folder for told.csv")
+    parser.add_argument(
+        "--keep", type=Path, required=True, help="file of the encoder's states, made where it is not there"
+    )
     arguments = parser.parse_args()
     if not os.environ.get("A2I_REAL_DATA"):
         parser.error("A2I_REAL_DATA is not set: it tells the folder that holds esc10/, sounds/ …")
-    ear = Ear(Captioner.load(arguments.captioner))
+    ear = Ear(Captioner.load(arguments.captioner), arguments.keep)
     sets = sets_of(ear.clips)
     rows = [row for name in track(sets, "leaving out") for row in ear.told(name, sets[name])]
     small = {name for name, clips in sets.items() if name.startswith(WHOLE) and len(clips) < SMALL * len(ear.clips)}
