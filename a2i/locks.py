@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
+BRIEFLY = 2.0  # seconds that nobody is told of: ranks, and jobs of a sweep, come together and find all prepared
+
+
 def to_stderr(line: str) -> None:
     """Tell the user."""
     print(line, file=sys.stderr, flush=True)
 
 
 def acquire(lock: "BaseFileLock", what: str, say: Callable[[str], object] = to_stderr) -> None:
-    """Hold a lock, however long another process has it, which is said.
+    """Hold a lock, however long another process has it; more than `BRIEFLY` is said.
 
     Args:
         lock: to hold.
@@ -29,7 +32,7 @@ def acquire(lock: "BaseFileLock", what: str, say: Callable[[str], object] = to_s
     from filelock import Timeout
 
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=BRIEFLY)
     except Timeout:
         say(f"another process is {what}; waiting for it")
         lock.acquire()
