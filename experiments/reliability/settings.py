@@ -47,6 +47,7 @@ JUDGED = {
     ("audio", "numbers"),
     ("scenes.shortest", "fraction"),
     ("caption_metrics.java_seconds", "fraction"),
+    ("ray.cpus", "fraction"),  # Ray shares a core
     *(("text", what) for what in ("text", "negative", "fraction", "truth", "list", "numbers")),
 }
 # What only the library that takes it can tell: checked where the model or the trainer is built, before the first step.
