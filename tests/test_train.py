@@ -663,7 +663,12 @@ def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: 
         *("~data.sources", f"+data.sources={{mine: {labelled}}}"),
         f"data.tags={{_target_: a2i.data.tags.Tags, table: {root / 'tags.npz'}, root: {root}}}",
         f"sentences.corpora=[{root / 'text.csv'}]",
-        *("model.encoder.bands=1", "model.encoder.frozen_blocks=1", "training.probe_epochs=1"),
+        *(
+            "model.encoder.bands=1",
+            "model.keyword_window=3",
+            "model.encoder.frozen_blocks=1",
+            "training.probe_epochs=1",
+        ),
         *("model.encoder.channels=[4,8]", "model.decoder.config={n_embd:32,n_layer:1,n_head:2,n_positions:60}"),
         *("model.tokenizer.vocab_size=300", "loader.batch_size=4", "loader.num_workers=0", "trainer.max_epochs=2"),
         *(
@@ -684,6 +689,7 @@ def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: 
     assert bridge.names == sorted(KINDS)  # all that there are sentences about, recordings or not
     assert {"dog", "cat"} <= set(bridge.settings["categories"]["animal"])
     assert bridge.settings["halves"] is True
+    assert bridge.label_head.window == 3
     assert captioner.sampling_rate == 44_100
     assert not any("tags" in name for name in captioner.state_dict())
     half = tmp_path / "half"

@@ -37,6 +37,8 @@ CHOSEN = {"evaluate": {"captioner": "mini"}, "export": {"captioner": "mini"}, "t
 # What has to be given with a choice that leaves it open.
 OPEN = {
     "data=folder": "data.root=somewhere",
+    "data=shards": "data.root=somewhere",
+    "data=huggingface": "data.name=owner/name",
     "image=folder": "image.model=somewhere",
     "captioner=folder": "captioner.folder=somewhere",
 }
