@@ -165,11 +165,12 @@ def composed(program: str, given: list[str]) -> dict[str, Any]:
 
 
 def leaves(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """The values by dotted key; those of sections too, and a list as one value."""
+    """The values by dotted key; those of sections too. A list is one value, and so is a section whose names are keys of other
+    sections: what a sweep tries."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         found[f"{prefix}{name}"] = value
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not any("." in str(below) for below in value):
             found |= leaves(value, f"{prefix}{name}.")
     # A group is chosen: Hydra refuses what is none of its choices.
     groups = {key for key in found if (CONF / key.replace(".", "/")).is_dir()}
