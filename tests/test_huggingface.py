@@ -186,6 +186,31 @@ def test_all_of_it_is_of_one_commit(parquet: Path, tmp_path: Path, monkeypatch: 
     assert asked == ["a" * 40] * 3
 
 
+def test_a_set_is_opened_as_asked_where_the_hub_cannot_tell_its_commit(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one in the cache, without a network."""
+    asked: list[str | None] = []
+    load = datasets.load_dataset
+
+    class Unreachable:
+        def dataset_info(self, *_: Any, **__: Any) -> None:
+            raise ConnectionError("no network")
+
+    def opened_from(*_: Any, revision: str | None, **settings: Any) -> Any:
+        asked.append(revision)
+        return load(str(parquet), split=settings["split"])
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Unreachable)
+    monkeypatch.setattr(datasets, "load_dataset", opened_from)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    settings = {"splits": {"train": "train"}, "revision": "v2"}
+    source = HuggingFace("owner/set", "sound", "text", tmp_path / "shards", **settings)  # type: ignore[arg-type]
+    source.prepare()
+    assert asked == ["v2"]
+    assert not (source.folder / "commit").exists(), "a branch is no commit"
+
+
 def test_no_code_of_a_set_is_run(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()

@@ -109,16 +109,8 @@ ONLY: dict[str, set[str]] = {
     "rerank": {"captioner", "metrics"},
     "report": {"audio", "features", "metrics", "whole"},  # metrics: their labels
     "tracking": {"audio", "features", "report"},
-    "data": {
-        "audio",
-        "captioner",
-        "errors",
-        "features",
-        "hub",
-        "locks",
-        "machine",
-        "whole",
-    },  # captioner: what a word is
+    # captioner: what a word is
+    "data": {"audio", "captioner", "errors", "features", "hub", "locks", "machine", "whole"},
     "file_names": {"audio"},
     "results": {"audio", "file_names", "machine"},
 }

@@ -70,6 +70,8 @@ def kept_states(
         with whole(file) as partial:
             torch.save((plain, changed), partial)
     plain, changed = torch.load(file, weights_only=True)
+    if set(plain) != {clip.name for clip in datamodule.clips["train"]}:
+        raise SystemExit(f"{file}: holds the states of other recordings; delete it, or name another with --keep")
     return plain, changed
 
 
