@@ -17,6 +17,7 @@ import pytest
 import soundfile
 from conftest import listen_to_ctrl_c, tone
 from pretended_work import Pretended
+from s3_store import s3_store
 
 from a2i.on_ray import LOADS, Attempts, RaySettings, _Captioner, actors_of
 from a2i.parts import Parts, Plan, key
@@ -122,24 +123,8 @@ def test_actors_that_load_at_once_are_not_taken_for_dead_ones(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[dict[str, str]]:
-    """A stand-in of S3 on this machine, and the environment that leads to it."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    told = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "nobody",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    told |= {"AWS_SECRET_ACCESS_KEY": "nobody-has-this-one", "AWS_EC2_METADATA_DISABLED": "true"}
-    before = dict(os.environ)
-    os.environ |= told
-    yield told
-    os.environ.clear()
-    os.environ |= before
-    server.stop()
+    with s3_store() as told:
+        yield told
 
 
 @pytest.fixture(scope="module")

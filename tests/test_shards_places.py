@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3_store import s3_store
 from shard_sets import noises
 
 from a2i.data.shards import Shards
@@ -13,18 +14,9 @@ from a2i.data.shards.writing import write_clips
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "made-up")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    yield "s3://sounds"
-    server.stop()
+def bucket() -> Iterator[str]:
+    with s3_store():
+        yield "s3://sounds"
 
 
 @pytest.mark.long
