@@ -18,7 +18,8 @@ from a2i.audio.addresses import Address, Sound, is_address
 from a2i.audio.apart import begin as begin_decoder
 from a2i.audio.inputs import Skipped, each_sound, find_sounds, readable, refuse_nothing
 from a2i.command_line import INTERRUPTED, entry_point
-from a2i.compose import check_decoding, check_out, check_seed, checked, fitting, plain
+from a2i.compose import check_decoding, check_out, check_seed, checked, plain
+from a2i.fitting import fitting
 from a2i.grid import Shape
 from a2i.image_settings import deciding, is_mini_painter, is_painter, styled
 from a2i.licences import restriction

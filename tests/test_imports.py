@@ -40,6 +40,7 @@ ORDER = [
     "report",
     "tracking",
     "data",
+    "fitting",
     "compose",
     "explain",
     "command_line",

@@ -52,6 +52,17 @@ def test_a_window_takes_the_greatest_of_states_after_one_another(
     )
 
 
+def test_the_head_reads_the_whole_band_beside_each_band() -> None:
+    states, mask = torch.randn(2, 7, 6), torch.ones(2, 7, dtype=torch.bool)
+    assert torch.equal(LabelHead(6, 2).read(states, mask), pooled(states, mask))
+    head = LabelHead(6, 2, window=3, bands=2)
+    assert head.sizes == [12, 6]
+    read = head.read(states, mask)
+    assert torch.equal(read[:, :12], pooled(states, mask))
+    whole_band = (states[:, :, :3] + states[:, :, 3:]) / 2
+    assert torch.allclose(read[:, 12:], pooled(whole_band, mask, 3))
+
+
 NAMES = ["bell", "dog", "rain", "siren", "waves", "wind"]
 
 
@@ -107,7 +118,7 @@ def test_of_two_one_may_follow_the_other() -> None:
 @torch.no_grad()
 def test_padding_changes_nothing(halves: bool, window: int | None) -> None:
     torch.manual_seed(0)
-    keywords = KeywordBridge(4, 6, NAMES, halves=halves, window=window).eval()
+    keywords = KeywordBridge(4, 6, NAMES, halves=halves, window=window, bands=2).eval()
     assert keywords.settings.get("window") == window
     keywords.several[-1].bias.fill_(10.0)
     states = torch.randn(1, 5, 4)
@@ -138,6 +149,9 @@ def test_names_are_there_once() -> None:
             KeywordBridge(4, 6, ["dog"], **wrong)
     with pytest.raises(ValueError, match="window"):
         KeywordBridge(4, 6, ["dog"], window=0)
+    for bands in (0, 3):
+        with pytest.raises(ValueError, match=f"states of 4 in bands={bands}; expected bands of equal sizes"):
+            KeywordBridge(4, 6, ["dog"], window=2, bands=bands)
 
 
 def test_a_setting_of_a_later_version_is_told_in_one_short_line() -> None:

@@ -11,7 +11,7 @@ from a2i.data import Clip
 from a2i.training.augment import WaveformAugment
 from a2i.training.datamodule import CaptionDataModule
 from a2i.training.module import CaptionModule
-from a2i.training.probing import learn_heads
+from a2i.training.probing import fit_heads, learn_heads
 
 
 class TaggedTones(Tones):
@@ -85,3 +85,22 @@ def test_they_learn_from_the_clips_as_they_are_too(tokenizer: CaptionTokenizer, 
             states = module.captioner.encoder(*module.captioner.log_mel(batch.waveforms, batch.lengths))
             told = module.captioner.bridge.label_head(*states).argmax(dim=1)
         assert torch.equal(told, batch.labels.argmax(dim=1))
+
+
+def test_what_is_read_in_parts_is_learnt_apart() -> None:
+    """The head tells the mean of what heads of each part tell, which learnt alone, with their own weight decay."""
+    torch.manual_seed(0)
+    inputs = torch.randn(40, 5)
+    labels = (inputs[:, 0] > 0).long()
+    half = (inputs, torch.nn.functional.one_hot(labels, 2).float(), torch.zeros(40, 3).uniform_())
+
+    both, first_alone, second_alone = ([torch.nn.Linear(size, out) for out in (2, 3)] for size in (5, 3, 2))
+    torch.manual_seed(1)
+    fit_heads(*both, [half], steps=400, sizes=[3, 2], decays=[1.0, 0.1])
+    torch.manual_seed(1)  # the parts draw one after another
+    fit_heads(*first_alone, [(inputs[:, :3], *half[1:])], steps=400, decays=[1.0])
+    fit_heads(*second_alone, [(inputs[:, 3:], *half[1:])], steps=400, decays=[0.1])
+    for head, first, second in zip(both, first_alone, second_alone, strict=True):
+        expected = (first(inputs[:, :3]) + second(inputs[:, 3:])) / 2
+        assert torch.allclose(head(inputs), expected, atol=1e-5)
+    assert first_alone[0].weight[1].argmax() == 0  # and it did learn

@@ -1,6 +1,6 @@
 """Every value is checked before work begins, with its full name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,11 @@ from test_configs import EXPERIMENTS
 
 from a2i import infer, prepare
 from a2i.command_line import arguments
-from a2i.compose import fitting, plain
+from a2i.compose import plain
+from a2i.data import DataSet
+from a2i.data.labelled import HoldOut
 from a2i.evaluate import settings as evaluate
+from a2i.fitting import fitting
 from a2i.paths import CONF
 from a2i.training.settings import check
 
@@ -105,6 +108,9 @@ def test_annotations_are_what_values_are_held_against() -> None:
         table: dict[str, int] | None = None,
         either: bool | str = False,
         bare: int = None,  # type: ignore[assignment]  # noqa: RUF013
+        rows: HoldOut | None = None,
+        sources: dict[str, DataSet] | None = None,
+        left: Collection[int] = (),
     ) -> None: ...
 
     assert fitting(made, {"count": 3, "share": 2, "flag": False, "name": "x"}) == {
@@ -113,6 +119,12 @@ def test_annotations_are_what_values_are_held_against() -> None:
     }
     assert fitting(made, {"name": 2024, "path": 7, "either": 1}) == {"name": "2024", "path": "7", "either": "1"}
     assert fitting(made, {"pair": [1, 2], "bare": None, "names": ["a"], "table": {"a": 1}})["pair"] == (1, 2)
+    whole = {
+        "rows": {"column": "fold", "values": [4, "b"]},
+        "sources": {"esc10": {"_target_": "some.DataSet"}},
+        "left": [1, 2],
+    }
+    assert fitting(made, whole) == whole
     for values, expected in (
         ({"count": 2.0}, "a whole number"),
         ({"count": True}, "a whole number"),
@@ -129,6 +141,11 @@ def test_annotations_are_what_values_are_held_against() -> None:
         ({"pair": [1]}, "a list"),
         ({"pair": [1, "b"]}, "a list"),
         ({"table": {"a": "b"}}, "a dictionary"),
+        ({"rows": {"column": "fold"}}, "{column: text, values: a list}"),
+        ({"rows": {"column": ["a", "b"], "values": [4]}}, "{column: text, values: a list}"),
+        ({"rows": {"column": "fold", "values": 4}}, "{column: text, values: a list}"),
+        ({"sources": {"esc10": "many"}}, "a dictionary"),
+        ({"left": {"a": 1}}, "a list"),
         ({"cuont": 1}, "did you mean part.count?"),
     ):
         with pytest.raises(ValueError, match=r"^got part\.") as raised:

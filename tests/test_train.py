@@ -664,7 +664,7 @@ def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: 
         f"data.tags={{_target_: a2i.data.tags.Tags, table: {root / 'tags.npz'}, root: {root}}}",
         f"sentences.corpora=[{root / 'text.csv'}]",
         *(
-            "model.encoder.bands=1",
+            "model.encoder.bands=2",
             "model.keyword_window=3",
             "model.encoder.frozen_blocks=1",
             "training.probe_epochs=1",
@@ -689,7 +689,7 @@ def test_heads_and_sentences_are_learnt_from_first(tmp_path: Path, monkeypatch: 
     assert bridge.names == sorted(KINDS)  # all that there are sentences about, recordings or not
     assert {"dog", "cat"} <= set(bridge.settings["categories"]["animal"])
     assert bridge.settings["halves"] is True
-    assert bridge.label_head.window == 3
+    assert (bridge.label_head.window, bridge.label_head.bands) == (3, 2)
     assert captioner.sampling_rate == 44_100
     assert not any("tags" in name for name in captioner.state_dict())
     half = tmp_path / "half"

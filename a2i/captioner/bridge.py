@@ -217,6 +217,7 @@ class KeywordBridge(nn.Module):
         min_probability_of_category: float = 0.5,
         halves: bool = False,
         window: int | None = None,
+        bands: int = 1,
     ) -> None:
         """Set up with random weights.
 
@@ -239,11 +240,12 @@ class KeywordBridge(nn.Module):
             min_probability_of_category: minimum probability of a category that is told in place of a source.
             halves: where there are two sources, tell those that are likeliest in the first or the second half of the clip: one
                 that follows the other is hardly heard in the whole.
-            window: states of a window, see `pooled`; None for none.
+            window: states of a window, see `LabelHead`; None for none.
+            bands: likewise.
 
         Raises:
-            ValueError: there are no names, or one twice; `alone`, `unlikely` or a category's are not among them; or the inner
-                bridge does not fit.
+            ValueError: there are no names, or one twice; `alone`, `unlikely` or a category's are not among them; a state does
+                not divide into the bands; or the inner bridge does not fit.
         """
         super().__init__()
         self.names = list(names)
@@ -256,6 +258,8 @@ class KeywordBridge(nn.Module):
         shares = (min_probability, min_probability_of_two, min_probability_of_category)
         if window is not None:
             number("window", window, 1, whole=True)
+            if bands < 1 or encoder_width % bands:
+                raise ValueError(f"got states of {encoder_width} in bands={bands}; expected bands of equal sizes")
         if hidden < 1 or ranks < 1 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(
                 f"got hidden={hidden}, ranks={ranks}, and minimum probabilities of {', '.join(map(str, shares))}; expected at"
@@ -273,8 +277,8 @@ class KeywordBridge(nn.Module):
         if halves:
             self.settings["halves"] = True
         if window is not None:
-            self.settings["window"] = window
-        self.label_head = LabelHead(encoder_width, len(self.names), window)
+            self.settings |= {"window": window, "bands": bands}
+        self.label_head = LabelHead(encoder_width, len(self.names), window, bands)
         self.embedding = nn.Linear(len(self.names) + 1, decoder_width, bias=False)
         nn.init.normal_(self.embedding.weight)
         single = torch.tensor([*(self.names.index(name) for name in alone), len(self.names)])
@@ -286,7 +290,7 @@ class KeywordBridge(nn.Module):
         own = torch.tensor([self.names.index(name) for name in categories], dtype=torch.long)
         self.register_buffer("own", own, persistent=False)  # the places of the categories among the labels
         ranks = min(ranks, len(self.names) + 1)
-        inputs = 2 * encoder_width + (2 * ranks + 1 if halves else ranks)
+        inputs = sum(self.label_head.sizes) + (2 * ranks + 1 if halves else ranks)
         self.register_buffer("mean", torch.zeros(inputs))  # of what `several` reads, over its training clips
         self.register_buffer("std", torch.ones(inputs))
         last = nn.Linear(hidden, 1)
@@ -330,7 +334,7 @@ class KeywordBridge(nn.Module):
         return self.keywords(self.read(states, states_mask))
 
     def keywords(self, read: Tensor) -> tuple[Tensor, Tensor]:
-        """What is read of clips (P, B, 2 D_encoder) → as `estimate`."""
+        """What is read of clips (P, B, inputs) → as `estimate`."""
         probabilities = self.label_head.told(read[0]).exp()
         inputs = (self.several_inputs(read) - self.mean) / self.std
         several = self.several(inputs)[:, 0].sigmoid() > self.settings["min_probability_of_two"]
@@ -359,19 +363,19 @@ class KeywordBridge(nn.Module):
         return keywords / keywords.sum(dim=1, keepdim=True), evidence
 
     def read(self, states: Tensor, states_mask: Tensor) -> Tensor:
-        """States (B, S, D_encoder) and mask (B, S) → (P, B, 2 D_encoder): what `pooled` makes of all, and with `halves`
-        those of the first and of the second half."""
+        """States (B, S, D_encoder) and mask (B, S) → (P, B, inputs): what `label_head` reads of all, and with `halves` of those
+        of the first and of the second half."""
         masks = [states_mask]
         if self.settings.get("halves"):
             count = states_mask.sum(dim=1, keepdim=True)
             half, place = (count + 1) // 2, torch.arange(states_mask.shape[1], device=states_mask.device)
             masks += [place < half, (place >= count - half) & states_mask]
-        return torch.stack([pooled(states, mask, self.label_head.window) for mask in masks])
+        return torch.stack([self.label_head.read(states, mask) for mask in masks])
 
     def several_inputs(self, read: Tensor, head: "LabelHead | None" = None) -> Tensor:
-        """What is read of clips (P, B, 2 D_encoder) → (B, inputs), which `several` reads once it is standardised.
+        """What is read of clips (P, B, inputs) → (B, inputs and some), which `several` reads once it is standardised.
 
-        These are the states' mean and maximum, and the largest log-probabilities of labels; with `halves` also the largest in
+        These are what is read of the whole clip, and the largest log-probabilities of labels; with `halves` also the largest in
         the mean of both halves, and how much the halves differ.
 
         Args:
@@ -409,25 +413,39 @@ def pooled(states: Tensor, states_mask: Tensor, window: int | None = None) -> Te
 
 
 class LabelHead(nn.Module):
-    """A linear head on the mean and the maximum of the states over time."""
+    """A linear head on what it reads of the states over time: their mean and maximum and, with windows, the whole band's.
 
-    def __init__(self, width: int, labels: int, window: int | None = None) -> None:
+    Two readings together are right more often than either, of sources that the head knows and of others, if the weights of each
+    were learnt apart (`a2i.training.probing`, `experiments/world`).
+    """
+
+    def __init__(self, width: int, labels: int, window: int | None = None, bands: int = 1) -> None:
         """Set up.
 
         Args:
             width: D, of the states.
             labels: number of labels; one more output stands for "none of them".
-            window: see `pooled`.
+            window: of how many states, where it also reads `pooled` windows of the whole band; None where it doesn't.
+            bands: of frequency, of which a state consists: (bands × D / bands). Their mean stands for the whole band.
         """
         super().__init__()
-        self.labels, self.window = labels, window
-        self.linear = nn.Linear(2 * width, labels + 1)
+        self.labels, self.window, self.bands = labels, window, bands
+        self.sizes = [2 * width] if window is None else [2 * width, 2 * width // bands]  # of what it reads
+        self.linear = nn.Linear(sum(self.sizes), labels + 1)
+
+    def read(self, states: Tensor, states_mask: Tensor) -> Tensor:
+        """States (B, S, D) and mask (B, S) → (B, inputs)."""
+        found = pooled(states, states_mask)
+        if self.window is None:
+            return found
+        whole_band = states.unflatten(2, (self.bands, -1)).mean(dim=2)
+        return torch.cat((found, pooled(whole_band, states_mask, self.window)), dim=1)
 
     def forward(self, states: Tensor, states_mask: Tensor) -> Tensor:
         """States (B, S, D) and mask (B, S) → log-probabilities (B, labels + 1)."""
-        return self.told(pooled(states, states_mask, self.window))
+        return self.told(self.read(states, states_mask))
 
     def told(self, read: Tensor) -> Tensor:
-        """Mean and maximum of states (…, 2 D) → log-probabilities (…, labels + 1)."""
+        """What was read (…, inputs) → log-probabilities (…, labels + 1)."""
         log_probabilities: Tensor = self.linear(read).float().log_softmax(dim=-1)
         return log_probabilities

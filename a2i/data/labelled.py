@@ -1,15 +1,22 @@
 """Tables of recordings that have a kind, and no captions: each clip gets sentences that name its kind."""
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from a2i.data import Clip
 from a2i.data.folder import SPLITS, locate, named_place, position, read_table
 from a2i.data.kinds import KINDS, kind_of
 from a2i.data.sentences import read_sentences
+
+
+class HoldOut(TypedDict):
+    """Rows of a table: those that have one of the values in a column."""
+
+    column: str
+    values: list[str | int | float]
 
 
 class Labelled:
@@ -42,7 +49,7 @@ class Labelled:
         called: str,
         kind_column: str = "kind",
         recording_column: str = "recording",
-        hold_out: Mapping[str, Any] | None = None,
+        hold_out: HoldOut | None = None,
         val_share: float = 0.0,
         left_out: Collection[str | int] = (),
         captions_per_clip: int = 5,

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from a2i.audio.addresses import refuse_secrets
-from a2i.compose import check_decoding, check_out, check_seed, checked, fitting
+from a2i.compose import check_decoding, check_out, check_seed, checked
+from a2i.fitting import fitting
 from a2i.image_settings import styled
 from a2i.metrics.parts import Parts
 from a2i.names import name_of, with_revision
@@ -46,7 +47,7 @@ class EvaluateSettings(CaptioningSettings):
     clip: dict[str, Any]
     clap: dict[str, Any]
     caption_metrics: dict[str, Any]
-    logger: dict[str, Any] | None
+    logger: dict[str, dict[str, Any]] | None
     captioner: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:

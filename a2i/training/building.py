@@ -149,6 +149,7 @@ def _bridge(model: dict[str, Any], clips: Sequence[Clip]) -> Any:
         "categories": _categories(names) if model.get("categories") else {},
         "halves": model.get("halves", False),
         "window": model.get("keyword_window"),
+        "bands": model["encoder"].get("bands", 1),
     }
 
 

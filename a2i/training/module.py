@@ -127,8 +127,9 @@ class CaptionModule(LightningModule):
         self.label_loss, self.labels_first = label_loss, labels_first
         self.label_offset: Tensor | None
         self.register_buffer("label_offset", label_offset, persistent=False)
-        self.window = None if own is None else own.window  # the head of the tags reads what that of the labels reads
-        self.tags = nn.Linear(2 * captioner.encoder.width, tags) if tag_loss and tags and not freeze_encoder else None
+        head = self.labels or own  # the head of the tags reads what that of the labels reads, if there is one
+        inputs = 2 * captioner.encoder.width if head is None else head.linear.in_features
+        self.tags = nn.Linear(inputs, tags) if tag_loss and tags and not freeze_encoder else None
         self.tag_loss = tag_loss
         self._first_steps = 0  # in which the encoder learns from labels alone
         self._whole: tuple[Captioner] | None = None  # a copy, where its parts are divided; no part of this module
@@ -214,14 +215,14 @@ class CaptionModule(LightningModule):
             self.captioner, batch, self.augment, together=any(n.training for n in self._norms)
         )
         loss = states.new_zeros(())
+        head = self.labels or self.captioner.bridge.label_head
         if self.label_loss and not self.freeze_encoder:
-            head = self.labels or self.captioner.bridge.label_head
             assert head is not None
             assert batch.labels is not None
             value = label_loss(head(states, states_mask), batch.labels, self.label_smoothing, self.label_offset)
             loss = loss + self.label_loss * self._logged("train/label_loss", value, weights[1], batch)
         if self.tags is not None and (batch.tags is not None or ranks.ranks() > 1) and not self.freeze_encoder:
-            logits = self.tags(pooled(states, states_mask, self.window))
+            logits = self.tags((pooled if head is None else head.read)(states, states_mask))
             # The others wait for this rank's gradient of the head, though it be 0.
             value = logits.sum() * 0.0 if batch.tags is None else tag_loss(logits, batch.tags)
             loss = loss + self.tag_loss * (

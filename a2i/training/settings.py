@@ -10,8 +10,9 @@ from torch.optim import Optimizer
 from a2i.audio.addresses import refuse_secrets
 from a2i.bounds import number, switch
 from a2i.captioner.text import CaptionTokenizer
-from a2i.compose import build, check_decoding, check_targets, fitting, target_class
+from a2i.compose import build, check_decoding, check_targets, target_class
 from a2i.features import FeatureSettings
+from a2i.fitting import fitting
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.registry import registered
 from a2i.training.batches import InputKind

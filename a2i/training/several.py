@@ -36,6 +36,7 @@ def learn_several(
     unheard: bool = False,
     smoothing: float = 0.0,
     offset: Tensor | None = None,
+    heard: "Sequence[tuple[Heard, Heard]] | None" = None,
 ) -> bool:
     """Teach `KeywordBridge.several`, where the captioner has such a bridge; all else stays as it is.
 
@@ -54,6 +55,7 @@ def learn_several(
             of these, too.
         smoothing: with which these heads learn, as the captioner's did (`label_loss`).
         offset: likewise.
+        heard: with `unheard`, what `heard_by_part` gave before; None to hear it.
 
     Returns:
         whether the captioner has keywords.
@@ -66,7 +68,7 @@ def learn_several(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if unheard:
-            heard = _by_part(captioner, bridge, datamodule, augment, epochs)
+            heard = heard or heard_by_part(captioner, bridge, datamodule, augment, epochs)
             offset = None if offset is None else offset.to(captioner.device)
             inputs, several = _by_other_heads(captioner, bridge, heard, smoothing, offset)
         else:
@@ -79,10 +81,12 @@ def learn_several(
     return True
 
 
-Heard = tuple[Tensor, Tensor]  # what the bridge reads of clips (P, N, 2 D), and their shares of labels (N, labels + 1)
+Heard = tuple[
+    Tensor, Tensor
+]  # what the bridge reads of clips (P, N, inputs), and their shares of labels (N, labels + 1)
 
 
-def _by_part(
+def heard_by_part(
     captioner: Captioner, bridge: KeywordBridge, datamodule: CaptionDataModule, augment: SpecAugment | None, epochs: int
 ) -> list[tuple[Heard, Heard]]:
     """Of each part of the recordings, its clips changed as in training, and as they are; both mixed with others of the part.
@@ -111,10 +115,13 @@ def _by_other_heads(
     inputs, several = [], []
     for own in heard:
         others = [one for part in heard if part is not own for one in part] or own
-        head = LabelHead(captioner.encoder.width, len(bridge.names), bridge.label_head.window).to(captioner.device)
+        own_head = bridge.label_head
+        head = LabelHead(captioner.encoder.width, len(bridge.names), own_head.window, own_head.bands).to(
+            captioner.device
+        )
         alone = [(read[0], shares, (shares > 0).sum(dim=1) == 1) for read, shares in others]
         halves = [(read[one], shares[one], shares[one, :0]) for read, shares, one in alone if bool(one.any())]
-        fit_heads(head.linear, None, halves, smoothing, offset, HEAD_STEPS)
+        fit_heads(head.linear, None, halves, smoothing, offset, HEAD_STEPS, head.sizes)
         with torch.no_grad():
             inputs += [bridge.several_inputs(read, head) for read, _ in own]
         several += [(shares > 0).sum(dim=1) > 1 for _, shares in own]

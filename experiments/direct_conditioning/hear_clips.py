@@ -107,7 +107,8 @@ def teach(bridge: KeywordBridge, clips: Sequence[Clip], read: Tensor, training: 
     offset = training["label_balance"] * label_frequencies(clips, bridge.names).log()
     torch.manual_seed(0)
     halves = [(read, shares, shares[:, :0])]
-    fit_heads(bridge.label_head.linear, None, halves, training["label_smoothing"], offset, steps=HEAD_STEPS)
+    head = bridge.label_head
+    fit_heads(head.linear, None, halves, training["label_smoothing"], offset, HEAD_STEPS, head.sizes)
 
 
 @torch.no_grad()

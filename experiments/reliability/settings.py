@@ -62,7 +62,7 @@ OTHERS = (
         "text.cleaning",
     ),
     *("trainer.devices", "trainer.num_sanity_val_steps", "trainer.enable_model_summary"),
-    *("training.augment.", "training.optimizer"),
+    *("training.augment.", "training.optimizer", "image.call."),
 )
 VALUES: dict[str, Any] = {
     "text": "many", "nothing": "", "negative": -3, "fraction": 1.5, "huge": 10**30,

@@ -18,26 +18,18 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.progress import track
-from ship_captioner import HAS_BFLOAT16, recordings
+from ship_captioner import recordings
 from source_accuracy import Heard
 from source_accuracy import calibration as measured
+from states import fit_head, kept_states, what_is_read
 
 from a2i.captioner import Captioner
 from a2i.captioner.bridge import KeywordBridge
 from a2i.captioner.candidates import fit
-from a2i.compose import build
 from a2i.data.kinds import CATEGORIES, KINDS
-from a2i.training.augment import SpecAugment
-from a2i.training.batches import Batch
-from a2i.training.datamodule import CaptionDataModule
-from a2i.training.inputs import encoded
-from a2i.training.labels import label_frequencies, label_shares
-from a2i.training.probing import fit_heads
-from a2i.whole import whole
 
 WHOLE = "all of "  # begins the name of a source that was left out whole
 SMALL = 0.15  # share of the recordings: heads that learn from far fewer are others than those that ship
@@ -56,35 +48,6 @@ class Told:
     evidence: float
 
 
-States = dict[str, torch.Tensor]  # (S, D) float16 of each clip, by its name
-
-
-def kept_states(
-    file: Path, captioner: Captioner, config: dict[str, Any], datamodule: CaptionDataModule
-) -> tuple[States, States]:
-    """The encoder's states of all training clips, as they are and changed as in training: from a file, which is made where
-    there is none."""
-    if not file.exists():
-        plain = _heard(captioner, datamodule.plain_dataloader(), None)
-        changed = _heard(captioner, datamodule.train_dataloader(), build(config["training"]["augment"]))
-        with whole(file) as partial:
-            torch.save((plain, changed), partial)
-    plain, changed = torch.load(file, weights_only=True)
-    if set(plain) != {clip.name for clip in datamodule.clips["train"]}:
-        raise SystemExit(f"{file}: holds the states of other recordings; delete it, or name another with --keep")
-    return plain, changed
-
-
-@torch.no_grad()
-def _heard(captioner: Captioner, batches: Iterable[Batch], augment: SpecAugment | None) -> States:
-    heard: States = {}
-    for batch in track(batches, "hearing"):
-        with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BFLOAT16):
-            states, mask = encoded(captioner, batch, augment)
-        heard |= {name: states[index, mask[index]].half() for index, name in enumerate(batch.names)}
-    return heard
-
-
 class Ear:
     """What the heads read of all recordings: as they are, and changed as in training."""
 
@@ -94,11 +57,8 @@ class Ear:
         config, datamodule = recordings(captioner, "loader.augment.mix=0")
         self.training = config["training"]
         self.clips = {clip.name: clip for clip in datamodule.clips["train"]}
-        self.plain, self.changed = (
-            {name: self.bridge.read(states.float()[None], torch.ones(1, len(states), dtype=torch.bool))[:, 0]
-             for name, states in half.items()}
-            for half in kept_states(file, captioner, config, datamodule)
-        )  # fmt: skip
+        states = kept_states(file, captioner, config, datamodule)
+        self.plain, self.changed = (what_is_read(self.bridge, half) for half in states)
 
     def told(self, name: str, left_out: set[str]) -> list[Told]:
         """What is told of recordings by heads that learnt from the others."""
@@ -109,13 +69,7 @@ class Ear:
         out = [clip for clip in out if clip.labels and len(clip.labels) == 1 and clip.labels <= known]
         if not out:
             return []
-        shares = torch.tensor([label_shares(clip.labels, self.bridge.names) for clip in learnt])
-        halves = [(torch.stack([heard[clip.name][0] for clip in learnt]), shares, shares[:, :0])
-                  for heard in (self.plain, self.changed)]  # fmt: skip
-        frequencies = label_frequencies(learnt, self.bridge.names)
-        offset = self.training["label_balance"] * frequencies.log()
-        torch.manual_seed(0)
-        fit_heads(self.bridge.label_head.linear, None, halves, self.training["label_smoothing"], offset)
+        fit_head(self.bridge, (self.plain, self.changed), learnt, self.training)
         with torch.no_grad():
             read = torch.stack([self.plain[clip.name] for clip in out], dim=1)
             shares, evidence = self.bridge.keywords(read)

@@ -13,10 +13,12 @@ don't count.
 import argparse
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from cross_validate import WHOLE, kept_states, sets_of, verdict
+from cross_validate import WHOLE, sets_of, verdict
 from ship_captioner import recordings
+from states import kept_states
 from torch import Tensor, nn
 
 from a2i.captioner import Captioner
@@ -33,20 +35,27 @@ KNOWN = ("esc10", "esc50", "urban", "moodist", "effects")
 LEFT_OUT = ("esc10", "esc50", "urban", "effects", "moodist", "noice", "booth")
 
 
-def reading(states: Tensor, bands: int, window: int | None) -> Tensor:
-    """States (S, 3 × D) of three bands → (2 × bands × D) that a head reads of them."""
-    states = states.float()
-    if bands == 1:
-        states = states.unflatten(1, (BANDS, -1)).mean(dim=1)
-    return pooled(states[None], torch.ones(1, len(states), dtype=torch.bool), window)[0]
+class Reading(NamedTuple):
+    bands: int  # of frequency
+    window: int | None  # of states, see `a2i.captioner.bridge.pooled`
+    decay: float  # of the weights
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """States (S, 3 × D) of three bands → (2 × bands × D) that a head reads of them."""
+        states = states.float()
+        if self.bands == 1:
+            states = states.unflatten(1, (BANDS, -1)).mean(dim=1)
+        return pooled(states[None], torch.ones(1, len(states), dtype=torch.bool), self.window)[0]
 
 
-# Bands of frequency, states of a window (see `a2i.captioner.bridge.pooled`), and the weight decay.
-WAYS: dict[str, tuple[int, int | None, float]] = {
-    "three bands, each state by itself": (3, None, 1.0),
-    "one band, windows of 12 states": (1, 12, 0.3),
-    "three bands, windows of 12 states": (3, 12, 0.3),
-    "one band, each state by itself": (1, None, 0.3),
+THREE, WINDOWS = Reading(BANDS, None, 1.0), Reading(1, 12, 0.3)
+WAYS = {
+    "three bands, each state by itself": [THREE],
+    "one band, each state by itself": [Reading(1, None, 0.3)],
+    "one band, windows of 12 states": [WINDOWS],
+    "three bands, windows of 12 states": [Reading(BANDS, 12, 0.3)],
+    "the first and the third, learnt apart": [THREE, WINDOWS],
+    "the first and the third, learnt together": [THREE, WINDOWS],
 }
 
 
@@ -70,7 +79,13 @@ def parts(clips: dict[str, Clip]) -> dict[str, set[str]]:
 
 
 def told(
-    read: list[dict[str, Tensor]], clips: dict[str, Clip], names: list[str], out: set[str], decay: float, balance: float
+    read: list[dict[str, Tensor]],
+    clips: dict[str, Clip],
+    names: list[str],
+    out: set[str],
+    sizes: list[int],
+    decays: list[float],
+    balance: float,
 ) -> dict[str, tuple[int, int, int]]:
     """By source, of the clips that were left out: right, right among the likeliest three, and how many."""
     apart = {clips[name].recording for name in out} - {None}
@@ -81,7 +96,7 @@ def told(
     head = nn.Linear(halves[0][0].shape[1], len(names) + 1)
     torch.manual_seed(0)
     offset = balance * label_frequencies(learnt, names).log()
-    fit_heads(head, None, halves, 0.05, offset, STEPS, decay)
+    fit_heads(head, None, halves, 0.05, offset, STEPS, sizes, decays)
     found: dict[str, tuple[int, int, int]] = {}
     for name in sorted(out):
         if len(labels := clips[name].labels or ()) != 1 or not labels <= known:
@@ -108,12 +123,20 @@ def main() -> None:
     halves = kept_states(arguments.keep, captioner, config, datamodule)
     clips = {clip.name: clip for clip in datamodule.clips["train"]}
     names, balance = captioner.bridge.names, config["training"]["label_balance"]
-    for way, (bands, window, decay) in WAYS.items():
-        read = [{name: reading(states, bands, window) for name, states in half.items()} for half in halves]
+    for way, readings in WAYS.items():
+        read = [
+            {name: torch.cat([one(states) for one in readings]) for name, states in half.items()} for half in halves
+        ]
+        sizes, decays = (
+            [2 * one.bands * captioner.encoder.width // BANDS for one in readings],
+            [one.decay for one in readings],
+        )
+        if "together" in way:
+            sizes, decays = [sum(sizes)], [sum(decays) / len(decays)]
         shares: dict[str, list[tuple[float, float]]] = {"known": [], "left out": []}
         row = []
         for part, out in parts(clips).items():
-            found = told(read, clips, names, out, decay, balance)
+            found = told(read, clips, names, out, sizes, decays, balance)
             for each in KNOWN if part == "known" else [part]:
                 one, three, count = found[each]
                 shares["known" if part == "known" else "left out"].append((one / count, three / count))

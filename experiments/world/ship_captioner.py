@@ -1,6 +1,7 @@
 """Put a trained captioner into the package: its heads taught anew, its minimums, its calibration and its model card.
 
-    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --told told.csv --heard heard.csv
+    A2I_REAL_DATA=FOLDER python experiments/world/ship_captioner.py RUN/captioner --told told.csv --heard heard.csv \
+        --keep STATES
 
 The captioner was trained and measured with some recordings held out. What it hears with and what it writes with stay as they
 are; the head that tells keywords learns anew, from all recordings, those held out among them. `told.csv` is what
@@ -16,26 +17,22 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
 from source_accuracy import is_recording
+from states import fit_head, kept_states, what_is_read
 
 from a2i.captioner import Captioner
 from a2i.captioner.bridge import KeywordBridge
 from a2i.captioner.candidates import Calibration, fit
 from a2i.compose import build, plain, prepared_data_set
 from a2i.paths import CONF, MINI_CAPTIONER
-from a2i.training.building import build_module
-from a2i.training.checks import slow_precision
 from a2i.training.datamodule import CaptionDataModule
-from a2i.training.probing import learn_heads
 
 CARD = Path(__file__).parent / "captioner_card.md"
-HAS_BFLOAT16 = slow_precision("bf16-mixed", torch.device("cpu")) is None  # and then hears twice as fast with it
 # What none of the data holds out.
 ALL = (
     "data.sources.esc10.val_fold=null",
@@ -48,11 +45,13 @@ ALL = (
 MINIMUMS = {"min_probability": 0.1, "min_probability_of_category": 0.2, "min_probability_of_two": 0.999999}
 
 
-def recordings(captioner: Captioner, *overrides: str) -> tuple[dict[str, Any], CaptionDataModule]:
-    """The experiment's configuration, and all recordings as it loads them, with none held out."""
+def recordings(
+    captioner: Captioner, *overrides: str, held_out: bool = False
+) -> tuple[dict[str, Any], CaptionDataModule]:
+    """The experiment's configuration, and the recordings as it loads them: all, or without those that it holds out."""
     assert isinstance(captioner.bridge, KeywordBridge)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = plain(hydra.compose("train", ["experiment=world", *ALL, *overrides]))
+        config = plain(hydra.compose("train", ["experiment=world", *(() if held_out else ALL), *overrides]))
     loader = dict(config["loader"])
     loader.pop("inputs")
     loader["augment"] = build(loader["augment"])
@@ -62,17 +61,13 @@ def recordings(captioner: Captioner, *overrides: str) -> tuple[dict[str, Any], C
     return config, datamodule
 
 
-def teach(captioner: Captioner) -> None:
+def teach(captioner: Captioner, keep: Path) -> None:
     """Teach the head as the experiment does, from all recordings."""
-    config, datamodule = recordings(captioner)
-    # Without tags: their head is no part of the captioner.
-    training = config["training"] | {"tag_loss": 0.0}
-    clips = [replace(clip, tags=None) for clip in datamodule.clips["train"]]
-    module = build_module(training, captioner, clips)
-    decoding = captioner.decoding
-    captioner.decoding = replace(decoding, precision="bfloat16" if HAS_BFLOAT16 else "float32")
-    learn_heads(module, datamodule, training["probe_epochs"], config["seed"])
-    captioner.decoding = decoding
+    assert isinstance(captioner.bridge, KeywordBridge)
+    config, datamodule = recordings(captioner, "loader.augment.mix=0")
+    states = kept_states(keep, captioner, config, datamodule)
+    halves = [what_is_read(captioner.bridge, half) for half in states]
+    fit_head(captioner.bridge, halves, datamodule.clips["train"], config["training"])
 
 
 def with_minimums(folder: Path) -> Captioner:
@@ -99,18 +94,19 @@ def main() -> None:
     parser.add_argument("captioner", type=Path, help="captioner folder")
     parser.add_argument("--told", type=Path, help="told.csv of the captioner, from cross_validate.py")
     parser.add_argument("--heard", type=Path, help="heard.csv of the captioner, from source_accuracy.py")
+    parser.add_argument("--keep", type=Path, help="file of the encoder's states, made where it is not there")
     parser.add_argument("--held-out", type=Path, help="write here a captioner that learns nothing more, to be measured")
     arguments = parser.parse_args()
     captioner = with_minimums(arguments.captioner)
     if arguments.held_out:
         captioner.save(arguments.held_out, "# To be measured\n")
         return
-    if not arguments.told or not arguments.heard or not os.environ.get("A2I_REAL_DATA"):
-        parser.error("expected --told, --heard and the environment variable A2I_REAL_DATA, or --held-out")
+    if not (arguments.told and arguments.heard and arguments.keep and os.environ.get("A2I_REAL_DATA")):
+        parser.error("expected --told, --heard, --keep and the environment variable A2I_REAL_DATA, or --held-out")
     rows = read(arguments.told) + [row for row in read(arguments.heard) if is_recording(row["set"], row["truth"])]
     captioner.calibration = calibrated(rows)
     print(f"{captioner.calibration}, of {len(rows)} recordings")
-    teach(captioner)
+    teach(captioner, arguments.keep)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "captioner"
         captioner.eval().save(made, CARD.read_text(encoding="utf-8"), torch.float16)
