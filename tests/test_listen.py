@@ -19,6 +19,7 @@ import programs
 import pytest
 import soundfile
 from conftest import make_captioner, tone
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -110,6 +111,23 @@ def test_a_short_file_is_heard_whole(long_sound: Path, captioner_folder: Path, t
     assert done.returncode == 0, done.stderr
     (row,) = rows(tmp_path / "out")
     assert (row["start"], row["end"]) == (0, pytest.approx(0.7))
+
+
+def test_two_do_not_write_into_one_folder(long_sound: Path, captioner_folder: Path, tmp_path: Path) -> None:
+    given = (
+        f"audio={long_sound}",
+        f"captioner={captioner_folder}",
+        "image=none",
+        f"out={tmp_path}",
+        "seconds=5",
+        "speed=10",
+    )
+    with FileLock(tmp_path / ".lock"):
+        done = programs.run("listen", *given)
+    assert done.returncode == 2
+    assert f"error: got out={tmp_path}, where another a2i.listen is writing; expected another folder" in done.stderr
+    assert not (tmp_path / "captions.jsonl").exists()
+    assert programs.run("listen", *given).returncode == 0, "the folder is free again"
 
 
 class Slow:

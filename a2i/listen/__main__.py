@@ -139,6 +139,29 @@ def run(settings: ListenSettings) -> int:
     a2i, source = _load(settings)
     folder = Path(settings.out)
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        return _listen(settings, a2i, source, folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only one who writes captions and pictures there: two would give their pictures the same names."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"got out={folder}, where another a2i.listen is writing; expected another folder: out=FOLDER"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _listen(settings: ListenSettings, a2i: "AudioToImage", source: "Source", folder: Path) -> int:
     screen = Screen()
     drawer = None
     if a2i.painter is not None:

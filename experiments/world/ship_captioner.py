@@ -22,7 +22,8 @@ from typing import Any
 
 import hydra
 import torch
-from source_accuracy import is_recording
+from source_accuracy import Heard, is_recording
+from source_accuracy import calibration as measured
 from states import fit_head, kept_states, what_is_read
 
 from a2i.captioner import Captioner
@@ -84,6 +85,22 @@ def calibrated(rows: Sequence[dict[str, str]]) -> Calibration:
     return fit([float(row["evidence"]) for row in rows], [row["verdict"] != "wrong" for row in rows])
 
 
+def confident(rows: Sequence[dict[str, str]]) -> dict[str, list[Heard]]:
+    """The rows by their set, with the confidence that is fitted on all sets but their own."""
+    found = {}
+    for name in sorted({row["set"] for row in rows}):
+        calibration = calibrated([row for row in rows if row["set"] != name])
+        found[name] = [
+            Heard(
+                *(name, row["name"], row["truth"], "", row["named"], row["verdict"], float(row["evidence"])),
+                calibration.confidence(float(row["evidence"])),
+            )
+            for row in rows
+            if row["set"] == name
+        ]
+    return found
+
+
 def read(table: Path) -> list[dict[str, str]]:
     with table.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -103,9 +120,18 @@ def main() -> None:
         return
     if not (arguments.told and arguments.heard and arguments.keep and os.environ.get("A2I_REAL_DATA")):
         parser.error("expected --told, --heard, --keep and the environment variable A2I_REAL_DATA, or --held-out")
-    rows = read(arguments.told) + [row for row in read(arguments.heard) if is_recording(row["set"], row["truth"])]
-    captioner.calibration = calibrated(rows)
-    print(f"{captioner.calibration}, of {len(rows)} recordings")
+    told = read(arguments.told)
+    heard = [row for row in read(arguments.heard) if is_recording(row["set"], row["truth"])]
+    captioner.calibration = calibrated(told + heard)
+    print(f"{captioner.calibration}, of {len(told + heard)} recordings")
+    sets = confident(told + heard)
+    left_out = {row["set"] for row in told}
+    for name, rows in {
+        "sources that it never heard": [row for each in left_out for row in sets[each]],
+        "others": [row for each in sets if each not in left_out for row in sets[each]],
+        **sets,
+    }.items():
+        print(f"{name}, {len(rows)} recordings, with the confidence that is fitted on other sets: {measured(rows)}")
     teach(captioner, arguments.keep)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "captioner"

@@ -166,6 +166,7 @@ def calibration(rows: Sequence[Heard]) -> dict[str, float]:
         "calibration_error_where_describing_is_wrong": error(named),
         "wrong_and_sure": round(float((~true & (sure > SURE)).mean()), 4),
         "mean_confidence": round(float(sure.mean()), 4),
+        "right": round(float(named.mean()), 4),
     }
 
 
