@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import tone
+from filelock import FileLock
 from PIL import Image
 
 from a2i.pipeline import AudioToImage
@@ -35,7 +36,7 @@ from a2i.app import fragments
 from a2i.app.drawing import Picture, draw
 from a2i.app.hearing import Look, hear, look_of, make_examples
 from a2i.app.scenes import Board
-from a2i.app.server import PAGES, serving, sweep
+from a2i.app.server import PAGES, own_folder, serving, sweep
 from a2i.app.sessions import Sessions
 from a2i.app.settings import check, free_port
 from a2i.app.telling import Progress, Stopped, Teller
@@ -459,6 +460,29 @@ def test_uploads_may_vanish_while_others_are_swept_away(tmp_path: Path) -> None:
     finally:
         ended.set()
         visitors.join()
+
+
+def test_what_apps_that_were_killed_left_goes_when_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary, others = tmp_path / "temporary", tmp_path / "others"
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for folder in (temporary / "a2i-app-killed", temporary / "a2i-app-runs", temporary / "a2i-else", others):
+        folder.mkdir(parents=True)
+        (folder / ".lock").write_text("kept", encoding="utf-8")
+        (folder / "private.wav").touch()
+    (temporary / "a2i-app-begins").mkdir()
+    (temporary / "a2i-app-leads-elsewhere").symlink_to(others)
+    with FileLock(temporary / "a2i-app-runs" / ".lock"), own_folder() as own:
+        assert {path.name for path in temporary.iterdir()} == {
+            *("a2i-app-runs", "a2i-else", "a2i-app-begins", "a2i-app-leads-elsewhere"),
+            own.name,
+        }
+        with own_folder():
+            assert own.is_dir(), "another app that is running"
+    assert not own.exists()
+    assert (others / ".lock").read_text(encoding="utf-8") == "kept"
+    assert (others / "private.wav").exists()
 
 
 # --- The page

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -10,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from a2i.app.settings import AppSettings
 from a2i.pipeline import AudioToImage
@@ -25,6 +29,7 @@ ASKED = ("file=", "heartbeat/", "queue/", "run/", "startup-events", "upload")
 FETCHES_NOTHING = "this page fetches nothing from other machines"
 LARGEST_MESSAGE = 1_000_000  # bytes of what a page sends beside sounds
 PAGES = 200  # open at once, as far as Gradio remembers what it holds for them
+FOLDERS, LOCK = "a2i-app-", ".lock"  # begins the names of folders for what is sent; who holds it is running
 LEFT = 600.0  # seconds after which an upload that nobody took is deleted
 
 
@@ -104,10 +109,7 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
     Raises:
         OSError: the port was taken meanwhile.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="a2i-app-") as temporary,
-        _uploads_in(Path(temporary) / "uploads") as uploads,
-    ):
+    with own_folder() as temporary, _uploads_in(temporary / "uploads") as uploads:
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -116,7 +118,7 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
         from a2i.app.sessions import Sessions
         from a2i.app.theme import theme
 
-        folders = [Path(temporary) / name for name in ("examples", "sounds")]
+        folders = [temporary / name for name in ("examples", "sounds")]
         for folder in folders:
             folder.mkdir()
         sessions = Sessions(folders[1])
@@ -156,6 +158,24 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
             ended.set()
             sessions.end_all()
             page.close(verbose=False)
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for what is sent here, held by a lock and gone at the end. Those of apps that were killed go now."""
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
+        # One without a lock is being made. One of another user may lead anywhere.
+        with suppress(OSError, Timeout):
+            if _is_ours(left) and (left / LOCK).exists():
+                with FileLock(left / LOCK, timeout=0):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=FOLDERS) as temporary, FileLock(Path(temporary) / LOCK):
+        yield Path(temporary)
+
+
+def _is_ours(folder: Path) -> bool:
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
 
 
 def sweep(folder: Path, age: float = LEFT) -> None:
