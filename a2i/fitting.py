@@ -136,7 +136,10 @@ def _described(wanted: Any) -> str:
         each = ", ".join(f"{name}: {_described(kind)}" for name, kind in get_type_hints(container).items())
         return f"{{{each}}}"
     if issubclass(container, Mapping):
-        return "a dictionary"
+        of = inner[1] if len(inner) == 2 else Any
+        if getattr(of, "_is_protocol", False):
+            return f"a dictionary of {of.__name__}s, each with its _target_"
+        return f"a dictionary of {_described(of)} each" if of in names else "a dictionary"
     if issubclass(container, Collection):
         return f"a list of {_described(inner[0])} each" if inner and inner[0] in names else "a list"
     return f"an object of {container.__name__}"

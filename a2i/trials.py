@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from a2i.bounds import number
+
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -33,6 +35,10 @@ class Pruning:
 
     after_trials: int = 5
     after_validations: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("after_trials", "after_validations"):
+            number(f"sweep.prune.{name}", getattr(self, name), 0, whole=True)
 
     def pruner(self) -> "BasePruner":
         """Optuna's, for which a trial's first validation is step 1."""

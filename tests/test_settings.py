@@ -140,11 +140,11 @@ def test_annotations_are_what_values_are_held_against() -> None:
         ({"names": ["a", None]}, "a list of text each"),
         ({"pair": [1]}, "a list"),
         ({"pair": [1, "b"]}, "a list"),
-        ({"table": {"a": "b"}}, "a dictionary"),
+        ({"table": {"a": "b"}}, "a dictionary of a whole number each"),
         ({"rows": {"column": "fold"}}, "{column: text, values: a list}"),
         ({"rows": {"column": ["a", "b"], "values": [4]}}, "{column: text, values: a list}"),
         ({"rows": {"column": "fold", "values": 4}}, "{column: text, values: a list}"),
-        ({"sources": {"esc10": "many"}}, "a dictionary"),
+        ({"sources": {"esc10": "many"}}, "a dictionary of DataSets, each with its _target_ or null"),
         ({"left": {"a": 1}}, "a list"),
         ({"cuont": 1}, "did you mean part.count?"),
     ):

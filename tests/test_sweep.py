@@ -213,8 +213,13 @@ def test_a_trial_that_is_still_trained_is_left_alone(program: Program) -> None:
     [
         (["sweep=optuna", "sweep.trials=null"], "got sweep.trials=null; expected a number"),
         (["sweep=optuna", "sweep.trials=0"], "got sweep.trials=0; expected at least 1"),
-        (["sweep=optuna", "sweep.sampler=best"], "got sampler='best'; expected one of grid, random, tpe"),
-        (["sweep=optuna", "sweep.prune.after=3"], "after"),
+        (["sweep=optuna", "sweep.sampler=best"], "got sweep.sampler='best'; expected one of grid, random, tpe"),
+        (["sweep=optuna", "sweep.prune.after=3"], "no setting sweep.prune.after here; did you mean"),
+        (
+            ["sweep=optuna", "sweep.prune.after_trials=many"],
+            "got sweep.prune.after_trials='many'; expected a whole number",
+        ),
+        (["sweep=optuna", "sweep.prune.after_trials=-1"], "got sweep.prune.after_trials=-1; expected"),
         (["sweep=optuna", "sweep.params=null"], "a search that varies nothing"),
         (["sweep=optuna", "sweep.storage=nowhere://x"], "a database for the study that can't be used"),
         (["sweep=optun"], "did you mean optuna?"),

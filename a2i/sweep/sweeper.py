@@ -21,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from a2i import trials
 from a2i.audio.addresses import refuse_secrets, without_secrets
 from a2i.command_line import quoted
-from a2i.compose import checked, plain, say_error
+from a2i.compose import plain, say_error
 from a2i.errors import first_line, with_kind, without_account
+from a2i.fitting import fitting
 from a2i.sweep import launching
 from a2i.sweep.rows import Row, progress
 from a2i.sweep.space import Space, read_space
@@ -57,7 +58,7 @@ class Settings:
     sampler: Literal["grid", "random", "tpe"] = "grid"
     trials: int | None = None
     seed: int = 0
-    prune: dict[str, int] | None = None
+    prune: dict[str, Any] | None = None
     at_once: int | None = None
     storage: str | None = None
     params: dict[str, Any] | None = None
@@ -73,7 +74,7 @@ class Settings:
             raise ValueError(f"got sweep.seed={self.seed}; expected at least 0")
 
     def pruning(self) -> Pruning | None:
-        return None if self.prune is None else checked(Pruning, self.prune)
+        return None if self.prune is None else Pruning(**fitting(Pruning, self.prune, "sweep.prune."))
 
     def drawn_by(self, number: int) -> "BaseSampler":
         """What draws the trial of a number: the same, whether the sweep was interrupted before it or not."""
@@ -82,6 +83,17 @@ class Settings:
 
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         return TPESampler(seed=seed) if self.sampler == "tpe" else RandomSampler(seed=seed)
+
+
+def check(sweep: dict[str, Any]) -> Settings:
+    """The settings of `conf/sweep`, checked.
+
+    Raises:
+        ValueError: with the full name of one that does not fit, and what was expected.
+    """
+    settings = Settings(**fitting(Settings, sweep, "sweep."))
+    settings.pruning()
+    return settings
 
 
 class StudySweeper(Sweeper):
@@ -144,7 +156,7 @@ class StudySweeper(Sweeper):
         if not installed:
             raise ImportError("optuna is not installed: pip install 'a2i[sweep]'")
         trials.quieten()
-        self.settings = checked(Settings, chosen or {})
+        self.settings = check(chosen or {})
         self.space = self._space(arguments)
         self.validate_batch_is_legal(self.space.each_value())
         with alone(self.folder):

@@ -50,11 +50,14 @@ JUDGED = {
     ("scenes.shortest", "fraction"),
     ("caption_metrics.java_seconds", "fraction"),
     ("ray.cpus", "fraction"),  # Ray shares a core
+    # Checked where the model is built, with each other.
+    *((f"model.decoder.{name}", "negative") for name in ("layers", "width", "heads", "embedding", "positions", "hidden")),
     *(("text", what) for what in ("text", "negative", "fraction", "truth", "list", "numbers")),
 }
 # What only the library that takes it can tell: checked where the model or the trainer is built, before the first step.
 OTHERS = (
     *(
+        "model.encoder.config.",
         "model.decoder.config.",
         "model.encoder.num_mel_bins",
         "model.bridge",
@@ -127,6 +130,7 @@ def checks() -> dict[str, Callable[[dict[str, Any]], Any]]:
     from a2i.app import settings as app
     from a2i.evaluate import settings as evaluate
     from a2i.listen import __main__ as listen
+    from a2i.sweep import sweeper
     from a2i.training import settings as training
 
     modules = {
@@ -138,7 +142,8 @@ def checks() -> dict[str, Callable[[dict[str, Any]], Any]]:
         "prepare": prepare,
         "train": training,
     }
-    return {name: module.check for name, module in modules.items()}
+    every: dict[str, Callable[[dict[str, Any]], Any]] = {name: module.check for name, module in modules.items()}
+    return every | {"train": lambda config: (training.check(config), sweeper.check(config.get("sweep") or {}))}
 
 
 def configurations() -> Iterator[tuple[str, str, list[str]]]:
