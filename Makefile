@@ -25,7 +25,7 @@ test: $(STAMP) ## the default tests
 	$(RUN) -m pytest -n 2 --dist worksteal
 
 test-long: $(STAMP) ## those that take more than five seconds each, README's commands among them
-	$(RUN) -m pytest -n 2 --dist loadfile -m "long and not slow and not gpu and not network and not browser"
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long and not slow and not gpu and not network and not browser"
 
 test-real: $(STAMP) ## those of them that need real recordings, from the folder A2I_REAL_DATA
 	$(RUN) -m pytest -n 2 --dist worksteal -m "real_data and not slow and not long and not gpu and not network and not browser"

@@ -61,7 +61,11 @@ CHROMIUM = [
 TINY_GPT2 = {"n_embd": 48, "n_layer": 2, "n_head": 2, "n_positions": 40}
 
 
+LONGEST = ("test_ranks.py",)  # begun last, they would leave all but one worker with nothing to do
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")
