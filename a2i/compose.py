@@ -28,6 +28,7 @@ from a2i.fitting import annotations, fitting
 from a2i.locks import acquire
 from a2i.names import is_folder
 
+OWN_ERRORS = ("lightning", "huggingface_hub.errors")
 ALLOWED = ("a2i.", "lightning.pytorch.", "torch.optim.")  # what a configuration may build, beside the user's plug-ins
 
 
@@ -91,8 +92,8 @@ def build(config: DictConfig | dict[str, Any], **more: Any) -> Any:
     try:
         return made(**fitting(made, arguments))
     except Exception as error:
-        # Lightning has an error of its own for settings that don't fit, which is no ValueError.
-        if isinstance(error, ValueError | TypeError) or type(error).__module__.startswith("lightning"):
+        # Lightning and transformers' configurations have errors of their own for settings that don't fit: no ValueErrors.
+        if isinstance(error, ValueError | TypeError) or type(error).__module__.startswith(OWN_ERRORS):
             raise ValueError(f"{values['_target_']}: {one_line(error)}") from error
         raise
 

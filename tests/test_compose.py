@@ -1,6 +1,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -140,3 +141,20 @@ def test_where_no_lock_can_be_had_a_source_is_looked_at_all_the_same(
     sources = {"_target_": "a2i.data.combined.Combined", "sources": {"a": data, "b": {**data, "seed": 1}}}
     with pytest.raises(FileNotFoundError, match="no caption table"):
         prepared_data_set(sources)
+
+
+@pytest.mark.parametrize(
+    ("part", "config", "said"),
+    [
+        ("decoders.gpt2.GPT2Decoder", {"n_layer": "many"}, "n_layer"),
+        ("decoders.gpt2.GPT2Decoder", {"n_layer": -1}, r"config\.n_layer=-1; expected at least 1"),
+        ("encoders.ast.ASTEncoder", {"hidden_size": "many"}, "hidden_size"),
+        ("encoders.ast.ASTEncoder", {"num_hidden_layers": 0}, r"config\.num_hidden_layers=0; expected at least 1"),
+    ],
+)
+def test_what_transformers_refuses_is_told_in_one_line(part: str, config: dict[str, Any], said: str) -> None:
+    target = f"a2i.captioner.{part}"
+    more = {"vocab_size": 20} if "gpt2" in part else {}
+    with pytest.raises(ValueError, match=f"{target}: .*{said}") as raised:
+        build({"_target_": target, "config": config}, **more)
+    assert "\n" not in str(raised.value)

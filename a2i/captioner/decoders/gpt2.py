@@ -52,6 +52,8 @@ class GPT2Decoder(nn.Module):
             ends = {"bos_token_id": None, "eos_token_id": None}  # GPT-2's own lie outside a smaller vocabulary
             values = {**ends, **(config or {}), "vocab_size": vocab_size, "add_cross_attention": True}
             self.model = GPT2LMHeadModel(GPT2Config(**values))
+            if not len(self.model.transformer.h):
+                raise ValueError(f"got config.n_layer={self.model.config.n_layer}; expected at least 1")
         else:
             self.model = _load(pretrained, revision)
             if self.model.config.vocab_size < vocab_size:

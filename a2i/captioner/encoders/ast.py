@@ -65,6 +65,8 @@ class ASTEncoder(nn.Module):
             raise ValueError("got both pretrained and config; expected one: a checkpoint brings its own configuration")
         if pretrained is None:
             self.model = ASTModel(ASTConfig(**{**(config or {}), "attn_implementation": "sdpa"}))
+            if (layers := self.model.config.num_hidden_layers) < 1:
+                raise ValueError(f"got config.num_hidden_layers={layers}; expected at least 1")
             # Zeros, as transformers leaves them, would let every patch at every time look alike in a model trained from
             # nothing.
             nn.init.trunc_normal_(self.model.embeddings.position_embeddings, std=0.02)
