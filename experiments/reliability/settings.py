@@ -51,7 +51,10 @@ JUDGED = {
     ("caption_metrics.java_seconds", "fraction"),
     ("ray.cpus", "fraction"),  # Ray shares a core
     # Checked where the model is built, with each other.
-    *((f"model.decoder.{name}", "negative") for name in ("layers", "width", "heads", "embedding", "positions", "hidden")),
+    *(
+        (f"model.decoder.{name}", "negative")
+        for name in ("layers", "width", "heads", "embedding", "positions", "hidden")
+    ),
     *(("text", what) for what in ("text", "negative", "fraction", "truth", "list", "numbers")),
 }
 # What only the library that takes it can tell: checked where the model or the trainer is built, before the first step.

@@ -113,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captioner", type=Path, help="captioner folder")
     parser.add_argument("--keep", type=Path, required=True, help="file of the states, made where it is not there")
+    parser.add_argument("--only", default="", help="the ways whose names hold this")
     arguments = parser.parse_args()
     if not os.environ.get("A2I_REAL_DATA"):
         parser.error("A2I_REAL_DATA is not set: it tells the folder that holds esc10/, sounds/ …")
@@ -124,6 +125,8 @@ def main() -> None:
     clips = {clip.name: clip for clip in datamodule.clips["train"]}
     names, balance = captioner.bridge.names, config["training"]["label_balance"]
     for way, readings in WAYS.items():
+        if arguments.only not in way:
+            continue
         read = [
             {name: torch.cat([one(states) for one in readings]) for name, states in half.items()} for half in halves
         ]
