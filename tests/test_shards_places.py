@@ -1,12 +1,14 @@
 """Shards in a bucket: a local stand-in for S3."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from s3_store import s3_store
-from shard_sets import noises
+from shard_sets import noises, served
 
 from a2i.data.shards import Shards
 from a2i.data.shards.places import Place
@@ -39,6 +41,30 @@ def test_shards_in_a_bucket(bucket: str, tmp_path: Path) -> None:
 def test_a_system_that_is_unknown(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"got nothing://x, an address of an unknown kind; expected s3://BUCKET"):
         Place("nothing://x", tmp_path, 0).names(".tar")
+
+
+def test_what_is_being_fetched_takes_room_too(tmp_path: Path) -> None:
+    """Two are fetched at the same time into a folder that has room for two, and holds two that were used before."""
+    remote, size = tmp_path / "remote", 1000
+    remote.mkdir()
+    for name in "abcd":
+        (remote / f"{name}.tar").write_bytes(name.encode() * size)
+    with served(remote) as (address, _):
+        place = Place(address, tmp_path / "keep", 2 * size)
+        for name in "ab":
+            place.whole(f"{name}.tar", size)
+        both = threading.Barrier(2)
+
+        class Together(Place):
+            def _fetch(self, name: str, partial: Path) -> None:
+                both.wait(timeout=30)
+                super()._fetch(name, partial)
+
+        together = Together(address, tmp_path / "keep", 2 * size)
+        with ThreadPoolExecutor(2) as threads:
+            fetched = list(threads.map(lambda name: together.whole(f"{name}.tar", size).read_bytes(), "cd"))
+    assert fetched == [b"c" * size, b"d" * size]
+    assert sorted(path.name for path in (tmp_path / "keep").glob("*/*.tar")) == ["c.tar", "d.tar"]
 
 
 def test_no_password_of_an_address_is_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from filelock import FileLock
 from a2i.audio import AudioError
 from a2i.audio.addresses import is_address, opened_system, without_secrets
 from a2i.errors import first_line
-from a2i.whole import sweep, whole
+from a2i.whole import PARTIAL, sweep, whole
 
 Found = TypeVar("Found")
 
@@ -140,10 +141,12 @@ class Place:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{name}.lock"):
             if not _is_whole(path, total):
-                with FileLock(self.keep / ".lock"):
-                    self._make_room(total or 0)
                 sweep(folder)
                 with whole(path) as partial:
+                    with FileLock(self.keep / ".lock"):
+                        self._make_room(total or 0)
+                        partial.touch()
+                        os.truncate(partial, total or 0)  # others who make room count what is being fetched
                     _tried(f"{self.told}/{name}", lambda: self._fetch(name, partial))
                     if total is not None and (size := partial.stat().st_size) != total:
                         raise ShardError(
@@ -166,13 +169,20 @@ class Place:
 
     def _fetch(self, name: str, partial: Path) -> None:
         system, path = _system(self.root, os.getpid())
-        with system.open(f"{path}/{name}", "rb", block_size=CHUNK) as remote, partial.open("wb") as file:
+        with system.open(f"{path}/{name}", "rb", block_size=CHUNK) as remote, partial.open("r+b") as file:
             while chunk := remote.read(CHUNK):
                 file.write(chunk)
+            file.truncate()
 
     def _make_room(self, needed: int) -> None:
-        kept = [(path.stat(), path) for path in self.keep.glob("*/*.tar")]
-        free = self.keep_bytes - sum(stat.st_size for stat, _ in kept)
+        found = {}
+        # In this order: what gets its name meanwhile is counted twice, and not missed.
+        for pattern in (f"*/.*{PARTIAL}", "*/*.tar"):
+            for path in self.keep.glob(pattern):
+                with suppress(FileNotFoundError):
+                    found[path] = path.stat()
+        free = self.keep_bytes - sum(stat.st_size for stat in found.values())
+        kept = [(stat, path) for path, stat in found.items() if path.suffix == ".tar"]
         for stat, path in sorted(kept, key=lambda each: each[0].st_mtime):
             if free >= needed:
                 break
