@@ -90,7 +90,7 @@ def _fitted(value: Any, wanted: Any, numbers_are_text: bool = True) -> Any:
         value = str(value) if number and numbers_are_text else value
         fits = isinstance(value, str | Path)
     elif getattr(container, "_is_protocol", False):
-        fits = not isinstance(value, str | int | float | list | None)
+        fits = not isinstance(value, str | int | float | list | tuple | dict | None)
     elif not isinstance(container, type) or isinstance(wanted, TypeVar):
         pass  # what can't be told from a value
     elif is_typeddict(container):

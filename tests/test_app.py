@@ -471,7 +471,10 @@ def test_what_apps_that_were_killed_left_goes_when_the_next_begins(
         folder.mkdir(parents=True)
         (folder / ".lock").write_text("kept", encoding="utf-8")
         (folder / "private.wav").touch()
+        os.utime(folder, (time.time() - 100,) * 2)
     (temporary / "a2i-app-begins").mkdir()
+    (temporary / "a2i-app-before-locks").mkdir()
+    os.utime(temporary / "a2i-app-before-locks", (time.time() - 100_000,) * 2)
     (temporary / "a2i-app-leads-elsewhere").symlink_to(others)
     with FileLock(temporary / "a2i-app-runs" / ".lock"), own_folder() as own:
         assert {path.name for path in temporary.iterdir()} == {

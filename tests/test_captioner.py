@@ -330,9 +330,11 @@ def _nested(depth: int) -> dict[str, object]:
         ("bridge", []),
         ("decoder", {"name": "gru", "vocab_size": 10**15, "settings": {}}),
         ("decoder", {"name": "transformer", "vocab_size": 10, "settings": {"heads": 0}}),
+        ("decoder", {"name": "gpt2", "vocab_size": 10, "settings": {"config": {"n_layer": "many"}}}),
+        ("encoder", {"name": "ast", "settings": {"config": {"hidden_size": "many"}}}),
         ("features", {"sampling_rate": {}}),
     ],
-    ids=["null", "no settings", "nested", "no bridge", "too large", "no heads", "features"],
+    ids=["null", "no settings", "nested", "no bridge", "too large", "no heads", "no number", "no size", "features"],
 )
 def test_whatever_a_stranger_writes_is_refused_in_one_line(
     captioner_folder: Path, tmp_path: Path, part: str, value: object

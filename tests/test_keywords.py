@@ -149,9 +149,11 @@ def test_names_are_there_once() -> None:
             KeywordBridge(4, 6, ["dog"], **wrong)
     with pytest.raises(ValueError, match="window"):
         KeywordBridge(4, 6, ["dog"], window=0)
-    for bands in (0, 3):
-        with pytest.raises(ValueError, match=f"states of 4 in bands={bands}; expected bands of equal sizes"):
-            KeywordBridge(4, 6, ["dog"], window=2, bands=bands)
+    with pytest.raises(ValueError, match="states of 4 in bands=3; expected bands of equal sizes"):
+        KeywordBridge(4, 6, ["dog"], window=2, bands=3)
+    for bands in (0, 1.5):
+        with pytest.raises(ValueError, match=f"bands={bands}; expected"):
+            KeywordBridge(4, 6, ["dog"], window=2, bands=bands)  # type: ignore[arg-type]
 
 
 def test_a_setting_of_a_later_version_is_told_in_one_short_line() -> None:

@@ -122,12 +122,13 @@ def test_two_do_not_write_into_one_folder(long_sound: Path, captioner_folder: Pa
         "seconds=5",
         "speed=10",
     )
-    with FileLock(tmp_path / ".lock"):
+    with FileLock(tmp_path / ".listen.lock"):
         done = programs.run("listen", *given)
     assert done.returncode == 2
     assert f"error: got out={tmp_path}, where another a2i.listen is writing; expected another folder" in done.stderr
     assert not (tmp_path / "captions.jsonl").exists()
     assert programs.run("listen", *given).returncode == 0, "the folder is free again"
+    assert not (tmp_path / ".listen.lock").exists()
 
 
 class Slow:

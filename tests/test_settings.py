@@ -145,6 +145,7 @@ def test_annotations_are_what_values_are_held_against() -> None:
         ({"rows": {"column": ["a", "b"], "values": [4]}}, "{column: text, values: a list}"),
         ({"rows": {"column": "fold", "values": 4}}, "{column: text, values: a list}"),
         ({"sources": {"esc10": "many"}}, "a dictionary of DataSets, each with its _target_ or null"),
+        ({"sources": {"esc10": {"root": "without _target_"}}}, "a dictionary of DataSets, each with its _target_"),
         ({"left": {"a": 1}}, "a list"),
         ({"cuont": 1}, "did you mean part.count?"),
     ):

@@ -30,6 +30,7 @@ FETCHES_NOTHING = "this page fetches nothing from other machines"
 LARGEST_MESSAGE = 1_000_000  # bytes of what a page sends beside sounds
 PAGES = 200  # open at once, as far as Gradio remembers what it holds for them
 FOLDERS, LOCK = "a2i-app-", ".lock"  # begins the names of folders for what is sent; who holds it is running
+NEW, OLD = 60.0, 86_400.0  # seconds
 LEFT = 600.0  # seconds after which an upload that nobody took is deleted
 
 
@@ -164,11 +165,13 @@ def serving(a2i: AudioToImage, settings: AppSettings, port: int, style: str = "n
 def own_folder() -> Iterator[Path]:
     """A folder for what is sent here, held by a lock and gone at the end. Those of apps that were killed go now."""
     for left in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
-        # One without a lock is being made. One of another user may lead anywhere.
         with suppress(OSError, Timeout):
-            if _is_ours(left) and (left / LOCK).exists():
+            # One of another user may lead anywhere. One without a lock is of an earlier version, or just being made.
+            age = NEW if (left / LOCK).exists() else OLD
+            if _is_ours(left) and time.time() - left.stat().st_mtime > age:
                 with FileLock(left / LOCK, timeout=0):
-                    shutil.rmtree(left)
+                    shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True)  # with the lock's file, which Windows keeps while it is held
     with tempfile.TemporaryDirectory(prefix=FOLDERS) as temporary, FileLock(Path(temporary) / LOCK):
         yield Path(temporary)
 

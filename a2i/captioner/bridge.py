@@ -258,7 +258,8 @@ class KeywordBridge(nn.Module):
         shares = (min_probability, min_probability_of_two, min_probability_of_category)
         if window is not None:
             number("window", window, 1, whole=True)
-            if bands < 1 or encoder_width % bands:
+            number("bands", bands, 1, whole=True)
+            if encoder_width % bands:
                 raise ValueError(f"got states of {encoder_width} in bands={bands}; expected bands of equal sizes")
         if hidden < 1 or ranks < 1 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(
@@ -373,7 +374,7 @@ class KeywordBridge(nn.Module):
         return torch.stack([self.label_head.read(states, mask) for mask in masks])
 
     def several_inputs(self, read: Tensor, head: "LabelHead | None" = None) -> Tensor:
-        """What is read of clips (P, B, inputs) → (B, inputs and some), which `several` reads once it is standardised.
+        """What is read of clips (P, B, inputs) → (B, numbers), which `several` reads once they are standardised.
 
         These are what is read of the whole clip, and the largest log-probabilities of labels; with `halves` also the largest in
         the mean of both halves, and how much the halves differ.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 import a2i
@@ -47,7 +48,10 @@ REACHING = frozenset(
     | {"trust_remote_code", "quantization_config", "use_kernels", "kernel_config", "code_revision", "adapter_kwargs"}
 )
 # What settings from a stranger can make of any part: values of another type, too deep a nesting, more memory than there is.
-FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+FAILURES = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
+    StrictDataclassError,  # of transformers' configurations
+)
 RUSTS = re.compile(r"\(os error (\d+)\)")  # how libraries that write files in Rust tell the system's error
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from a2i.pipeline import AudioToImage
 
 FILE = "captions.jsonl"
+LOCK = ".listen.lock"
 LIST = "list"  # as a microphone: show those that there are
 LONGEST = 60.0  # seconds of a window; captioners learn from clips of up to half a minute
 
@@ -136,19 +137,22 @@ def run(settings: ListenSettings) -> int:
         for line in microphones() or ["found no microphone"]:
             say(line)
         return 0
-    a2i, source = _load(settings)
     folder = Path(settings.out)
-    folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
-        return _listen(settings, a2i, source, folder)
+        return _listen(settings, *_load(settings), folder)
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Be the only one who writes captions and pictures there: two would give their pictures the same names."""
+    """Be the only one who writes captions and pictures there: two would give their pictures the same names.
+
+    The folder is made; where nothing comes of it, it goes.
+    """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock")
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -158,7 +162,12 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):
+            (folder / LOCK).unlink()  # while it is still held
         lock.release()
+        if made:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
 
 
 def _listen(settings: ListenSettings, a2i: "AudioToImage", source: "Source", folder: Path) -> int:

@@ -114,7 +114,7 @@ def fit_heads(
     inputs, shares, known = (torch.cat(each) for each in zip(*halves, strict=True))
     counts, sizes = [len(half[0]) for half in halves], sizes or [inputs.shape[1]]
     first = 0
-    for size, decay in zip(sizes, decays, strict=False):
+    for size, decay in zip(sizes, decays[: len(sizes)], strict=True):
         parts = [nn.Linear(size, head.out_features, device=head.weight.device) for head in heads]
         _fit_part(
             parts, inputs[:, first : first + size], shares, known, counts, smoothing, offset, steps or STEPS, decay

@@ -81,9 +81,8 @@ def learn_several(
     return True
 
 
-Heard = tuple[
-    Tensor, Tensor
-]  # what the bridge reads of clips (P, N, inputs), and their shares of labels (N, labels + 1)
+# What the bridge reads of clips (P, N, inputs), and their shares of labels (N, labels + 1).
+Heard = tuple[Tensor, Tensor]
 
 
 def heard_by_part(

@@ -6,7 +6,7 @@ The captioner that comes with a2i has learnt its keywords from all recordings. S
 clips that `data=world` trains on, as they are; with it the held-out clips are captioned. No recording is on both sides.
 
 Writes for each data set `SET.safetensors`, what the captioner's keyword bridge reads of each clip: mean and maximum over time
-of the encoder's states, of the whole clip and of its halves, (3, clips, 2 D) float32; and `clips.csv`, a row for each clip.
+of the encoder's states, of the whole clip and of its halves, (3, clips, inputs) float32; and `clips.csv`, a row for each clip.
 """
 
 import argparse
@@ -63,7 +63,7 @@ class Heard:
 
 
 def read_heard(folder: Path) -> tuple[list[Heard], Tensor]:
-    """The clips of a folder that this program wrote, and what was read of each whole clip (clips, 2 D)."""
+    """The clips of a folder that this program wrote, and what was read of each whole clip (clips, inputs)."""
     with (folder / TABLE).open(encoding="utf-8", newline="") as file:
         clips = [Heard(**{**row, "confidence": float(row["confidence"])}) for row in csv.DictReader(file)]
     found: dict[str, Tensor] = {}
@@ -83,11 +83,13 @@ def write_table(path: Path, clips: Sequence[Heard]) -> None:
 
 @torch.no_grad()
 def hear(captioner: Captioner, clips: Sequence[Clip], path: Path) -> Tensor:
-    """What the bridge reads of the first seconds of clips, (3, clips, 2 D), from `path` if it is there, else written to it."""
+    """What the bridge reads of the first seconds of clips, (3, clips, inputs): from `path` if it is there, or else
+    written to it."""
     names = "|".join(clip.name for clip in clips)
     if path.is_file():
         with safe_open(path, "pt") as stored:
-            if stored.metadata()["names"] == names:
+            size = sum(captioner.bridge.label_head.sizes)
+            if stored.metadata()["names"] == names and stored.get_slice("read").get_shape()[-1] == size:
                 return stored.get_tensor("read")
     read = []
     for first in track(range(0, len(clips), BATCH), f"hearing {path.stem}"):
@@ -102,7 +104,7 @@ def hear(captioner: Captioner, clips: Sequence[Clip], path: Path) -> Tensor:
 
 
 def teach(bridge: KeywordBridge, clips: Sequence[Clip], read: Tensor, training: dict[str, Any]) -> None:
-    """Teach the keyword head from what it reads (clips, 2 D) of the training clips, as `a2i/training/probing.py` does."""
+    """Teach the keyword head from what it reads (clips, inputs) of the training clips, as `a2i/training/probing.py` does."""
     shares = torch.tensor([label_shares(clip.labels, bridge.names) for clip in clips])
     offset = training["label_balance"] * label_frequencies(clips, bridge.names).log()
     torch.manual_seed(0)
@@ -113,7 +115,7 @@ def teach(bridge: KeywordBridge, clips: Sequence[Clip], read: Tensor, training: 
 
 @torch.no_grad()
 def captions(captioner: Captioner, read: Tensor) -> list[tuple[str, float]]:
-    """Caption and confidence of clips of which was read (3, clips, 2 D).
+    """Caption and confidence of clips of which was read (3, clips, inputs).
 
     The decoder attends to the keywords alone: clips with the same keywords have the same caption.
     """

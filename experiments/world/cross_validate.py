@@ -1,6 +1,6 @@
 """How well does it hear a source that it never heard? The heads learn anew without each source of recordings, in turn.
 
-    A2I_REAL_DATA=FOLDER python experiments/world/cross_validate.py RUN/captioner --out FOLDER
+    A2I_REAL_DATA=FOLDER python experiments/world/cross_validate.py RUN/captioner --out FOLDER --keep STATES
 
 The encoder and the minimums are those of the captioner; each time all recordings but one source's (or one fold's, of ESC-10 and
 ESC-50) teach the heads, as in `a2i/training/probing.py`. Of what was left out, the keywords are told, before any caption is

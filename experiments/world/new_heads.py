@@ -56,11 +56,14 @@ def main() -> None:
     learnt = [clip for clip in datamodule.clips["train"] if clip.name in halves[0]]
     offset = fit_head(bridge, halves, learnt, config["training"])
     augment, mixed = build(config["training"]["augment"]), arguments.keep / "mixed.pt"
+    reads = f"{bridge.settings['window']} {bridge.settings['bands']} {sorted(clip.name for clip in learnt)}"
     if not mixed.exists():
         torch.manual_seed(config["seed"])
         with whole(mixed) as partial:
-            torch.save(heard_by_part(captioner, bridge, datamodule, augment, 1), partial)
-    heard = torch.load(mixed, weights_only=True)
+            torch.save((reads, heard_by_part(captioner, bridge, datamodule, augment, 1)), partial)
+    before, heard = torch.load(mixed, weights_only=True)
+    if before != reads:
+        raise SystemExit(f"{mixed}: was read in another way, or of other recordings; delete it, or name another --keep")
     smoothing = config["training"]["label_smoothing"]
     learn_several(captioner, datamodule, augment, config["seed"], "cpu", 1, True, smoothing, offset, heard)
     captioner.save(arguments.out, "# New heads\n")

@@ -6,7 +6,8 @@
 The captioner was trained and measured with some recordings held out. What it hears with and what it writes with stay as they
 are; the head that tells keywords learns anew, from all recordings, those held out among them. `told.csv` is what
 `cross_validate.py` wrote of sources that the heads had not heard, `heard.csv` what `source_accuracy.py` wrote of other
-recordings of those that they had: how likely keywords are where they are right, and where they are wrong.
+recordings of those that they had: how likely keywords are where they are right, and where they are wrong. Of `heard.csv` it
+writes some to `heard.md`, too.
 
 With `--held-out FOLDER` it writes a captioner with the minimums alone, to be measured: its heads stay as they are.
 """
@@ -74,7 +75,7 @@ def recordings(
 
 
 def teach(captioner: Captioner, keep: Path) -> None:
-    """Teach the head as the experiment does, from all recordings."""
+    """Teach the head from all recordings, as they are and changed as in training, but for mixing."""
     assert isinstance(captioner.bridge, KeywordBridge)
     config, datamodule = recordings(captioner, "loader.augment.mix=0")
     states = kept_states(keep, captioner, config, datamodule)
@@ -96,11 +97,16 @@ def calibrated(rows: Sequence[dict[str, str]]) -> Calibration:
     return fit([float(row["evidence"]) for row in rows], [row["verdict"] != "wrong" for row in rows])
 
 
+def source(set_: str) -> str:
+    """Of a set of `told.csv` or `heard.csv`, which may hold the same recordings."""
+    return set_.removeprefix("all of ").removeprefix("sounds, ")
+
+
 def confident(rows: Sequence[dict[str, str]]) -> dict[str, list[Heard]]:
-    """The rows by their set, with the confidence that is fitted on all sets but their own."""
+    """The rows by their set, with the confidence that is fitted on all sources but theirs."""
     found = {}
     for name in sorted({row["set"] for row in rows}):
-        calibration = calibrated([row for row in rows if row["set"] != name])
+        calibration = calibrated([row for row in rows if source(row["set"]) != source(name)])
         found[name] = [
             Heard(
                 *(name, row["name"], row["truth"], "", row["named"], row["verdict"], float(row["evidence"])),
@@ -146,7 +152,6 @@ def main() -> None:
     heard = [row for row in read(arguments.heard) if is_recording(row["set"], row["truth"])]
     captioner.calibration = calibrated(told + heard)
     print(f"{captioner.calibration}, of {len(told + heard)} recordings")
-    write_examples(heard, captioner.calibration, CARD.parent / "heard.md")
     sets = confident(told + heard)
     left_out = {row["set"] for row in told}
     for name, rows in {
@@ -154,13 +159,14 @@ def main() -> None:
         "others": [row for each in sets if each not in left_out for row in sets[each]],
         **sets,
     }.items():
-        print(f"{name}, {len(rows)} recordings, with the confidence that is fitted on other sets: {measured(rows)}")
+        print(f"{name}, {len(rows)} recordings, with the confidence that is fitted on other sources: {measured(rows)}")
     teach(captioner, arguments.keep)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "captioner"
         captioner.eval().save(made, CARD.read_text(encoding="utf-8"), torch.float16)
         shutil.rmtree(MINI_CAPTIONER)
         shutil.copytree(made, MINI_CAPTIONER)
+    write_examples(heard, captioner.calibration, CARD.parent / "heard.md")
     size = sum(file.stat().st_size for file in MINI_CAPTIONER.rglob("*") if file.is_file())
     print(f"{MINI_CAPTIONER}: {size / 1e6:.1f} MB")
 
