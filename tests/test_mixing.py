@@ -32,6 +32,24 @@ def test_ordinary_channels_are_averaged_bit_for_bit() -> None:
         assert np.array_equal(mixed(*channels), np.stack(channels, axis=1).mean(axis=1, dtype=np.float32))
 
 
+def above(hertz: float, sound: np.ndarray) -> np.ndarray:
+    spectrum = np.fft.rfft(sound)
+    spectrum[: round(hertz * len(sound) / RATE)] = 0
+    return np.fft.irfft(spectrum, len(sound)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("amplitude", "turned"), [(1e-5, False), (1e-2, True)])
+def test_what_nobody_hears_is_not_turned(amplitude: float, turned: bool) -> None:
+    """A hiss in antiphase, as rounding leaves it where a band holds nothing else, beside a sound in phase; and one aloud."""
+    sound = noise(1)
+    sound, hiss = sound - above(2000, sound), above(8000, noise(2)) * amplitude
+    found, average = mixed(sound + hiss, sound - hiss), mixed(sound, sound)
+    if turned:
+        assert level(above(8000, found)) > 0.8 * level(hiss)
+    else:
+        assert level(above(8000, found)) < 0.01 * level(hiss) + level(above(8000, average))
+
+
 @pytest.mark.parametrize("others", [0.0, 1e-3])
 def test_what_one_channel_holds_is_as_loud_as_alone(others: float) -> None:
     sound = noise(1)[:RATE]
