@@ -98,9 +98,19 @@ def _state() -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_changed_by_a_module() -> Iterator[None]:
+    """As the next, of what a module's fixtures do before its first test and after its last."""
+    yield from _unchanged()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_changed() -> Iterator[None]:
     """Fail the test that would make another fail, by chance, on some other day."""
+    yield from _unchanged()
+
+
+def _unchanged() -> Iterator[None]:
     before = _state()
     yield
     after = _state()

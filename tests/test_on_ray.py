@@ -133,11 +133,13 @@ def cluster(store: dict[str, str]) -> Iterator[Any]:
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120", "RAY_worker_niceness": "0"}
     from ray.cluster_utils import Cluster
 
+    before = signal.getsignal(signal.SIGTERM)  # Ray's own ends a training in the midst of a step
     sizes = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=sizes)
     made.add_node(num_cpus=1, object_store_memory=100 << 20)
     yield made
     made.shutdown()
+    signal.signal(signal.SIGTERM, before)
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
