@@ -95,8 +95,8 @@ def check(settings: dict[str, Any]) -> EvaluateSettings:
     image = styled(settings["image"], settings["style"])
     rerank_model = (settings["clap"] or {}).get("model") if settings["rerank"] == "clap" else None
     given = {"captioner": captioner, "image": image, "rerank_model": rerank_model}
+    refuse_secrets(settings["data"], "data")  # first: what else is wrong is told with the value
     made = checked(EvaluateSettings, settings | given)
-    refuse_secrets(made.data, "data")
     check_decoding(made.decoding)
     for name, models in (("clip", made.clip), ("clap", made.clap)):
         fitting(_check_model, models, f"{name}.")
