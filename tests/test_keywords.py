@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from a2i.captioner import Captioner
-from a2i.captioner.bridge import KeywordBridge, LabelHead, make_bridge, pooled
+from a2i.captioner.bridge import KeywordBridge, make_bridge
+from a2i.captioner.label_head import LabelHead, pooled
 from a2i.captioner.text import CaptionTokenizer
 from a2i.training.module import CaptionModule
 

@@ -53,7 +53,7 @@ def test_the_heads_learn_from_the_encoder_as_it_is(tokenizer: CaptionTokenizer, 
             told = module.captioner.bridge.label_head(*states).argmax(dim=1)
         assert torch.equal(told, batch.labels.argmax(dim=1))
     if tags:
-        from a2i.captioner.bridge import pooled
+        from a2i.captioner.label_head import pooled
 
         probabilities = module.tags(pooled(*states)).sigmoid()
         known = ~batch.tags.isnan().any(dim=1)

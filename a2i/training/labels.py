@@ -43,7 +43,7 @@ def label_loss(
     directly.
 
     Args:
-        log_probabilities: (B, labels + 1), of `a2i.captioner.bridge.LabelHead`.
+        log_probabilities: (B, labels + 1), of `a2i.captioner.label_head.LabelHead`.
         shares: (B, labels + 1), as `label_shares` gives them.
         label_smoothing: share of the target's probability spread over the labels.
         offset: (labels + 1,) added to the log-probabilities in training alone, larger for frequent labels; so that rare ones

@@ -15,7 +15,7 @@ from transformers import SchedulerType, get_scheduler
 
 from a2i.bounds import number, switch
 from a2i.captioner import Captioner
-from a2i.captioner.bridge import LabelHead, pooled
+from a2i.captioner.label_head import LabelHead, pooled
 from a2i.captioner.text import IGNORE
 from a2i.metrics.bertscore import BERTScore
 from a2i.metrics.registry import values as registered_values

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from a2i.captioner.bridge import LabelHead
+from a2i.captioner.label_head import LabelHead
 from a2i.training.augment import SpecAugment
 from a2i.training.batches import Batch
 from a2i.training.datamodule import CaptionDataModule

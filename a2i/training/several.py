@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from a2i.captioner import Captioner
-from a2i.captioner.bridge import KeywordBridge, LabelHead
+from a2i.captioner.bridge import KeywordBridge
+from a2i.captioner.label_head import LabelHead
 from a2i.data import Clip
 from a2i.data.folder import position
 from a2i.training.augment import SpecAugment

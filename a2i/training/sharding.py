@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from a2i.captioner import Captioner
-from a2i.captioner.bridge import LabelHead
+from a2i.captioner.label_head import LabelHead
 
 
 class ShardedStrategy(ModelParallelStrategy):

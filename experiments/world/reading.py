@@ -22,7 +22,8 @@ from states import kept_states
 from torch import Tensor, nn
 
 from a2i.captioner import Captioner
-from a2i.captioner.bridge import KeywordBridge, pooled
+from a2i.captioner.bridge import KeywordBridge
+from a2i.captioner.label_head import pooled
 from a2i.data import Clip
 from a2i.data.folder import position
 from a2i.training.labels import label_frequencies, label_shares
@@ -37,7 +38,7 @@ LEFT_OUT = ("esc10", "esc50", "urban", "effects", "moodist", "noice", "booth")
 
 class Reading(NamedTuple):
     bands: int  # of frequency
-    window: int | None  # of states, see `a2i.captioner.bridge.pooled`
+    window: int | None  # of states, see `a2i.captioner.label_head.pooled`
     decay: float  # of the weights
 
     def __call__(self, states: Tensor) -> Tensor:
